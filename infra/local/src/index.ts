@@ -1,0 +1,3 @@
+export { freePort } from './free-port.ts';
+export { type LocalNats, startNats } from './nats.ts';
+export { type LocalPostgres, startPostgres } from './postgres.ts';

@@ -1,0 +1,86 @@
+/**
+ * A NATS server with JetStream of our own on a free port of the loopback interface. `kill` and `restart` are there for
+ * the tests that take it away; `wipe` loses everything it stored.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdir, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { eventually, Fault } from '@backhaul/kernel';
+import { freePort } from './free-port.ts';
+
+export interface LocalNats {
+  readonly url: string;
+  readonly pid: number;
+  /** SIGKILL: what it had not written to disk is lost. */
+  kill(): Promise<void>;
+  /** Starts it again on the same port, with what it had stored. */
+  restart(): Promise<void>;
+  /** Removes what it stored. Only while it is down. */
+  wipe(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function startNats(options: { directory: string; port?: number }): Promise<LocalNats> {
+  const port = options.port ?? (await freePort());
+  let child: ChildProcess;
+  let exited: Promise<void>;
+
+  const start = async (): Promise<void> => {
+    await mkdir(options.directory, { recursive: true });
+    let output = '';
+    let ended = false;
+    child = spawn('nats-server', ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', options.directory], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    child.stderr?.on('data', (data) => {
+      output = (output + String(data)).slice(-4000);
+    });
+    exited = new Promise((resolve) => {
+      child.once('exit', () => {
+        ended = true;
+        resolve();
+      });
+      child.once('error', (error) => {
+        output += error.message;
+        ended = true;
+        resolve();
+      });
+    });
+    await eventually('nats-server accepting connections', 10_000, async () => {
+      if (ended)
+        throw new Fault(
+          `nats-server did not start: ${output.trim()}. Is it installed (Debian: nats-server)?`,
+        );
+      return (await canConnect(port)) ? true : undefined;
+    });
+  };
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    child.kill(signal);
+    await exited;
+  };
+
+  await start();
+  return {
+    url: `nats://127.0.0.1:${port}`,
+    get pid() {
+      return child.pid ?? 0;
+    },
+    kill: () => end('SIGKILL'),
+    restart: start,
+    wipe: () => rm(options.directory, { recursive: true, force: true }),
+    async stop() {
+      await end('SIGTERM');
+      await rm(options.directory, { recursive: true, force: true });
+    },
+  };
+}
+
+const canConnect = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });

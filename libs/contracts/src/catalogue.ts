@@ -1,0 +1,109 @@
+/**
+ * Every event there is, by type: the one place that knows which service owns which category, and the door through
+ * which stored data comes back (checked, and lifted to the newest schema version).
+ */
+import { Fault } from '@backhaul/kernel';
+import { z } from 'zod';
+import * as backup from './backup-events.ts';
+import * as host from './host-events.ts';
+import * as plan from './plan-events.ts';
+import * as transfer from './transfer-events.ts';
+
+export const catalogue = {
+  BackupTriggered: backup.BackupTriggered,
+  BackupQueued: backup.BackupQueued,
+  BackupRefused: backup.BackupRefused,
+  BackupCancelled: backup.BackupCancelled,
+  VmClaimed: backup.VmClaimed,
+  VmAwaited: backup.VmAwaited,
+  VmReleased: backup.VmReleased,
+  ScheduleDefined: backup.ScheduleDefined,
+  ScheduleRemoved: backup.ScheduleRemoved,
+  ScheduleFired: backup.ScheduleFired,
+  PolicyDefined: backup.PolicyDefined,
+  VmInspected: plan.VmInspected,
+  ProxiesCalculated: plan.ProxiesCalculated,
+  PlanRefused: plan.PlanRefused,
+  HostRegistered: host.HostRegistered,
+  ActivationRequested: host.ActivationRequested,
+  SnapshotRequested: host.SnapshotRequested,
+  SnapshotTaken: host.SnapshotTaken,
+  SnapshotLost: host.SnapshotLost,
+  SnapshotReleased: host.SnapshotReleased,
+  ProxyActivationRequested: host.ProxyActivationRequested,
+  ProxyActivated: host.ProxyActivated,
+  ProxyLost: host.ProxyLost,
+  ProxyDeactivated: host.ProxyDeactivated,
+  ProxyIdle: host.ProxyIdle,
+  DiskAttachRequested: host.DiskAttachRequested,
+  DiskAttached: host.DiskAttached,
+  DiskDetached: host.DiskDetached,
+  DirectEndpointOpened: host.DirectEndpointOpened,
+  ProxiesActivated: host.ProxiesActivated,
+  PortsLeased: host.PortsLeased,
+  PortsReleased: host.PortsReleased,
+  RunFailed: host.RunFailed,
+  RunClosed: host.RunClosed,
+  DriftFound: host.DriftFound,
+  ChildJobStarted: transfer.ChildJobStarted,
+  ChunkReceived: transfer.ChunkReceived,
+  ChildJobCompleted: transfer.ChildJobCompleted,
+  ChildJobInterrupted: transfer.ChildJobInterrupted,
+  BackupCompleted: transfer.BackupCompleted,
+  BackupFailed: transfer.BackupFailed,
+} as const;
+
+export type EventType = keyof typeof catalogue;
+export type EventData<T extends EventType> = z.infer<(typeof catalogue)[T]['data']>;
+/** A fact as the cores see it: what happened, without where and when it was recorded. */
+export type Event<T extends EventType = EventType> = {
+  [K in T]: { readonly type: K; readonly data: EventData<K> };
+}[T];
+
+export type Service = 'trigger' | 'planner' | 'proxy-manager' | 'ingest' | 'console';
+export type Category = (typeof catalogue)[EventType]['category'];
+
+/** A category has exactly one owner, and only the owner's database role may append to it. */
+export const owners = {
+  backup: 'trigger',
+  vm: 'trigger',
+  schedule: 'trigger',
+  policy: 'trigger',
+  plan: 'planner',
+  host: 'proxy-manager',
+  childJob: 'ingest',
+  transfer: 'ingest',
+} as const satisfies Record<Category, Service>;
+
+export type StreamName = `${Category}-${string}`;
+export const streamName = <C extends Category>(category: C, id: string): `${C}-${string}` =>
+  `${category}-${id}`;
+export const vmStreamId = (hostId: string, vmId: string): string => `${hostId}.${vmId}`;
+
+/** The category of a stream name; a bug if it names none. */
+export function categoryOf(stream: string): Category {
+  const category = stream.slice(0, stream.indexOf('-'));
+  if (!(category in owners)) throw new Fault(`Stream ${stream} is of no known category`, { permanent: true });
+  return category as Category;
+}
+
+/**
+ * Data as it was stored, lifted to the newest schema version and checked. Undefined for a type this release does not
+ * know: an event from a newer release changes nothing. Throws a permanent Fault when the data does not fit its schema.
+ */
+export function readEvent(type: string, schemaVersion: number, stored: unknown): Event | undefined {
+  if (!Object.hasOwn(catalogue, type)) return undefined;
+  const definition = catalogue[type as EventType];
+  let data = stored;
+  for (const upcast of definition.upcasters.slice(schemaVersion - 1)) data = upcast(data);
+  const checked = definition.data.safeParse(data);
+  if (!checked.success) {
+    throw new Fault(
+      `A stored ${type} (schema ${schemaVersion}) does not fit: ${z.prettifyError(checked.error)}`,
+      {
+        permanent: true,
+      },
+    );
+  }
+  return { type, data: checked.data } as Event;
+}

@@ -1,0 +1,231 @@
+/**
+ * Owned by proxy-manager. Stream `host-<hostId>`: the pool of one host. The stream is the consistency boundary for
+ * proxies, snapshots and ports. What is asked of the host is recorded before it is done (`...Requested`), so that
+ * after a crash the open requests are the list of what to look for.
+ */
+import { z } from 'zod';
+import { defineEvent } from './define-event.ts';
+import {
+  BackupId,
+  BackupKind,
+  Bytes,
+  ChildJobId,
+  DiskId,
+  HostId,
+  ImageIdentity,
+  Instant,
+  ProxyId,
+  Refusal,
+  TransportMode,
+  VmId,
+} from './vocabulary.ts';
+
+const run = { hostId: HostId, backupId: BackupId };
+
+/** `endpoint` is an NBD URI (nbd+unix:// or nbd://) without the export: every disk attached is an export of its own. */
+export const Port = z.object({ port: z.int().nonnegative(), endpoint: z.string() });
+export type Port = z.infer<typeof Port>;
+
+export const HostRegistered = defineEvent(
+  'host',
+  'HostRegistered',
+  z.object({ hostId: HostId, kind: z.string(), address: z.string() }),
+);
+
+/** A planned backup asks the host for its snapshot, its quantity of proxies and ports for its child jobs. */
+export const ActivationRequested = defineEvent(
+  'host',
+  'ActivationRequested',
+  z.object({
+    ...run,
+    vmId: VmId,
+    mode: TransportMode,
+    proxies: z.int().nonnegative(),
+    disks: z.array(z.object({ diskId: DiskId, kind: BackupKind, parentCheckpoint: z.string().nullable() })),
+    childJobs: z.array(z.object({ childJobId: ChildJobId, diskId: DiskId, offset: Bytes, length: Bytes })),
+    portsPerChildJob: z.int().positive(),
+    portsPerProxy: z.int().positive(),
+    maxChildJobsPerProxy: z.int().positive(),
+    maxProxiesPerHost: z.int().positive(),
+    maxDirectStreams: z.int().positive(),
+    maxAttemptsPerChildJob: z.int().positive(),
+    proxyIdleSeconds: z.int().nonnegative(),
+    proxyActivationSeconds: z.int().positive(),
+    requestedAt: Instant,
+  }),
+);
+
+/** Obligation opened: a snapshot may exist from now on. Closed by SnapshotReleased. */
+export const SnapshotRequested = defineEvent('host', 'SnapshotRequested', z.object({ ...run, vmId: VmId }));
+
+export const SnapshotDisk = z.object({
+  diskId: DiskId,
+  sizeBytes: Bytes,
+  identity: ImageIdentity,
+  kind: BackupKind,
+  /** Why the kind differs from the plan's, when what held at planning no longer held at the snapshot. */
+  fallbackReason: z.string().nullable(),
+  /** NBD URI, with export, of the host's own view of the frozen disk: where extents are asked for. */
+  endpoint: z.string(),
+  /** The metadata context that names the changed extents, for an incremental. */
+  changedContext: z.string().nullable(),
+  /** The checkpoint this snapshot starts, for the next incremental; null where the format has no change tracking. */
+  checkpoint: z.string().nullable(),
+});
+export type SnapshotDisk = z.infer<typeof SnapshotDisk>;
+
+export const SnapshotTaken = defineEvent(
+  'host',
+  'SnapshotTaken',
+  z.object({
+    ...run,
+    vmId: VmId,
+    takenAt: Instant,
+    pauseMilliseconds: z.number(),
+    disks: z.array(SnapshotDisk),
+  }),
+);
+
+/** The snapshot and its server were lost (a crash of the host's process): what was read since may not be one instant. */
+export const SnapshotLost = defineEvent('host', 'SnapshotLost', z.object({ ...run, reason: z.string() }));
+
+/** The inverse of SnapshotTaken: the disk runs on, and its change tracking is committed or put back. */
+export const SnapshotReleased = defineEvent(
+  'host',
+  'SnapshotReleased',
+  z.object({ ...run, vmId: VmId, checkpoints: z.enum(['committed', 'discarded']) }),
+);
+
+/** Obligation opened: a proxy may be running from now on. Closed by ProxyDeactivated. */
+export const ProxyActivationRequested = defineEvent(
+  'host',
+  'ProxyActivationRequested',
+  z.object({ ...run, proxyId: ProxyId, ports: z.int().positive(), reason: z.string() }),
+);
+
+export const ProxyActivated = defineEvent(
+  'host',
+  'ProxyActivated',
+  z.object({
+    hostId: HostId,
+    proxyId: ProxyId,
+    ports: z.array(Port),
+    maxChildJobs: z.int().positive(),
+    idleSeconds: z.int().nonnegative(),
+  }),
+);
+
+/** The proxy died or never came up. Its ports and attachments are void; what they were for goes elsewhere. */
+export const ProxyLost = defineEvent(
+  'host',
+  'ProxyLost',
+  z.object({ hostId: HostId, proxyId: ProxyId, reason: z.string() }),
+);
+
+/** Confirmed gone: no process, no socket, no attachment. */
+export const ProxyDeactivated = defineEvent(
+  'host',
+  'ProxyDeactivated',
+  z.object({ hostId: HostId, proxyId: ProxyId, reason: z.string() }),
+);
+
+/** No work left since `since`: it stays up for the next backup until its idle time is over. */
+export const ProxyIdle = defineEvent(
+  'host',
+  'ProxyIdle',
+  z.object({ hostId: HostId, proxyId: ProxyId, since: Instant }),
+);
+
+const attachment = { ...run, proxyId: ProxyId, diskId: DiskId };
+
+/** Obligation opened: the disk may be attached to the proxy from now on. Closed by DiskDetached. */
+export const DiskAttachRequested = defineEvent('host', 'DiskAttachRequested', z.object(attachment));
+/** `exportName` is how the disk is asked for at every port of the proxy. */
+export const DiskAttached = defineEvent(
+  'host',
+  'DiskAttached',
+  z.object({ ...attachment, exportName: z.string() }),
+);
+export const DiskDetached = defineEvent('host', 'DiskDetached', z.object(attachment));
+
+/** The host's own export of the frozen disks was opened for this run: direct-to-host mode's stand-in for proxies. */
+export const DirectEndpointOpened = defineEvent(
+  'host',
+  'DirectEndpointOpened',
+  z.object({ ...run, proxyId: ProxyId, ports: z.array(Port) }),
+);
+
+/** Every proxy of the run is up, with its disks attached; child jobs can be given ports. */
+export const ProxiesActivated = defineEvent(
+  'host',
+  'ProxiesActivated',
+  z.object({
+    ...run,
+    vmId: VmId,
+    mode: TransportMode,
+    asked: z.int().nonnegative(),
+    proxies: z.array(
+      z.object({ proxyId: ProxyId, ports: z.int().positive(), shared: z.boolean(), why: z.string() }),
+    ),
+    /** Why fewer than asked, when fewer: the run goes on in waves. */
+    shortfall: z.string().nullable(),
+  }),
+);
+
+export const LeasedPort = z.object({ port: z.int().nonnegative(), uri: z.string() });
+
+/**
+ * A child job holds these ports of this proxy until PortsReleased. `fence` grows with every lease of the host, so a
+ * holder that was thought dead and is not can be told from the one that came after it.
+ */
+export const PortsLeased = defineEvent(
+  'host',
+  'PortsLeased',
+  z.object({
+    ...run,
+    vmId: VmId,
+    childJobId: ChildJobId,
+    diskId: DiskId,
+    offset: Bytes,
+    length: Bytes,
+    leaseId: z.string(),
+    fence: z.int().positive(),
+    attempt: z.int().positive(),
+    wave: z.int().positive(),
+    proxyId: ProxyId,
+    ports: z.array(LeasedPort).min(1),
+    kind: BackupKind,
+    diskBytes: Bytes,
+    extents: z.object({ uri: z.string(), changedContext: z.string().nullable() }),
+  }),
+);
+
+export const PortsReleased = defineEvent(
+  'host',
+  'PortsReleased',
+  z.object({
+    ...run,
+    childJobId: ChildJobId,
+    leaseId: z.string(),
+    proxyId: ProxyId,
+    ports: z.array(z.int().nonnegative()),
+    because: z.enum(['completed', 'interrupted', 'proxy-lost', 'snapshot-lost', 'run-ended']),
+  }),
+);
+
+/** The host cannot carry the run further: it ends in an explained failure. */
+export const RunFailed = defineEvent('host', 'RunFailed', z.object({ ...run, vmId: VmId, refusal: Refusal }));
+
+/** Everything the run had taken has been given back. */
+export const RunClosed = defineEvent(
+  'host',
+  'RunClosed',
+  z.object({ ...run, outcome: z.enum(['completed', 'failed', 'cancelled']) }),
+);
+
+/** What the host says and what the events say differ, and what was done about it. */
+export const DriftFound = defineEvent(
+  'host',
+  'DriftFound',
+  z.object({ hostId: HostId, what: z.string(), expected: z.string(), found: z.string(), repair: z.string() }),
+);

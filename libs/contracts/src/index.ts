@@ -1,0 +1,10 @@
+export * from './backup-events.ts';
+export * from './catalogue.ts';
+export type { EventDefinition } from './define-event.ts';
+export * from './host-events.ts';
+export * from './plan-events.ts';
+export * from './policy.ts';
+export type { EventMetadata, Recorded } from './recorded.ts';
+export * from './requests.ts';
+export * from './transfer-events.ts';
+export * from './vocabulary.ts';

@@ -1,0 +1,93 @@
+/**
+ * What the log promises, whatever keeps it (here: Postgres, `postgres-event-store.ts`).
+ * - What was appended stays: no update, no delete, no reordering.
+ * - An append is all or nothing, over all the streams it names, and only when each stands as expected.
+ * - The same command appended twice is stored once, and answers the same.
+ * - A reader that keeps the position it has read never misses an event, however late a writer commits.
+ */
+import type { Category, Event, EventMetadata, EventType, Recorded, StreamName } from '@backhaul/contracts';
+import type { Result } from '@backhaul/kernel';
+import type { Kysely } from 'kysely';
+import type { PoolClient } from 'pg';
+
+/** How a stream must stand: an exact version (0: none yet), `none`, `exists` (at least one event), or `any`. */
+export type Expectation = number | 'none' | 'exists' | 'any';
+
+export interface StreamAppend {
+  readonly stream: StreamName;
+  readonly expected: Expectation;
+  readonly events: readonly Event[];
+}
+
+/** `commandId` names the cause: event ids are derived from it and the event's index, so a repeat stores nothing. */
+export interface AppendContext {
+  readonly commandId: string;
+  readonly metadata: EventMetadata;
+}
+
+export interface Appended {
+  readonly events: readonly Recorded[];
+  /** True when this command had been appended before: `events` are those stored then. */
+  readonly duplicate: boolean;
+}
+
+/** The stream did not stand as expected. Load it again and decide again. */
+export interface VersionConflict {
+  readonly code: 'VersionConflict';
+  readonly message: string;
+  readonly stream: string;
+  readonly expected: Expectation;
+  readonly actual: number;
+}
+
+export interface LogPage {
+  readonly events: readonly Recorded[];
+  /** Where to read on from. Moves over events that were filtered out, so a page may be empty and still get on. */
+  readonly next: number;
+  /** Everything at or below this position is visible, for good. */
+  readonly highWater: number;
+}
+
+export interface LogFilter {
+  readonly categories?: readonly Category[];
+  readonly types?: readonly EventType[];
+  /** Events of one correlation only: the whole story of one backup. */
+  readonly correlation?: string;
+}
+
+export interface LogReader {
+  /** Events of a stream in order, from after `afterVersion` (default 0). Read in pages; empty when there is no such stream. */
+  readStream(stream: StreamName, afterVersion?: number): AsyncIterable<Recorded>;
+  /** The log after a position, in order, up to the high water. At most `limit` events (default 1,000). */
+  readLog(after: number, options?: LogFilter & { readonly limit?: number }): Promise<LogPage>;
+}
+
+/**
+ * One Postgres transaction: what a message handler reads, appends and notes becomes true together or not at all.
+ * `append` must be the last statement: it takes the log's shared lock, which is held until the commit.
+ */
+export interface EventTransaction {
+  readonly client: PoolClient;
+  // biome-ignore lint/suspicious/noExplicitAny: every service brings the tables it knows
+  readonly kysely: Kysely<any>;
+  readStream(stream: StreamName, afterVersion?: number): AsyncIterable<Recorded>;
+  append(
+    appends: readonly StreamAppend[],
+    context: AppendContext,
+  ): Promise<Result<Appended, VersionConflict>>;
+}
+
+export interface EventStore extends LogReader {
+  append(
+    appends: readonly StreamAppend[],
+    context: AppendContext,
+  ): Promise<Result<Appended, VersionConflict>>;
+  /** Commits when `work` resolves, rolls back when it rejects. */
+  transaction<T>(work: (transaction: EventTransaction) => Promise<T>): Promise<T>;
+  /** Calls back after every commit of an append of this process: the relay's wake-up. Returns the unsubscriber. */
+  onAppended(listener: (events: readonly Recorded[]) => void): () => void;
+  /** Reads and writes outside an append: projections, checkpoints, inspection. */
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  readonly kysely: Kysely<any>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest';
+import { describeError, Fault, isPermanent } from './fault.ts';
+
+test('a description names every cause, outermost first, and repeats none', () => {
+  const disk = new Error('EIO: i/o error, read');
+  const fault = new Fault('Reading disk vda of vm web-1 failed', {
+    cause: new Error('port 3 of proxy p2', { cause: disk }),
+  });
+  expect(describeError(fault)).toBe(
+    'Reading disk vda of vm web-1 failed: port 3 of proxy p2: EIO: i/o error, read',
+  );
+  expect(describeError(new Error('a: b', { cause: new Error('b') }))).toBe('a: b');
+});
+
+test('a permanent fault stays permanent when it is wrapped', () => {
+  const inner = new Fault('The image is corrupt', { permanent: true });
+  expect(isPermanent(new Error('Opening failed', { cause: inner }))).toBe(true);
+  expect(isPermanent(new Fault('The server went away'))).toBe(false);
+});

@@ -1,0 +1,43 @@
+/**
+ * Faults: the world failed (a disk, a socket, a server). They are thrown, carry their cause, and say whether trying
+ * again can help, because the one place at the edge that retries must not guess.
+ */
+export class Fault extends Error {
+  override readonly name: string = 'Fault';
+  /** True when the same call can never succeed: retrying would only hide the error. */
+  readonly permanent: boolean;
+  /** A stable code where one is known, such as `ImageCorrupt` or `EIO`. */
+  readonly code: string | undefined;
+
+  constructor(message: string, options: { cause?: unknown; permanent?: boolean; code?: string } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.permanent = options.permanent ?? false;
+    this.code = options.code;
+  }
+}
+
+/** True for a fault, or anything caused by one, that no retry can mend. */
+export function isPermanent(error: unknown): boolean {
+  for (let current = error; current instanceof Error; current = current.cause) {
+    if (current instanceof Fault && current.permanent) return true;
+  }
+  return false;
+}
+
+/** The whole chain of causes on one line, outermost first: the real error is never hidden behind the last one. */
+export function describeError(error: unknown): string {
+  const parts: string[] = [];
+  for (let current = error; current !== undefined && current !== null; ) {
+    if (current instanceof AggregateError && current.message === '') {
+      parts.push(current.errors.map(describeError).join('; '));
+      break;
+    }
+    if (!(current instanceof Error)) {
+      parts.push(String(current));
+      break;
+    }
+    if (!parts.some((part) => part.includes((current as Error).message))) parts.push(current.message);
+    current = current.cause;
+  }
+  return parts.join(': ');
+}

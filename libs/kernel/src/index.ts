@@ -1,0 +1,17 @@
+export { formatBytes, GiB, KiB, MiB, parseBytes, TiB } from './bytes.ts';
+export { eventually, withDeadline } from './deadline.ts';
+export { type Decider, fold } from './decider.ts';
+export {
+  cutAt,
+  type Extent,
+  extentEnd,
+  intersection,
+  normalised,
+  subtraction,
+  totalLength,
+} from './extent.ts';
+export { describeError, Fault, isPermanent } from './fault.ts';
+export { derivedId } from './identity.ts';
+export { invariant, unreachable } from './invariant.ts';
+export { type Refusal, refusalLine } from './refusal.ts';
+export { ok, type Result, refuse } from './result.ts';

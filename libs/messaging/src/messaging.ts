@@ -1,0 +1,66 @@
+/**
+ * What a service may rely on between services. Postgres is the truth; NATS carries the news and can be refilled.
+ * - Every event of the categories a service owns is published, in order, at least once, under
+ *   `evt.<service>.<category>.<id>.<Type>`, as a CloudEvent in binary mode.
+ * - A transactional handler takes effect exactly once: its inbox row, what it appended and the acknowledgement stand or
+ *   fall together. A handler of long work may run more than once and must be idempotent by its stream's state.
+ * - A message that can never work is kept as a dead letter, with the reason, and can be sent again.
+ */
+import type { Answer, EventType, Recorded, RequestName } from '@backhaul/contracts';
+import type { EventTransaction } from '@backhaul/event-store';
+
+export interface Consumption {
+  /** Gives up new messages, waits for the handlers at work (at most `milliseconds`), then lets go. */
+  stop(milliseconds?: number): Promise<void>;
+}
+
+export interface IncomingRequest {
+  /** The last token of the subject, known or not. */
+  readonly name: string;
+  readonly body: Uint8Array;
+  /** Stable over redelivery: the `Nats-Msg-Id`, or the stream's sequence where the sender gave none. */
+  readonly messageId: string;
+}
+
+export interface Messaging {
+  /**
+   * One durable consumer per type, `<service>__<purpose>__<Type>`, in the order of the log per type. The handler runs
+   * inside a transaction that already holds the inbox row; it appends as its last statement. A permanent Fault sends the message
+   * to the dead letters; anything else thrown is tried again with backoff.
+   */
+  consume<T extends EventType>(options: {
+    purpose: string;
+    types: readonly T[];
+    handle(event: Recorded<T>, transaction: EventTransaction): Promise<void>;
+  }): Promise<Consumption>;
+
+  /**
+   * Long work: acknowledged when the handler has resolved, kept alive with `working()` until then, redelivered to anyone when
+   * the process died. Up to `concurrency` at a time. `signal` aborts when the service stops.
+   */
+  consumeWork<T extends EventType>(options: {
+    purpose: string;
+    types: readonly T[];
+    concurrency: number;
+    handle(event: Recorded<T>, signal: AbortSignal): Promise<void>;
+  }): Promise<Consumption>;
+
+  /** Requests from upstream (`req.<service>.>`), with the same once-only transaction as `consume`. */
+  consumeRequests(options: {
+    handle(request: IncomingRequest, transaction: EventTransaction): Promise<Answer | undefined>;
+  }): Promise<Consumption>;
+
+  /** Publishes a request and waits until JetStream has stored it. The same `messageId` within 5 minutes is stored once. */
+  request(name: RequestName, body: unknown, messageId: string): Promise<void>;
+
+  /** Tells whoever listens on `ans.<requestId>`. At most once: the log, not the answer, is the truth. */
+  answer(answer: Answer): void;
+
+  /** Waits for the answer to a request; subscribe before sending. Undefined at the end of the wait. */
+  awaitAnswer(requestId: string, milliseconds: number): { readonly answer: Promise<Answer | undefined> };
+
+  /** For readiness: connected, streams as they should be, relay not behind by more than it should. */
+  health(): Promise<{ ok: boolean; detail: string }>;
+
+  close(): Promise<void>;
+}
