@@ -39,6 +39,8 @@ export async function startPostgres(options: {
     postgresFlags: [
       '-c',
       'listen_addresses=127.0.0.1',
+      '-c',
+      'unix_socket_directories=',
       ...(options.settings ?? []).flatMap((setting) => ['-c', setting]),
     ],
     onLog: (line) => {
