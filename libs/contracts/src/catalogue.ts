@@ -30,6 +30,7 @@ export const catalogue = {
   SnapshotTaken: host.SnapshotTaken,
   SnapshotLost: host.SnapshotLost,
   SnapshotReleased: host.SnapshotReleased,
+  ProxiesChosen: host.ProxiesChosen,
   ProxyActivationRequested: host.ProxyActivationRequested,
   ProxyActivated: host.ProxyActivated,
   ProxyLost: host.ProxyLost,

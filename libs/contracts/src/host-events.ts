@@ -46,6 +46,7 @@ export const ActivationRequested = defineEvent(
     portsPerChildJob: z.int().positive(),
     portsPerProxy: z.int().positive(),
     maxChildJobsPerProxy: z.int().positive(),
+    maxDisksPerProxy: z.int().positive(),
     maxProxiesPerHost: z.int().positive(),
     maxDirectStreams: z.int().positive(),
     maxAttemptsPerChildJob: z.int().positive(),
@@ -96,23 +97,41 @@ export const SnapshotReleased = defineEvent(
   z.object({ ...run, vmId: VmId, checkpoints: z.enum(['committed', 'discarded']) }),
 );
 
+/**
+ * Which proxies serve the run, and why each: the only choice that is left to the host, because only its stream knows who
+ * holds what at this moment. `shortfall` says why there are fewer than asked, when there are.
+ */
+export const ProxiesChosen = defineEvent(
+  'host',
+  'ProxiesChosen',
+  z.object({
+    ...run,
+    asked: z.int().nonnegative(),
+    proxies: z.array(z.object({ proxyId: ProxyId, shared: z.boolean(), why: z.string() })),
+    shortfall: z.string().nullable(),
+  }),
+);
+
 /** Obligation opened: a proxy may be running from now on. Closed by ProxyDeactivated. */
 export const ProxyActivationRequested = defineEvent(
   'host',
   'ProxyActivationRequested',
-  z.object({ ...run, proxyId: ProxyId, ports: z.int().positive(), reason: z.string() }),
+  z.object({
+    ...run,
+    proxyId: ProxyId,
+    ports: z.int().positive(),
+    maxChildJobs: z.int().positive(),
+    maxDisks: z.int().positive(),
+    idleSeconds: z.int().nonnegative(),
+    deadlineSeconds: z.int().positive(),
+    reason: z.string(),
+  }),
 );
 
 export const ProxyActivated = defineEvent(
   'host',
   'ProxyActivated',
-  z.object({
-    hostId: HostId,
-    proxyId: ProxyId,
-    ports: z.array(Port),
-    maxChildJobs: z.int().positive(),
-    idleSeconds: z.int().nonnegative(),
-  }),
+  z.object({ hostId: HostId, proxyId: ProxyId, ports: z.array(Port).min(1) }),
 );
 
 /** The proxy died or never came up. Its ports and attachments are void; what they were for goes elsewhere. */
@@ -152,7 +171,7 @@ export const DiskDetached = defineEvent('host', 'DiskDetached', z.object(attachm
 export const DirectEndpointOpened = defineEvent(
   'host',
   'DirectEndpointOpened',
-  z.object({ ...run, proxyId: ProxyId, ports: z.array(Port) }),
+  z.object({ ...run, proxyId: ProxyId, ports: z.array(Port).min(1), exports: z.record(DiskId, z.string()) }),
 );
 
 /** Every proxy of the run is up, with its disks attached; child jobs can be given ports. */

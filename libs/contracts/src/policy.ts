@@ -20,6 +20,8 @@ export const Policy = z.object({
   maxPortsPerProxy: count.default(4),
   /** Ports that one child job reads through at the same time. */
   portsPerChildJob: count.default(1),
+  /** Disks that may be hot-added to one proxy VM at a time: 13 sessions are recommended in the field, 25 the most. */
+  maxDisksPerProxy: z.int().positive().default(13),
   /** The most proxy VMs that one host may run for everybody together. */
   maxProxiesPerHost: count.default(8),
   /** Streams from the host's own export in direct-to-host mode. */
