@@ -44,6 +44,7 @@ export const catalogue = {
   PortsLeased: host.PortsLeased,
   PortsReleased: host.PortsReleased,
   RunFailed: host.RunFailed,
+  RunEnding: host.RunEnding,
   RunClosed: host.RunClosed,
   DriftFound: host.DriftFound,
   ChildJobStarted: transfer.ChildJobStarted,

@@ -41,7 +41,14 @@ export const ActivationRequested = defineEvent(
     vmId: VmId,
     mode: TransportMode,
     proxies: z.int().nonnegative(),
-    disks: z.array(z.object({ diskId: DiskId, kind: BackupKind, parentCheckpoint: z.string().nullable() })),
+    disks: z.array(
+      z.object({
+        diskId: DiskId,
+        kind: BackupKind,
+        parentCheckpoint: z.string().nullable(),
+        parentIdentity: ImageIdentity.nullable(),
+      }),
+    ),
     childJobs: z.array(z.object({ childJobId: ChildJobId, diskId: DiskId, offset: Bytes, length: Bytes })),
     portsPerChildJob: z.int().positive(),
     portsPerProxy: z.int().positive(),
@@ -234,6 +241,13 @@ export const PortsReleased = defineEvent(
 
 /** The host cannot carry the run further: it ends in an explained failure. */
 export const RunFailed = defineEvent('host', 'RunFailed', z.object({ ...run, vmId: VmId, refusal: Refusal }));
+
+/** The run is over for the pool: what it took is given back from here on. */
+export const RunEnding = defineEvent(
+  'host',
+  'RunEnding',
+  z.object({ ...run, outcome: z.enum(['completed', 'failed', 'cancelled']) }),
+);
 
 /** Everything the run had taken has been given back. */
 export const RunClosed = defineEvent(

@@ -1,6 +1,7 @@
 export * from './backup-events.ts';
 export * from './catalogue.ts';
 export type { EventDefinition } from './define-event.ts';
+export { exportUri } from './endpoint.ts';
 export * from './host-events.ts';
 export * from './plan-events.ts';
 export * from './policy.ts';

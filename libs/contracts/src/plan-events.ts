@@ -109,7 +109,10 @@ export const Plan = z.object({
     maxPortsPerProxy: z.int(),
     portsPerChildJob: z.int(),
     capacityPerProxy: z.int(),
+    /** Bytes over their thresholds: from 1 on the backup is above. A threshold of 0 counts as 1. */
     thresholdShare: z.number(),
+    /** Proxies of the host that were up and had ports for a child job when this was planned. */
+    activeProxies: z.int().nonnegative().optional(),
   }),
   /** Proxies calculated, and proxies after the limits: 0 in direct-to-host mode. */
   proxiesCalculated: z.int().nonnegative(),
