@@ -14,11 +14,16 @@ export interface Segment {
   readonly chunkOffset: number;
 }
 
+/** Segments as they pass through: a disk of many TiB has millions, so they are never all held. */
+export type Segments = AsyncIterable<Segment> | Iterable<Segment>;
+
 export interface StoredChunk {
   /** SHA-256 of the plain bytes; null when they are all zero, for which nothing is stored. */
   readonly digest: string | null;
   /** Bytes the repository grew by: 0 for a zero chunk and for one it had already. */
   readonly storedBytes: number;
+  /** The memory that held the chunk, given back to be filled again. Its contents are still the chunk's. */
+  readonly buffer: Uint8Array<ArrayBuffer>;
 }
 
 export interface ManifestDisk {
@@ -43,34 +48,66 @@ export interface NewManifest extends Omit<Manifest, 'formatVersion' | 'disks'> {
   readonly disks: readonly {
     readonly diskId: string;
     readonly sizeBytes: number;
-    readonly segments: AsyncIterable<Segment> | Iterable<Segment>;
+    /** Must cover the disk, in order; `overlay` makes such a list of pieces. */
+    readonly segments: Segments;
   }[];
+}
+
+/** A manifest as it was read: `digest` is the SHA-256 of the file's bytes. */
+export interface StoredManifest {
+  readonly manifest: Manifest;
+  readonly digest: string;
+}
+
+export interface DamagedFile {
+  readonly file: string;
+  readonly reason: string;
+}
+
+export interface OpenRepositoryOptions {
+  /** The folder. */
+  readonly location: string;
+  /** Makes the repository when the folder is missing or empty. Default true; tools that only read say false. */
+  readonly create?: boolean;
+  /** Threads that hash and compress. Default: one per core, at least 1, at most 8. */
+  readonly workers?: number;
+  /** Plain bytes of the chunks being put at a time; `putChunk` waits beyond that. Default 64 MiB. */
+  readonly inFlightBytesMax?: number;
+  /** Default 1: the level at which new data leaves a core fast enough for a backup. */
+  readonly zstdLevel?: number;
 }
 
 export interface Repository {
   readonly location: string;
+  /** Made once, with the repository: two folders with the same id hold copies of the same repository. */
+  readonly repositoryId: string;
 
   /**
-   * Hashes, compresses and stores one chunk of at most 4 MiB, on a worker thread; `data` is transferred and must not be
-   * touched again. Resolves when the chunk is durable (file and folder synced). Waits while too much is in flight: await it
-   * or hold a bounded number.
+   * Hashes, compresses and stores one chunk of at most 4 MiB, on a worker thread; `data` is transferred (with the whole
+   * ArrayBuffer under it) and comes back as `buffer`. Resolves when the chunk is durable (file and folder synced). Waits
+   * while too much is in flight: await it, or hold a bounded number. Safe to call from many processes at once.
    */
   putChunk(data: Uint8Array<ArrayBuffer>): Promise<StoredChunk>;
 
   /** The plain bytes, checked against their digest. Throws a permanent Fault naming the digest when damaged or missing. */
-  readChunk(digest: string): Promise<Uint8Array>;
+  readChunk(digest: string): Promise<Uint8Array<ArrayBuffer>>;
+
+  /** Whether the chunk's file is there, durably. Says nothing of its contents. */
+  hasChunk(digest: string): Promise<boolean>;
 
   /**
-   * Writes the segment maps and then the manifest, durably. Answers the manifest's digest. The same backup again with the same content is success.
+   * Writes the segment maps and then the manifest, durably. Answers the manifest's digest. The same backup again with
+   * the same content is success; with other content a permanent Fault.
    */
-  putManifest(manifest: NewManifest): Promise<{ digest: string; manifest: Manifest }>;
+  putManifest(manifest: NewManifest): Promise<StoredManifest>;
 
   /** All restore points, oldest first. A damaged manifest is listed apart and stops nothing. */
   listManifests(): Promise<{
-    manifests: { manifest: Manifest; digest: string }[];
-    damaged: { file: string; reason: string }[];
+    readonly manifests: readonly StoredManifest[];
+    readonly damaged: readonly DamagedFile[];
   }>;
-  readManifest(backupId: string): Promise<{ manifest: Manifest; digest: string } | undefined>;
+  readManifest(backupId: string): Promise<StoredManifest | undefined>;
+  /** The disk's segments in order, after the whole map was checked against its digest. Memory does not grow with the disk. */
   readSegments(disk: ManifestDisk): AsyncIterable<Segment>;
 
   close(): Promise<void>;
