@@ -1,0 +1,88 @@
+/**
+ * The plan of one backup, from what was found at the VM, what was asked, what the policy allows and what is running
+ * already. A pure function: the same input gives the same plan, today and in an audit years later. Each rule lives in
+ * its own file; this one only puts their answers together.
+ */
+import type { BackupKind, Inspection, Plan, Policy, RestorePoint, TransportMode } from '@backhaul/contracts';
+import { ok, type Result, refuse } from '@backhaul/kernel';
+import { cutChildJobs } from './child-jobs.ts';
+import { backupKind, chooseDiskKind, type DiskToRead } from './disk-kind.ts';
+import { capacityPerProxy, directQuantity, proxyQuantity } from './quantity.ts';
+import { bytesToRead, thresholdShare } from './threshold-share.ts';
+import { chooseMode } from './transport-mode.ts';
+
+export interface PlanRequest {
+  readonly backupId: string;
+  readonly kind: 'auto' | BackupKind;
+  readonly mode: 'auto' | TransportMode;
+  readonly parent: RestorePoint | null;
+}
+
+/** The proxies of the VM's host that are up at the moment of planning. */
+export interface PoolView {
+  readonly activeProxies: readonly { readonly proxyId: string; readonly ports: number }[];
+}
+
+export function plan(
+  inspection: Inspection,
+  request: PlanRequest,
+  policy: Policy,
+  pool: PoolView,
+): Result<Plan> {
+  if (inspection.disks.length === 0) return refuse(noDisks(inspection));
+  const capacity = capacityPerProxy(policy);
+  if (!capacity.ok) return capacity;
+
+  const disks = inspection.disks.map((disk) => chooseDiskKind(disk, request.kind));
+  const choice = chooseMode(inspection, disks, request.mode, policy);
+  if (!choice.ok) return choice;
+
+  const childJobs = disks.flatMap((disk) => cutChildJobs(request.backupId, disk, policy.childJobBytes));
+  const shareable = pool.activeProxies.filter((proxy) => proxy.ports >= policy.portsPerChildJob);
+  const quantity =
+    choice.value.mode === 'proxy-vm'
+      ? proxyQuantity(childJobs.length, capacity.value, shareable.length, policy)
+      : directQuantity(childJobs.length, policy);
+
+  return ok({
+    backupId: request.backupId,
+    hostId: inspection.hostId,
+    vmId: inspection.vmId,
+    parent: request.parent,
+    policy,
+    kind: backupKind(disks),
+    mode: choice.value.mode,
+    modeReason: choice.value.modeReason,
+    disks: disks.map(({ density: _, ...disk }) => ({
+      ...disk,
+      childJobs: childJobs.filter((job) => job.diskId === disk.diskId).length,
+    })),
+    childJobs,
+    arithmetic: {
+      totalBytes: bytesToRead(disks),
+      childJobBytes: policy.childJobBytes,
+      childJobs: childJobs.length,
+      maxChildJobsPerProxy: policy.maxChildJobsPerProxy,
+      maxPortsPerProxy: policy.maxPortsPerProxy,
+      portsPerChildJob: policy.portsPerChildJob,
+      capacityPerProxy: capacity.value,
+      thresholdShare: thresholdShare(disks, policy),
+      activeProxies: shareable.length,
+    },
+    ...quantity,
+    rejected: [...choice.value.rejected, ...rejectedIncremental(disks, request.kind)],
+  });
+}
+
+/** An incremental that was asked for and cannot be had is said once more for the whole backup, where people look first. */
+function rejectedIncremental(disks: readonly DiskToRead[], requested: PlanRequest['kind']): Plan['rejected'] {
+  if (requested !== 'incremental' || backupKind(disks) === 'incremental') return [];
+  const why = disks.map((disk) => `${disk.diskId}: ${disk.kindReason}`).join('; ');
+  return [{ what: 'incremental', why: `no disk has usable change tracking (${why})` }];
+}
+
+const noDisks = (inspection: Inspection) => ({
+  code: 'VmHasNoDisks',
+  message: `VM ${inspection.vmId} on host ${inspection.hostId} has no disks to back up.`,
+  wayOut: 'Add a disk to the VM, or remove it from the schedule.',
+});
