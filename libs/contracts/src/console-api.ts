@@ -284,11 +284,8 @@ export const Explanation = z.object({
   request: z.string(),
   mode: z.object({ mode: TransportMode, reason: z.string() }).nullable(),
   kind: z.object({ kind: BackupKind, disks: z.array(reasoned) }).nullable(),
-  /** The arithmetic, line by line, so that it can be redone on paper. */
-  quantity: z.array(z.string()),
-  /** What was considered and not taken, and which limits bit. */
-  rejected: z.array(reasoned),
-  limits: z.array(z.string()),
+  /** The plan in sentences, with the arithmetic of its quantity, so that it can be redone on paper. */
+  plan: z.array(z.string()),
   proxies: z.array(
     z.object({
       proxyId: z.string(),

@@ -1,5 +1,6 @@
 export * from './backup-events.ts';
 export * from './catalogue.ts';
+export * as consoleApi from './console-api.ts';
 export type { EventDefinition } from './define-event.ts';
 export { exportUri } from './endpoint.ts';
 export * from './host-events.ts';
