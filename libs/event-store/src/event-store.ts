@@ -23,6 +23,8 @@ export interface StreamAppend {
 export interface AppendContext {
   readonly commandId: string;
   readonly metadata: EventMetadata;
+  /** Where one append holds events of several correlations (a host's stream does): the correlation of each; undefined: the metadata's. */
+  readonly correlationOf?: (event: Event) => string | undefined;
 }
 
 export interface Appended {
@@ -55,9 +57,21 @@ export interface LogFilter {
   readonly correlation?: string;
 }
 
-export interface LogReader {
+export interface StreamPage {
+  readonly events: readonly Recorded[];
+  /** The version read up to, over events of types that this release does not know, too. */
+  readonly version: number;
+  readonly more: boolean;
+}
+
+export interface StreamReader {
   /** Events of a stream in order, from after `afterVersion` (default 0). Read in pages; empty when there is no such stream. */
   readStream(stream: StreamName, afterVersion?: number): AsyncIterable<Recorded>;
+  /** One page of it (default 1,000 events), and the version to expect or to read on from. */
+  readStreamPage(stream: StreamName, afterVersion?: number, limit?: number): Promise<StreamPage>;
+}
+
+export interface LogReader extends StreamReader {
   /** The log after a position, in order, up to the high water. At most `limit` events (default 1,000). */
   readLog(after: number, options?: LogFilter & { readonly limit?: number }): Promise<LogPage>;
 }
@@ -66,15 +80,18 @@ export interface LogReader {
  * One Postgres transaction: what a message handler reads, appends and notes becomes true together or not at all.
  * `append` must be the last statement: it takes the log's shared lock, which is held until the commit.
  */
-export interface EventTransaction {
+export interface EventTransaction extends StreamReader {
   readonly client: PoolClient;
   // biome-ignore lint/suspicious/noExplicitAny: every service brings the tables it knows
   readonly kysely: Kysely<any>;
-  readStream(stream: StreamName, afterVersion?: number): AsyncIterable<Recorded>;
+  /** True once an append of this transaction was accepted: what it reads of those streams is not committed yet. */
+  readonly hasAppended: boolean;
   append(
     appends: readonly StreamAppend[],
     context: AppendContext,
   ): Promise<Result<Appended, VersionConflict>>;
+  /** Calls back after the commit; never when it is rolled back. */
+  onCommitted(listener: () => void): void;
 }
 
 export interface EventStore extends LogReader {
