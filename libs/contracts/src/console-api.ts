@@ -247,11 +247,15 @@ export type PolicyView = z.infer<typeof PolicyView>;
 /** A message that can never work, and why. */
 export const DeadLetterView = z.object({
   deadLetterId: z.string(),
-  service: z.string(),
+  /** Who could not handle it. */
+  consumer: z.string(),
   subject: z.string(),
   messageId: z.string(),
+  eventId: z.string().nullable(),
   reason: z.string(),
-  recordedAt: instant,
+  createdAt: instant,
+  /** When it was sent again; null while it waits for somebody. */
+  redrivenAt: instant.nullable(),
 });
 export type DeadLetterView = z.infer<typeof DeadLetterView>;
 

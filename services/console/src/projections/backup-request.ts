@@ -1,0 +1,85 @@
+/** The first row of a backup: what was asked, before anything was decided about it. */
+import type { consoleApi, Recorded } from '@backhaul/contracts';
+import type { Folded } from '../projection.ts';
+
+type Row = Folded<consoleApi.BackupView>;
+
+export function asked(event: Recorded<'BackupQueued' | 'BackupTriggered'>): Row {
+  const { backupId, hostId, vmId, origin, policy, kind, mode, requestedAt } = event.data;
+  return {
+    ...blank(backupId, origin, event.position),
+    hostId,
+    vmId,
+    policyId: policy.policyId,
+    requestedKind: kind,
+    requestedMode: mode,
+    requestedAt,
+  };
+}
+
+/** A request that was never accepted names its VM only in the text that came, if there. */
+export function refusedUnread(event: Recorded<'BackupRefused'>): Row {
+  const { backupId, origin, request, refusedAt } = event.data;
+  const said = parsed(request);
+  return {
+    ...blank(backupId, origin, event.position),
+    hostId: text(said.host),
+    vmId: text(said.vm),
+    policyId: text(said.policy),
+    requestedAt: refusedAt,
+  };
+}
+
+function parsed(request: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(request);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
+
+const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
+
+const blank = (backupId: string, origin: Row['origin'], firstPosition: number): Row => ({
+  backupId,
+  hostId: null,
+  vmId: null,
+  state: 'triggered',
+  origin,
+  policyId: null,
+  requestedKind: null,
+  requestedMode: null,
+  behindBackupId: null,
+  parentBackupId: null,
+  kind: null,
+  mode: null,
+  modeReason: null,
+  proxiesCalculated: null,
+  proxies: null,
+  proxiesShared: null,
+  waves: null,
+  shortfall: null,
+  diskBytes: 0,
+  bytesToRead: 0,
+  readBytes: 0,
+  receivedBytes: 0,
+  storedBytes: 0,
+  zeroBytes: 0,
+  chunks: 0,
+  newChunks: 0,
+  childJobs: 0,
+  childJobsDone: 0,
+  interruptions: 0,
+  requestedAt: null,
+  triggeredAt: null,
+  plannedAt: null,
+  snapshotAt: null,
+  activatedAt: null,
+  startedAt: null,
+  endedAt: null,
+  closedAt: null,
+  refusal: null,
+  manifestDigest: null,
+  firstPosition,
+});

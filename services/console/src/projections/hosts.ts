@@ -1,0 +1,66 @@
+/** Hosts: what they are, how many runs they carry, and where they were found to differ from the events. */
+import type { consoleApi } from '@backhaul/contracts';
+import type { Folded, Projection } from '../projection.ts';
+
+type HostView = consoleApi.HostView;
+type Row = Folded<HostView>;
+
+export const hosts: Projection<HostView> = {
+  table: 'hosts',
+  key: ['hostId'],
+  columns: {
+    hostId: 'text',
+    kind: 'text',
+    address: 'text',
+    registeredAt: 'instant',
+    openRuns: 'integer',
+    drifts: 'integer',
+    lastDrift: 'json',
+    position: 'bigint',
+  },
+  indexes: [],
+  concerns(event) {
+    switch (event.type) {
+      case 'HostRegistered':
+      case 'ActivationRequested':
+      case 'RunClosed':
+      case 'DriftFound':
+        return [{ hostId: event.data.hostId }];
+      default:
+        return [];
+    }
+  },
+  evolve(row, event) {
+    switch (event.type) {
+      case 'HostRegistered': {
+        const { hostId, kind, address } = event.data;
+        return { ...(row ?? blank(hostId)), kind, address, registeredAt: event.recordedAt };
+      }
+      case 'ActivationRequested': {
+        const host = row ?? blank(event.data.hostId);
+        return { ...host, openRuns: host.openRuns + 1 };
+      }
+      case 'RunClosed': {
+        const host = row ?? blank(event.data.hostId);
+        return { ...host, openRuns: Math.max(0, host.openRuns - 1) };
+      }
+      case 'DriftFound': {
+        const { hostId, ...drift } = event.data;
+        const host = row ?? blank(hostId);
+        return { ...host, drifts: host.drifts + 1, lastDrift: { ...drift, at: event.recordedAt } };
+      }
+      default:
+        return row;
+    }
+  },
+};
+
+const blank = (hostId: string): Row => ({
+  hostId,
+  kind: null,
+  address: null,
+  registeredAt: null,
+  openRuns: 0,
+  drifts: 0,
+  lastDrift: null,
+});

@@ -1,0 +1,141 @@
+/**
+ * What was taken from a host and not confirmed as given back: a row is opened by the event that asks for the thing, and
+ * removed by its confirmed inverse alone. An empty table means that nothing was left behind.
+ */
+import type { consoleApi, Recorded } from '@backhaul/contracts';
+import type { Folded, Projection, Selection } from '../projection.ts';
+
+type ObligationView = consoleApi.ObligationView;
+type Row = Folded<ObligationView>;
+
+const snapshotId = (data: { hostId: string; backupId: string }): string =>
+  `snapshot/${data.hostId}/${data.backupId}`;
+const proxyObligationId = (data: { hostId: string; proxyId: string }): string =>
+  `proxy/${data.hostId}/${data.proxyId}`;
+const attachmentId = (data: { hostId: string; proxyId: string; backupId: string; diskId: string }): string =>
+  `attachment/${data.hostId}/${data.proxyId}/${data.backupId}/${data.diskId}`;
+const leaseObligationId = (data: { hostId: string; leaseId: string }): string =>
+  `lease/${data.hostId}/${data.leaseId}`;
+
+export const obligations: Projection<ObligationView> = {
+  table: 'obligations',
+  key: ['obligationId'],
+  columns: {
+    obligationId: 'text',
+    kind: 'text',
+    hostId: 'text',
+    backupId: 'text',
+    proxyId: 'text',
+    diskId: 'text',
+    childJobId: 'text',
+    subject: 'text',
+    state: 'text',
+    openedBy: 'text',
+    openedByEventId: 'text',
+    openedAt: 'instant',
+    firstPosition: 'bigint',
+    closedBy: 'text',
+    position: 'bigint',
+  },
+  indexes: [['firstPosition', 'obligationId'], ['hostId', 'proxyId'], ['backupId']],
+  concerns(event): Selection<ObligationView>[] {
+    switch (event.type) {
+      case 'SnapshotRequested':
+      case 'SnapshotTaken':
+      case 'SnapshotLost':
+      case 'SnapshotReleased':
+        return [{ obligationId: snapshotId(event.data) }];
+      case 'ProxyActivationRequested':
+      case 'ProxyActivated':
+      case 'ProxyLost':
+        return [{ obligationId: proxyObligationId(event.data) }];
+      // Confirmed gone: no process, no socket, and so no attachment either.
+      case 'ProxyDeactivated':
+        return [
+          { obligationId: proxyObligationId(event.data) },
+          { kind: 'attachment', hostId: event.data.hostId, proxyId: event.data.proxyId },
+        ];
+      case 'DiskAttachRequested':
+      case 'DiskAttached':
+      case 'DiskDetached':
+        return [{ obligationId: attachmentId(event.data) }];
+      case 'PortsLeased':
+      case 'PortsReleased':
+        return [{ obligationId: leaseObligationId(event.data) }];
+      default:
+        return [];
+    }
+  },
+  evolve(row, event) {
+    switch (event.type) {
+      case 'SnapshotRequested':
+        return opened(event, {
+          obligationId: snapshotId(event.data),
+          kind: 'snapshot',
+          subject: `Snapshot of VM ${event.data.vmId}`,
+          closedBy: 'SnapshotReleased',
+        });
+      case 'ProxyActivationRequested':
+        return opened(event, {
+          obligationId: proxyObligationId(event.data),
+          kind: 'proxy',
+          proxyId: event.data.proxyId,
+          subject: `Proxy ${event.data.proxyId} with ${event.data.ports} ports`,
+          closedBy: 'ProxyDeactivated',
+        });
+      case 'DiskAttachRequested':
+        return opened(event, {
+          obligationId: attachmentId(event.data),
+          kind: 'attachment',
+          proxyId: event.data.proxyId,
+          diskId: event.data.diskId,
+          subject: `Disk ${event.data.diskId} at proxy ${event.data.proxyId}`,
+          closedBy: 'DiskDetached',
+        });
+      case 'PortsLeased':
+        return {
+          ...opened(event, {
+            obligationId: leaseObligationId(event.data),
+            kind: 'lease',
+            proxyId: event.data.proxyId,
+            diskId: event.data.diskId,
+            childJobId: event.data.childJobId,
+            subject: `Port ${event.data.ports.map((port) => port.port).join(', ')} of proxy ${event.data.proxyId} for child job ${event.data.childJobId}`,
+            closedBy: 'PortsReleased',
+          }),
+          state: 'standing',
+        };
+      case 'SnapshotTaken':
+      case 'ProxyActivated':
+      case 'DiskAttached':
+        return row === undefined ? undefined : { ...row, state: 'standing' };
+      case 'SnapshotLost':
+      case 'ProxyLost':
+        return row === undefined ? undefined : { ...row, state: 'lost' };
+      case 'SnapshotReleased':
+      case 'ProxyDeactivated':
+      case 'DiskDetached':
+      case 'PortsReleased':
+        return undefined;
+      default:
+        return row;
+    }
+  },
+};
+
+const opened = (
+  event: Recorded<'SnapshotRequested' | 'ProxyActivationRequested' | 'DiskAttachRequested' | 'PortsLeased'>,
+  what: Pick<Row, 'obligationId' | 'kind' | 'subject' | 'closedBy'> & Partial<Row>,
+): Row => ({
+  hostId: event.data.hostId,
+  backupId: event.data.backupId,
+  proxyId: null,
+  diskId: null,
+  childJobId: null,
+  state: 'requested',
+  openedBy: event.type,
+  openedByEventId: event.eventId,
+  openedAt: event.recordedAt,
+  firstPosition: event.position,
+  ...what,
+});
