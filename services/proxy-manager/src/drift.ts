@@ -1,0 +1,92 @@
+/**
+ * What the host says against what the events say. Pure: two pictures in, the differences out.
+ * Only what was settled both before and after the host was asked is compared: what changes meanwhile is not drift.
+ */
+import type { Observation } from '@backhaul/hypervisor';
+import { releaseOf } from './lease-ports.ts';
+import type { Action } from './next-steps.ts';
+import { attachmentKey, type HostEvent, type Pool } from './pool.ts';
+
+/** Keys of what the events say is there: `proxy <id>`, `attachment <proxy> <run>.<disk>`, `snapshot <run>`. */
+export type Settled = ReadonlySet<string>;
+
+export function settledIn(pool: Pool): Settled {
+  const keys = new Set<string>();
+  for (const proxy of pool.proxies.values()) {
+    if (proxy.kind !== 'proxy' || proxy.state !== 'active') continue;
+    keys.add(`proxy ${proxy.proxyId}`);
+    for (const [key, attachment] of proxy.attachments) {
+      if (attachment.state === 'attached') keys.add(`attachment ${proxy.proxyId} ${key}`);
+    }
+  }
+  for (const run of pool.runs.values()) {
+    if (run.snapshot === 'taken' && run.outcome === undefined) keys.add(`snapshot ${run.order.backupId}`);
+  }
+  return keys;
+}
+
+export interface Drift {
+  readonly events: HostEvent[];
+  /** Things nobody knows of. Removed only when two observations in a row have seen them. */
+  readonly strays: Extract<Action, { type: 'RemoveStray' }>[];
+}
+
+export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation): Drift {
+  const settled = settledIn(pool);
+  const lasting = (key: string): boolean => settledBefore.has(key) && settled.has(key);
+  const events: HostEvent[] = [];
+  const seenProxies = new Map(seen.proxies.map((proxy) => [proxy.proxyId, proxy]));
+  const seenSnapshots = new Map(seen.snapshots.map((snapshot) => [snapshot.snapshotId, snapshot]));
+
+  for (const proxy of pool.proxies.values()) {
+    if (!lasting(`proxy ${proxy.proxyId}`)) continue;
+    const { hostId } = pool;
+    const { proxyId } = proxy;
+    const found = seenProxies.get(proxyId);
+    if (found?.alive !== true) {
+      events.push({
+        type: 'ProxyLost',
+        data: { hostId, proxyId, reason: found?.detail ?? 'the host knows no such proxy' },
+      });
+      continue;
+    }
+    const attached = new Set(
+      found.attachments.map(({ snapshotId, diskId }) => attachmentKey(snapshotId, diskId)),
+    );
+    for (const [key, { backupId, diskId }] of proxy.attachments) {
+      if (!lasting(`attachment ${proxyId} ${key}`) || attached.has(key)) continue;
+      const what = `disk ${diskId} of backup ${backupId} at proxy ${proxyId}`;
+      events.push(
+        {
+          type: 'DriftFound',
+          data: { hostId, what, expected: 'attached', found: 'not attached', repair: 'attach again' },
+        },
+        { type: 'DiskDetached', data: { hostId, backupId, proxyId, diskId } },
+      );
+    }
+  }
+  for (const run of pool.runs.values()) {
+    const { hostId, backupId } = run.order;
+    const found = seenSnapshots.get(backupId);
+    if (!lasting(`snapshot ${backupId}`) || found?.alive === true) continue;
+    for (const job of run.jobs.values()) if (job.lease) events.push(releaseOf(job.lease, 'snapshot-lost'));
+    events.push({
+      type: 'SnapshotLost',
+      data: { hostId, backupId, reason: found?.detail ?? 'the host knows no such snapshot' },
+    });
+  }
+  return { events, strays: straysIn(pool, seen) };
+}
+
+function straysIn(pool: Pool, seen: Observation): Drift['strays'] {
+  return [
+    ...seen.proxies
+      .filter(({ proxyId }) => !pool.proxies.has(proxyId))
+      .map(({ proxyId }) => ({ type: 'RemoveStray', what: 'proxy', id: proxyId, vmId: '' }) as const),
+    ...seen.snapshots
+      .filter(({ snapshotId }) => !pool.runs.has(snapshotId))
+      .map(
+        ({ snapshotId, vmId }) => ({ type: 'RemoveStray', what: 'snapshot', id: snapshotId, vmId }) as const,
+      ),
+  ];
+}

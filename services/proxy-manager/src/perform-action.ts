@@ -1,0 +1,127 @@
+/**
+ * Does at the hypervisor what next-steps.ts decided, and says in events what came of it. Leaves retries to the worker: a
+ * Fault thrown here is the host's, and `givenUp` says what it means when the retries are used up.
+ */
+import type { HypervisorHost } from '@backhaul/hypervisor';
+import { describeError, unreachable } from '@backhaul/kernel';
+import { type Action, failure } from './next-steps.ts';
+import { directProxyId, type HostEvent, type Order, type Pool } from './pool.ts';
+
+/** The events that confirm the action. */
+export async function performAction(host: HypervisorHost, action: Action): Promise<HostEvent[]> {
+  const { hostId } = host;
+  switch (action.type) {
+    case 'TakeSnapshot':
+      return takeSnapshot(host, action.order);
+    case 'ReleaseSnapshot': {
+      const { backupId, vmId } = action.order;
+      await host.releaseSnapshot(backupId, vmId, action.checkpoints);
+      return [
+        { type: 'SnapshotReleased', data: { hostId, backupId, vmId, checkpoints: action.checkpoints } },
+      ];
+    }
+    case 'ActivateProxy': {
+      const { proxyId, ports: portCount, deadlineSeconds } = action;
+      const { ports } = await host.activateProxy({ proxyId, ports: portCount, deadlineSeconds });
+      return [{ type: 'ProxyActivated', data: { hostId, proxyId, ports } }];
+    }
+    case 'DeactivateProxy': {
+      const { proxyId, reason } = action;
+      await host.deactivateProxy(proxyId);
+      return [{ type: 'ProxyDeactivated', data: { hostId, proxyId, reason } }];
+    }
+    case 'AttachDisk': {
+      const { proxyId, backupId, diskId } = action;
+      const { exportName } = await host.attachDisk({ proxyId, snapshotId: backupId, diskId });
+      return [{ type: 'DiskAttached', data: { hostId, backupId, proxyId, diskId, exportName } }];
+    }
+    case 'DetachDisk': {
+      const { proxyId, backupId, diskId } = action;
+      await host.detachDisk({ proxyId, snapshotId: backupId, diskId });
+      return [{ type: 'DiskDetached', data: { hostId, backupId, proxyId, diskId } }];
+    }
+    case 'OpenDirectEndpoint': {
+      const { backupId, maxDirectStreams } = action.order;
+      const { ports, exportNameOf } = await host.openDirectEndpoint(backupId, maxDirectStreams);
+      const proxyId = directProxyId(backupId);
+      return [
+        { type: 'DirectEndpointOpened', data: { hostId, backupId, proxyId, ports, exports: exportNameOf } },
+      ];
+    }
+    case 'RemoveStray':
+      return removeStray(host, action);
+    default:
+      return unreachable(action);
+  }
+}
+
+async function takeSnapshot(host: HypervisorHost, order: Order): Promise<HostEvent[]> {
+  const { hostId, backupId, vmId, disks } = order;
+  const taken = await host.takeSnapshot({ snapshotId: backupId, vmId, disks });
+  if (!taken.ok) return [{ type: 'RunFailed', data: { hostId, backupId, vmId, refusal: taken.refusal } }];
+  const { takenAt, pauseMilliseconds } = taken.value;
+  const data = { hostId, backupId, vmId, takenAt, pauseMilliseconds, disks: [...taken.value.disks] };
+  return [{ type: 'SnapshotTaken', data }];
+}
+
+async function removeStray(
+  host: HypervisorHost,
+  { what, id, vmId }: Extract<Action, { type: 'RemoveStray' }>,
+): Promise<HostEvent[]> {
+  if (what === 'proxy') await host.deactivateProxy(id);
+  else await host.releaseSnapshot(id, vmId, 'discarded');
+  const data = {
+    hostId: host.hostId,
+    what: `${what} ${id}`,
+    expected: 'absent',
+    found: 'present',
+    repair: 'removed',
+  };
+  return [{ type: 'DriftFound', data }];
+}
+
+/** How often an action is tried before `givenUp` speaks. What must be given back is tried for ever. */
+export function triesOf(action: Action): number {
+  switch (action.type) {
+    case 'TakeSnapshot':
+    case 'OpenDirectEndpoint':
+      return 5;
+    case 'AttachDisk':
+      return 3;
+    case 'ActivateProxy':
+      return 1;
+    default:
+      return Number.POSITIVE_INFINITY;
+  }
+}
+
+/** What it means for the pool that an action cannot be done. */
+export function givenUp(pool: Pool, action: Action, error: unknown): HostEvent[] {
+  const { hostId } = pool;
+  const reason = describeError(error);
+  switch (action.type) {
+    case 'TakeSnapshot':
+    case 'OpenDirectEndpoint': {
+      const run = pool.runs.get(action.order.backupId);
+      if (run === undefined || run.outcome !== undefined) return [];
+      const code = action.type === 'TakeSnapshot' ? 'SnapshotFailed' : 'DirectEndpointFailed';
+      const wayOut = 'Mend the cause named, then start the backup again.';
+      return [
+        failure(run, { code, message: `Vm ${action.order.vmId} on host ${hostId}: ${reason}`, wayOut }),
+      ];
+    }
+    case 'ActivateProxy':
+      return [
+        {
+          type: 'ProxyLost',
+          data: { hostId, proxyId: action.proxyId, reason: `it did not come up: ${reason}` },
+        },
+      ];
+    case 'AttachDisk': {
+      const lost = `disk ${action.diskId} of backup ${action.backupId} could not be attached: ${reason}`;
+      return [{ type: 'ProxyLost', data: { hostId, proxyId: action.proxyId, reason: lost } }];
+    }
+    default:
+      return [];
+  }
+}

@@ -1,0 +1,218 @@
+/** A host without a hypervisor: drives the pure core in tests by confirming, refusing or losing what it is asked to do. */
+import { defaultPolicy, type Plan, type Policy } from '@backhaul/contracts';
+import { derivedId, invariant } from '@backhaul/kernel';
+import { decide, type HostCommand } from './commands.ts';
+import { type Action, nextSteps } from './next-steps.ts';
+import { directProxyId, emptyPool, evolve, type HostEvent, type Order, type Pool } from './pool.ts';
+
+const MiB = 1024 ** 2;
+
+export const HOST = 'lab';
+
+/** A plan with `jobs[d]` child jobs of 64 MiB on disk `d<d>`. */
+export function planOf(
+  name: string,
+  jobs: readonly number[],
+  proxies: number,
+  policy: Partial<Policy> = {},
+): Plan {
+  const backupId = derivedId('test', name);
+  const full = { ...defaultPolicy, childJobBytes: 64 * MiB, ...policy };
+  const mode = proxies === 0 ? 'direct-to-host' : 'proxy-vm';
+  return {
+    backupId,
+    hostId: HOST,
+    vmId: name,
+    parent: null,
+    policy: full,
+    kind: 'full',
+    mode,
+    modeReason: 'test',
+    disks: jobs.map((count, d) => ({
+      diskId: `d${d}`,
+      sizeBytes: count * 64 * MiB,
+      kind: 'full',
+      kindReason: 'test',
+      bytesToRead: count * 64 * MiB,
+      childJobs: Math.max(1, count),
+    })),
+    childJobs: jobs.flatMap((count, d) =>
+      Array.from({ length: count }, (_, i) => ({
+        childJobId: `${backupId}.d${d}.${i}`,
+        diskId: `d${d}`,
+        offset: i * 64 * MiB,
+        length: 64 * MiB,
+        estimatedBytes: 64 * MiB,
+      })),
+    ),
+    arithmetic: {
+      totalBytes: 0,
+      childJobBytes: full.childJobBytes,
+      childJobs: 0,
+      maxChildJobsPerProxy: full.maxChildJobsPerProxy,
+      maxPortsPerProxy: full.maxPortsPerProxy,
+      portsPerChildJob: full.portsPerChildJob,
+      capacityPerProxy: 1,
+      thresholdShare: 1,
+    },
+    proxiesCalculated: proxies,
+    proxies,
+    expectedShared: 0,
+    waves: 1,
+    limitedBy: [],
+    rejected: [],
+  };
+}
+
+/** A pool with its whole history, which can be folded again to show that the state is in the events alone. */
+export class TestPool {
+  readonly history: HostEvent[] = [];
+  pool: Pool = emptyPool(HOST);
+  now = Date.parse('2026-01-01T00:00:00Z');
+
+  append(events: readonly HostEvent[]): void {
+    for (const event of events) {
+      this.history.push(event);
+      evolve(this.pool, event);
+    }
+  }
+
+  /** What a process that starts now would know. */
+  restart(): void {
+    this.pool = this.history.reduce(evolve, emptyPool(HOST));
+  }
+
+  command(command: HostCommand): HostEvent[] {
+    const decided = decide(this.pool, command);
+    invariant(decided.ok, 'These commands are never refused');
+    this.append(decided.value);
+    return decided.value;
+  }
+
+  request(plan: Plan): void {
+    this.command({ type: 'RequestActivation', plan, at: new Date(this.now).toISOString() });
+  }
+
+  /** Appends decisions until none is left; the actions that are due then. */
+  settle(): readonly Action[] {
+    for (let pass = 0; pass < 1000; pass += 1) {
+      const { decisions, actions } = nextSteps(this.pool, this.now);
+      if (decisions.length === 0) return actions;
+      this.append(decisions);
+    }
+    throw new Error('Decisions never came to an end');
+  }
+
+  /** Confirms every action until none is due, as a host does that never fails. */
+  run(): void {
+    for (let pass = 0; pass < 1000; pass += 1) {
+      const actions = this.settle();
+      if (actions.length === 0) return;
+      for (const action of actions) this.append(confirmed(action));
+    }
+    throw new Error('Actions never came to an end');
+  }
+
+  /** `d0.1@p1-…:2` of every lease, without the backup's id: readable in expectations. */
+  leases(): string[] {
+    return [...this.pool.runs.values()]
+      .flatMap((run) => [...run.jobs.values()])
+      .flatMap(({ lease }) => (lease === undefined ? [] : [lease]))
+      .map(
+        (lease) =>
+          `${lease.vmId}.${lease.childJobId.split('.').slice(1).join('.')}@${lease.proxyId.split('-')[0]}:${lease.ports.map(({ port }) => port).join('+')}`,
+      );
+  }
+
+  finishJob(childJobId: string, completed = true, retryable = true): HostEvent[] {
+    for (const run of this.pool.runs.values()) {
+      const lease = run.jobs.get(childJobId)?.lease;
+      if (lease === undefined) continue;
+      const { backupId, leaseId } = lease;
+      return this.command({
+        type: 'ReleasePorts',
+        backupId,
+        childJobId,
+        leaseId,
+        completed,
+        reason: 'the read failed',
+        retryable,
+      });
+    }
+    return [];
+  }
+}
+
+export function confirmed(action: Action): HostEvent[] {
+  switch (action.type) {
+    case 'TakeSnapshot':
+      return [snapshotOf(action.order)];
+    case 'ReleaseSnapshot': {
+      const { hostId, backupId, vmId } = action.order;
+      return [
+        { type: 'SnapshotReleased', data: { hostId, backupId, vmId, checkpoints: action.checkpoints } },
+      ];
+    }
+    case 'ActivateProxy': {
+      const ports = Array.from({ length: action.ports }, (_, port) => ({
+        port,
+        endpoint: `nbd+unix:///?socket=/${action.proxyId}/${port}`,
+      }));
+      return [{ type: 'ProxyActivated', data: { hostId: HOST, proxyId: action.proxyId, ports } }];
+    }
+    case 'DeactivateProxy':
+      return [
+        { type: 'ProxyDeactivated', data: { hostId: HOST, proxyId: action.proxyId, reason: action.reason } },
+      ];
+    case 'AttachDisk': {
+      const { proxyId, backupId, diskId } = action;
+      return [
+        {
+          type: 'DiskAttached',
+          data: { hostId: HOST, backupId, proxyId, diskId, exportName: `${backupId}.${diskId}` },
+        },
+      ];
+    }
+    case 'DetachDisk': {
+      const { proxyId, backupId, diskId } = action;
+      return [{ type: 'DiskDetached', data: { hostId: HOST, backupId, proxyId, diskId } }];
+    }
+    case 'OpenDirectEndpoint': {
+      const { backupId, disks, maxDirectStreams } = action.order;
+      const ports = Array.from({ length: maxDirectStreams }, (_, port) => ({
+        port,
+        endpoint: 'nbd+unix:///?socket=/host',
+      }));
+      const exports = Object.fromEntries(disks.map(({ diskId }) => [diskId, `${backupId}.${diskId}`]));
+      return [
+        {
+          type: 'DirectEndpointOpened',
+          data: { hostId: HOST, backupId, proxyId: directProxyId(backupId), ports, exports },
+        },
+      ];
+    }
+    case 'RemoveStray':
+      return [];
+  }
+}
+
+const snapshotOf = (order: Order): HostEvent => ({
+  type: 'SnapshotTaken',
+  data: {
+    hostId: order.hostId,
+    backupId: order.backupId,
+    vmId: order.vmId,
+    takenAt: order.requestedAt,
+    pauseMilliseconds: 0,
+    disks: order.disks.map(({ diskId, kind }) => ({
+      diskId,
+      sizeBytes: 64 * MiB,
+      identity: { format: 'qcow2', inode: '1', sizeBytes: 64 * MiB },
+      kind,
+      fallbackReason: null,
+      endpoint: `nbd+unix:///${diskId}?socket=/host`,
+      changedContext: null,
+      checkpoint: null,
+    })),
+  },
+});
