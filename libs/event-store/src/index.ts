@@ -1,1 +1,13 @@
+export {
+  type CommandService,
+  commandService,
+  type Decision,
+  type Executed,
+  type Loaded,
+  untilAppended,
+} from './command.ts';
 export * from './event-store.ts';
+export { migrate } from './migrate.ts';
+export { connectEventStore } from './postgres-event-store.ts';
+export { roleOf, services, serviceUrl } from './roles.ts';
+export { type TailOptions, tail } from './tail.ts';

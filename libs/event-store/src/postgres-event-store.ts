@@ -1,0 +1,185 @@
+/** The event store on Postgres: what event-store.ts promises, by the functions and rights of sql/. */
+import type { Recorded, Service, StreamName } from '@backhaul/contracts';
+import { Fault, invariant } from '@backhaul/kernel';
+import type { Pool, PoolClient } from 'pg';
+import { append } from './append.ts';
+import type {
+  EventStore,
+  EventTransaction,
+  LogFilter,
+  LogPage,
+  StreamAppend,
+  StreamPage,
+} from './event-store.ts';
+import { highWaterOf } from './high-water.ts';
+import { inTransaction, kyselyOn, kyselyWithin, openPool } from './pool.ts';
+import { postgresFault, stateOf } from './postgres-fault.ts';
+import { readLogRows, readStreamPage } from './reading.ts';
+import { knownEvents } from './stored-event.ts';
+
+const PAGE_EVENTS = 1_000;
+
+/**
+ * Connects as the user of `url` (see serviceUrl), once, to find a wrong address or password at the start. Afterwards
+ * connections come and go by themselves. Throws a Fault when the database is out of reach or was not migrated.
+ */
+export async function connectEventStore(options: {
+  url: string;
+  service?: Service;
+  poolSize?: number;
+  applicationName?: string;
+}): Promise<EventStore> {
+  const { url, service, poolSize = 10 } = options;
+  const applicationName = options.applicationName ?? `backhaul-${service ?? 'reader'}`;
+  const pool = openPool({ url, poolSize, applicationName });
+  try {
+    await pool.query('select from public.events limit 1');
+  } catch (cause) {
+    await pool.end();
+    throw postgresFault(`Connecting to the event store at ${new URL(url).host}`, cause);
+  }
+  return eventStoreOn(pool);
+}
+
+function eventStoreOn(pool: Pool): EventStore {
+  const listeners = new Set<(events: readonly Recorded[]) => void>();
+  const announce = (events: readonly Recorded[]): void => {
+    for (const listener of listeners) listener(events);
+  };
+  const highWater = highWaterOf(async () => {
+    const { rows } = await pool.query<{ position: number | null }>({
+      name: 'high_water',
+      text: 'select public.high_water() as position',
+    });
+    return rows[0]?.position ?? undefined;
+  });
+
+  const readLog = async (after: number, options: LogFilter & { limit?: number } = {}): Promise<LogPage> => {
+    const limit = options.limit ?? PAGE_EVENTS;
+    const read = async (from: number, upTo: number, atMost: number) =>
+      from < upTo ? await readLogRows(pool, { after: from, upTo, limit: atMost }, options) : [];
+    // Below a high water that is known already a full page needs no barrier: a replay asks for one at its end only.
+    let upTo = highWater.known;
+    const rows = await read(after, upTo, limit);
+    if (rows.length < limit) {
+      const readUpTo = Math.max(after, upTo);
+      upTo = await highWater.ask();
+      rows.push(...(await read(readUpTo, upTo, limit - rows.length)));
+    }
+    const next = rows.length === limit ? (rows.at(-1)?.[0] ?? after) : Math.max(after, upTo);
+    return { events: knownEvents(rows), next, highWater: upTo };
+  };
+
+  return {
+    readStream: (stream, afterVersion) => streamOf(pool, stream, afterVersion),
+    readStreamPage: (stream, afterVersion, limit) => pageOf(pool, stream, afterVersion, limit),
+    readLog: (after, options) => during('Reading the log', () => readLog(after, options)),
+    async append(appends, context) {
+      const result = await during(appendingTo(appends), () =>
+        append(pool, appends, context).catch((error) => {
+          // The same command was being appended elsewhere in this moment, over other streams. It is stored now.
+          if (stateOf(error) === UNIQUE_VIOLATION) return append(pool, appends, context);
+          throw error;
+        }),
+      );
+      if (result.ok && !result.value.duplicate) announce(result.value.events);
+      return result;
+    },
+    async transaction(work) {
+      const afterCommit: (() => void)[] = [];
+      const result = await during('A transaction of the event store', () =>
+        inTransaction(pool, (client) => work(transactionOn(client, afterCommit, announce))),
+      );
+      for (const listener of afterCommit) listener();
+      return result;
+    },
+    onAppended(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    kysely: kyselyOn(pool),
+    close: () => pool.end(),
+  };
+}
+
+function transactionOn(
+  client: PoolClient,
+  afterCommit: (() => void)[],
+  announce: (events: readonly Recorded[]) => void,
+): EventTransaction {
+  let hasAppended = false;
+  let kysely: EventTransaction['kysely'] | undefined;
+  return {
+    client,
+    get kysely() {
+      kysely ??= kyselyWithin(client);
+      return kysely;
+    },
+    get hasAppended() {
+      return hasAppended;
+    },
+    readStream: (stream, afterVersion) => streamOf(client, stream, afterVersion),
+    readStreamPage: (stream, afterVersion, limit) => pageOf(client, stream, afterVersion, limit),
+    async append(appends, context) {
+      // A second one would take row locks while it holds the log's lock: the wrong order (sql/0001-log.sql).
+      invariant(
+        !hasAppended,
+        'A transaction appends once, as its last statement; name all streams in that append',
+      );
+      const result = await during(appendingTo(appends), () => append(client, appends, context));
+      if (result.ok && !result.value.duplicate) {
+        hasAppended = true;
+        afterCommit.push(() => announce(result.value.events));
+      }
+      return result;
+    },
+    onCommitted: (listener) => {
+      afterCommit.push(listener);
+    },
+  };
+}
+
+const UNIQUE_VIOLATION = '23505';
+
+const appendingTo = (appends: readonly StreamAppend[]): string =>
+  `Appending to ${appends.map((each) => each.stream).join(', ')}`;
+
+const pageOf = (
+  connection: Pool | PoolClient,
+  stream: StreamName,
+  afterVersion = 0,
+  limit = PAGE_EVENTS,
+): Promise<StreamPage> =>
+  during(`Reading stream ${stream}`, () => readStreamPage(connection, stream, afterVersion, limit));
+
+async function* streamOf(
+  connection: Pool | PoolClient,
+  stream: StreamName,
+  afterVersion = 0,
+): AsyncGenerator<Recorded> {
+  for (let page: StreamPage = { events: [], version: afterVersion, more: true }; page.more; ) {
+    page = await pageOf(connection, stream, page.version);
+    yield* page.events;
+  }
+}
+
+/** Errors of Postgres leave as Faults that name the operation; what a caller's own code throws leaves as it is. */
+async function during<T>(operation: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (stateOf(error) === undefined && !isConnectionError(error)) throw error;
+    throw error instanceof Fault ? error : postgresFault(operation, error);
+  }
+}
+
+const CONNECTION_CODES = ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENOTFOUND'];
+
+/** pg gives some of these errors a code, and to others only a text. */
+function isConnectionError(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if ('code' in error && CONNECTION_CODES.includes(String(error.code))) return true;
+  return /^Connection terminated|^Client has encountered a connection error|not queryable|^timeout exceeded when trying to connect|^Query read timeout/.test(
+    error.message,
+  );
+}

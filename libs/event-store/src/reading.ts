@@ -1,0 +1,79 @@
+/** Reading streams and the log: every query that selects events. Rows come as arrays, in pages, through prepared statements. */
+import type { Recorded, StreamName } from '@backhaul/contracts';
+import { derivedId } from '@backhaul/kernel';
+import type { Pool, PoolClient } from 'pg';
+import type { LogFilter, StreamPage } from './event-store.ts';
+import { COLUMNS, knownEvents, type StoredEvent } from './stored-event.ts';
+
+const STREAM = {
+  name: 'read_stream',
+  text: `select ${COLUMNS} from public.events where stream_id = $1 and version > $2 order by version limit $3`,
+  rowMode: 'array',
+} as const;
+
+const LOG = {
+  name: 'read_log',
+  text: `select ${COLUMNS} from public.events where position > $1 and position <= $2 order by position limit $3`,
+  rowMode: 'array',
+} as const;
+
+const FILTERED = {
+  name: 'read_log_filtered',
+  text: `select ${COLUMNS} from public.events where position > $1 and position <= $2
+         and ($4::text[] is null or category = any($4)) and ($5::text[] is null or type = any($5))
+         order by position limit $3`,
+  rowMode: 'array',
+} as const;
+
+const CORRELATED = {
+  name: 'read_log_correlated',
+  text: `select ${COLUMNS} from public.events where position > $1 and position <= $2
+         and ($4::text[] is null or category = any($4)) and ($5::text[] is null or type = any($5))
+         and correlation = $6 order by position limit $3`,
+  rowMode: 'array',
+} as const;
+
+const BY_ID = {
+  name: 'read_by_id',
+  text: `select ${COLUMNS} from public.events where event_id = any($1::uuid[]) order by position`,
+  rowMode: 'array',
+} as const;
+
+/** One page of a stream. No barrier is needed: a stream's versions are given under its row lock, one commit after the other. */
+export async function readStreamPage(
+  connection: Pool | PoolClient,
+  stream: StreamName,
+  after: number,
+  limit: number,
+): Promise<StreamPage> {
+  const { rows } = await connection.query<StoredEvent>({ ...STREAM, values: [stream, after, limit] });
+  return { events: knownEvents(rows), version: rows.at(-1)?.[3] ?? after, more: rows.length === limit };
+}
+
+/** Log rows in (after, upTo], as they are stored. */
+export async function readLogRows(
+  connection: Pool | PoolClient,
+  range: { after: number; upTo: number; limit: number },
+  { categories, types, correlation }: LogFilter,
+): Promise<StoredEvent[]> {
+  const values: unknown[] = [range.after, range.upTo, range.limit];
+  let query: typeof LOG | typeof FILTERED | typeof CORRELATED = LOG;
+  if (categories !== undefined || types !== undefined || correlation !== undefined) {
+    query = correlation === undefined ? FILTERED : CORRELATED;
+    values.push(categories ?? null, types ?? null);
+    if (correlation !== undefined) values.push(correlation);
+  }
+  return (await connection.query<StoredEvent>({ ...query, values })).rows;
+}
+
+/** What a command stored: its ids are known from their index, so asking on until one is missing finds them all. */
+export async function readCommand(connection: Pool | PoolClient, commandId: string): Promise<Recorded[]> {
+  const PROBE = 64;
+  const stored: StoredEvent[] = [];
+  for (;;) {
+    const ids = Array.from({ length: PROBE }, (_, index) => derivedId(commandId, stored.length + index));
+    const { rows } = await connection.query<StoredEvent>({ ...BY_ID, values: [ids] });
+    stored.push(...rows);
+    if (rows.length < PROBE) return knownEvents(stored);
+  }
+}

@@ -1,0 +1,163 @@
+-- The log: every state change of a deployment, in one table that only grows.
+-- Who may do what: a service role selects, and appends through append_events; nobody updates, deletes or truncates.
+
+create table public.owners (
+  category text primary key,
+  role name not null
+);
+comment on table public.owners is 'Which database role may append to the streams of a category. Kept in step with contracts by migrate.';
+
+-- One row per stream: what an append locks, so that expectations hold under race. An update of it stays on its page.
+create table public.streams (
+  stream_id text collate "C" primary key check (length(stream_id) <= 400 and stream_id ~ '^[A-Za-z]+-[^[:space:][:cntrl:]]+$'),
+  version integer not null check (version >= 0)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+
+create sequence public.log_position as bigint;
+
+-- `data` is json, not jsonb: the bytes that were hashed are the bytes that are kept, and any string that JavaScript can
+-- hold can be stored (jsonb refuses \u0000 and lone surrogates, which the text of a bad request may well contain).
+create table public.events (
+  position bigint primary key,
+  event_id uuid not null unique,
+  stream_id text collate "C" not null,
+  category text collate "C" not null generated always as (split_part(stream_id, '-', 1)) stored,
+  version integer not null,
+  type text collate "C" not null,
+  schema_version smallint not null,
+  data json not null,
+  correlation text collate "C" not null,
+  causation text collate "C" not null,
+  traceparent text collate "C",
+  actor text not null,
+  content_hash bytea not null,
+  recorded_at timestamptz not null,
+  unique (stream_id, version)
+);
+create index events_correlation on public.events (correlation, position);
+
+create function public.refuse_rewriting() returns trigger language plpgsql as $$
+begin
+  raise exception 'The log only grows: % of public.% is refused', tg_op, tg_table_name
+    using errcode = 'insufficient_privilege', hint = 'Append an event that says what changed.';
+end $$;
+
+-- For each statement, so that even one that touches no row is refused, and for the owner of the table too.
+create trigger events_only_grow before update or delete or truncate on public.events
+  for each statement execute function public.refuse_rewriting();
+
+-- A text with its length before it (the netstring of D. J. Bernstein): joined ones can be read in one way only.
+create function public.netstring(value text) returns text language sql immutable parallel safe
+  return coalesce(octet_length(value) || ':' || value || ',', '-');
+
+-- The SHA-256 of what an event says and where it stands in its stream: netstrings of, in this order, event_id, stream_id,
+-- version, type, schema_version, data (as stored), correlation, causation, traceparent ("-" when there is none), actor.
+-- The position and the time of recording are the log's own and not part of it.
+create function public.content_hash(
+  event_id uuid, stream_id text, version integer, type text, schema_version integer, data json, metadata text
+) returns bytea language sql immutable parallel safe
+  return sha256(convert_to(
+    public.netstring(event_id::text) || public.netstring(stream_id) || public.netstring(version::text)
+    || public.netstring(type) || public.netstring(schema_version::text) || public.netstring(data::text) || metadata,
+    'UTF8'));
+
+-- Appends to one or more streams, all or nothing. A stream that stands otherwise is an answer, not an error, so that the
+-- transaction around it can go on. The order of what it locks matters:
+--   1. stream rows, in ascending order: two appends over the same streams cannot deadlock;
+--   2. then the log's lock, shared: held until commit, it makes readers (see high_water) wait for every position taken;
+--   3. only then positions: a conflict takes none.
+-- Row locks come before the log's lock, or a writer, a reader and a writer would wait for each other in a ring.
+--
+-- expectations: a version, or -1 (at least one event), or -2 (any). event_streams are indexes into stream_ids, and
+-- event_offsets count from 1 in each stream. event_ids[1] stands for the command: when it is stored, all are.
+create function public.append_events(
+  stream_ids text[], expectations integer[], event_ids uuid[], event_streams integer[], event_offsets integer[],
+  types text[], schema_versions integer[], data json,
+  correlation text, causation text, traceparent text, actor text,
+  out outcome text, out conflict_stream integer, out versions integer[], out positions bigint[],
+  out recorded_at timestamptz
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  stands integer;
+  metadata text;
+begin
+  for i in 1 .. cardinality(stream_ids) loop
+    if i > 1 and stream_ids[i] collate "C" <= stream_ids[i - 1] collate "C" then
+      raise exception 'Streams must be given once each and in ascending order: % after %', stream_ids[i], stream_ids[i - 1];
+    end if;
+    perform from public.owners o where o.category = split_part(stream_ids[i], '-', 1) and o.role = session_user;
+    if not found then
+      raise exception '% may not append to stream %: its category belongs to another service', session_user, stream_ids[i]
+        using errcode = 'insufficient_privilege';
+    end if;
+
+    select s.version into stands from public.streams s where s.stream_id = stream_ids[i] for update;
+    if not found then
+      stands := 0;
+      if expectations[i] in (0, -2) then
+        insert into public.streams (stream_id, version) values (stream_ids[i], 0) on conflict do nothing;
+        if not found then  -- another append made it a moment ago, and has committed
+          select s.version into stands from public.streams s where s.stream_id = stream_ids[i] for update;
+        end if;
+      end if;
+    end if;
+    versions[i] := stands;
+  end loop;
+
+  -- Before the expectations: a repeated command finds its streams moved on by itself.
+  perform from public.events e where e.event_id = event_ids[1];
+  if found then
+    outcome := 'duplicate';
+    return;
+  end if;
+  for i in 1 .. cardinality(stream_ids) loop
+    if not (versions[i] = expectations[i] or expectations[i] = -2 or (expectations[i] = -1 and versions[i] > 0)) then
+      outcome := 'conflict';
+      conflict_stream := i;
+      return;
+    end if;
+  end loop;
+
+  perform pg_advisory_xact_lock_shared(1111573323, 1);
+  outcome := 'appended';
+  recorded_at := clock_timestamp();
+  metadata := public.netstring(correlation) || public.netstring(causation) || public.netstring(traceparent)
+    || public.netstring(actor);
+  with appended as (
+    insert into public.events (
+      position, event_id, stream_id, version, type, schema_version, data,
+      correlation, causation, traceparent, actor, content_hash, recorded_at)
+    select nextval('public.log_position'), e.id, stream_ids[e.stream], versions[e.stream] + e.step, e.type, e.schema, e.data,
+      append_events.correlation, append_events.causation, append_events.traceparent, append_events.actor,
+      public.content_hash(e.id, stream_ids[e.stream], versions[e.stream] + e.step, e.type, e.schema, e.data, metadata),
+      append_events.recorded_at
+    from rows from (
+      unnest(event_ids, event_streams, event_offsets, types, schema_versions), json_array_elements(append_events.data)
+    ) as e(id, stream, step, type, schema, data)
+    returning position, stream_id
+  ), counted as (
+    select a.stream_id, count(*) as events from appended a group by a.stream_id
+  ), moved as (
+    update public.streams s set version = s.version + c.events from counted c where s.stream_id = c.stream_id
+  )
+  select array_agg(a.position order by a.position) into positions from appended a;
+end $$;
+
+-- Everything at or below the answer is visible, for good: the exclusive side of the log's lock waits for every append that has
+-- taken a position and not committed yet. Null when they did not end within 50 ms; new appends queue behind this wait, so
+-- it must be short.
+create function public.high_water() returns bigint
+  language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
+declare
+  answer bigint;
+begin
+  perform pg_advisory_xact_lock(1111573323, 1);
+  select case when p.is_called then p.last_value else 0 end into answer from public.log_position p;
+  return answer;
+exception when lock_not_available then
+  return null;
+end $$;
+
+revoke execute on function public.append_events, public.high_water from public;
+grant execute on function public.append_events, public.high_water to backhaul_service;
+grant select on public.events, public.streams, public.owners to backhaul_service;
