@@ -70,6 +70,29 @@ export const VmClaimed = defineEvent(
 /** A backup waits for its turn, with all it needs to be triggered later. */
 export const VmAwaited = defineEvent('vm', 'VmAwaited', z.object({ ...asked, behind: BackupId }));
 
+/**
+ * The backup that has the turn has an outcome. The turn lasts until its run has also given everything back. The two come
+ * by different ways and in any order; whichever is second ends the turn.
+ */
+export const VmBackupEnded = defineEvent(
+  'vm',
+  'VmBackupEnded',
+  z.object({
+    hostId: HostId,
+    vmId: VmId,
+    backupId: BackupId,
+    outcome: z.enum(['completed', 'failed']),
+    restorePoint: RestorePoint.nullable(),
+  }),
+);
+
+/** The run of the backup that has the turn has given everything back. The turn lasts until its outcome is known, too. */
+export const VmRunClosed = defineEvent(
+  'vm',
+  'VmRunClosed',
+  z.object({ hostId: HostId, vmId: VmId, backupId: BackupId }),
+);
+
 /** The VM's turn ended. A completed backup leaves the restore point that the next one builds on. */
 export const VmReleased = defineEvent(
   'vm',

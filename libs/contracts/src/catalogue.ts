@@ -16,6 +16,8 @@ export const catalogue = {
   BackupCancelled: backup.BackupCancelled,
   VmClaimed: backup.VmClaimed,
   VmAwaited: backup.VmAwaited,
+  VmBackupEnded: backup.VmBackupEnded,
+  VmRunClosed: backup.VmRunClosed,
   VmReleased: backup.VmReleased,
   ScheduleDefined: backup.ScheduleDefined,
   ScheduleRemoved: backup.ScheduleRemoved,

@@ -3,6 +3,7 @@ export * from './catalogue.ts';
 export * as consoleApi from './console-api.ts';
 export type { EventDefinition } from './define-event.ts';
 export { exportUri } from './endpoint.ts';
+export * from './host-configuration.ts';
 export * from './host-events.ts';
 export * from './plan-events.ts';
 export * from './policy.ts';

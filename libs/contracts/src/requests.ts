@@ -41,7 +41,8 @@ export const ScheduleRequested = z.strictObject({
   policy: PolicyId.default('default'),
 });
 export const ScheduleRemovalRequested = z.strictObject({ requestId: RequestId, scheduleId: Name });
-export const PolicyRequested = z.strictObject({ requestId: RequestId, policy: Policy });
+/** Strict here, so that a misspelt field is refused and not taken for its default. */
+export const PolicyRequested = z.strictObject({ requestId: RequestId, policy: z.strictObject(Policy.shape) });
 
 /** Every request there is, by the last token of its subject. */
 export const requests = {

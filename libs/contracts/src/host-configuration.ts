@@ -1,0 +1,41 @@
+/**
+ * Which hosts a deployment backs up from: one environment variable, read alike by every service that needs to know.
+ * `BACKHAUL_HOSTS='[{"hostId":"lab","kind":"directory","address":"/srv/images"}]'`
+ */
+import { z } from 'zod';
+import { HostId } from './vocabulary.ts';
+
+export const HostConfiguration = z.strictObject({
+  hostId: HostId,
+  /** Which kind of host answers at `address`; for `directory` a folder of disk images. */
+  kind: z.enum(['directory']),
+  address: z.string().min(1),
+});
+export type HostConfiguration = z.infer<typeof HostConfiguration>;
+
+const HostList = z.array(HostConfiguration).superRefine((hosts, context) => {
+  const seen = new Set<string>();
+  for (const { hostId } of hosts) {
+    if (seen.has(hostId)) context.addIssue({ code: 'custom', message: `host ${hostId} is named twice` });
+    seen.add(hostId);
+  }
+});
+
+/** For `BACKHAUL_HOSTS`: the JSON text, checked. */
+export const HostsSetting = z
+  .string()
+  .transform((text, context): unknown => {
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: `is not JSON: ${(error as Error).message}` });
+      return z.NEVER;
+    }
+  })
+  .pipe(HostList);
+
+/** For `BACKHAUL_STATE_DIRECTORY`: where hosts keep sockets and notes about what they started. Absolute. */
+export const StateDirectorySetting = z
+  .string()
+  .startsWith('/', 'must be an absolute path')
+  .describe('folder for sockets and notes of started proxies');
