@@ -7,9 +7,11 @@ import { confirmed, HOST, planOf, TestPool } from './pool.fixture.ts';
 const happening = fc.record({
   what: fc.constantFrom(
     'request',
+    'request',
     'act',
-    'act',
-    'act',
+    'act on all',
+    'act on all',
+    'act on all',
     'finish',
     'finish',
     'interrupt',
@@ -54,6 +56,10 @@ function live(
         if (action !== undefined) pool.append(confirmed(action));
         break;
       }
+      case 'act on all':
+        for (const action of pool.settle()) pool.append(confirmed(action));
+        pool.settle();
+        break;
       case 'finish':
       case 'interrupt': {
         const job = leased[pick % Math.max(1, leased.length)];
