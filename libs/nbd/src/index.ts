@@ -1,1 +1,10 @@
-export * from './client.ts';
+export {
+  type NbdClient,
+  type NbdConnectOptions,
+  STATE_DIRTY,
+  STATE_HOLE,
+  STATE_ZERO,
+  type StatusExtent,
+} from './client.ts';
+export { connectNbd } from './connect.ts';
+export { type Endpoint, type NbdLocation, parseUri, withExport } from './protocol/uri.ts';

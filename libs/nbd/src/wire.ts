@@ -1,0 +1,121 @@
+/**
+ * The socket, and nothing of NBD: bytes out, bytes in, closed once. Everything in this package that is not this file or
+ * `connection.ts` (timers) runs without I/O.
+ */
+import { connect, type Socket } from 'node:net';
+import { Fault } from '@backhaul/kernel';
+import { type Endpoint, endpointLine } from './protocol/uri.ts';
+
+/** The most that one read from the socket brings. */
+const READ_BUFFER_BYTES = 256 * 1024;
+
+export interface WireListener {
+  /** `bytes` are valid during the call only: the buffer is the next read's as well. */
+  bytes(bytes: Uint8Array): void;
+  /** What was written has left this process: more may be written. */
+  drained(): void;
+  /** Nothing more will come, from either side. Called once. */
+  closed(cause: Error | undefined): void;
+}
+
+const NOBODY: WireListener = { bytes() {}, drained() {}, closed() {} };
+
+export class Wire {
+  readonly endpoint: Endpoint;
+  readonly #socket: Socket;
+  readonly #closed: Promise<void>;
+  #listener: WireListener = NOBODY;
+  #cause: Error | undefined;
+  #isClosed = false;
+
+  private constructor(endpoint: Endpoint, readBufferBytes: number) {
+    this.endpoint = endpoint;
+    const onread = {
+      buffer: Buffer.allocUnsafeSlow(readBufferBytes),
+      callback: (count: number, buffer: Uint8Array): boolean => {
+        this.#listener.bytes(buffer.subarray(0, count));
+        return true;
+      },
+    };
+    this.#socket =
+      endpoint.kind === 'unix'
+        ? connect({ path: endpoint.socketPath, onread })
+        : connect({ host: endpoint.host, port: endpoint.port, noDelay: true, keepAlive: true, onread });
+    this.#socket.on('error', (error) => {
+      this.#cause ??= error;
+    });
+    this.#socket.on('drain', () => this.#listener.drained());
+    this.#closed = new Promise((resolve) => {
+      this.#socket.on('close', () => {
+        this.#isClosed = true;
+        resolve();
+        this.#listener.closed(this.#cause);
+      });
+    });
+  }
+
+  /** Resolves when the socket is connected. Throws a Fault that names the endpoint. Not later than `signal`. */
+  static async open(
+    endpoint: Endpoint,
+    signal: AbortSignal,
+    readBufferBytes = READ_BUFFER_BYTES,
+  ): Promise<Wire> {
+    signal.throwIfAborted();
+    const wire = new Wire(endpoint, readBufferBytes);
+    await new Promise<void>((resolve, reject) => {
+      const abort = (): void => wire.destroy();
+      signal.addEventListener('abort', abort, { once: true });
+      wire.listen({
+        ...NOBODY,
+        closed(cause) {
+          signal.removeEventListener('abort', abort);
+          const reason = cause ?? (signal.aborted ? signal.reason : undefined);
+          reject(new Fault(`No connection to ${endpointLine(endpoint)} could be made`, { cause: reason }));
+        },
+      });
+      wire.#socket.once('connect', () => {
+        signal.removeEventListener('abort', abort);
+        wire.listen(NOBODY);
+        resolve();
+      });
+    });
+    return wire;
+  }
+
+  /** From now on this listener is told, in place of the one before. One that comes after the end is told so at once. */
+  listen(listener: WireListener): void {
+    this.#listener = listener;
+    if (this.#isClosed) listener.closed(this.#cause);
+  }
+
+  /** One system call for all of it, where the system takes it. */
+  write(parts: readonly Uint8Array[]): void {
+    if (this.#socket.destroyed || this.#socket.writableEnded) return;
+    this.#socket.cork();
+    for (const part of parts) this.#socket.write(part);
+    this.#socket.uncork();
+  }
+
+  /** True: wait for `drained` before writing more. */
+  get isFull(): boolean {
+    return this.#socket.writableNeedDrain;
+  }
+
+  /** At once; what was not sent yet is lost. */
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  /** After what was written has been sent. For a last word; whoever waits for the end has a time-out of its own. */
+  destroySoon(): void {
+    this.#socket.destroySoon();
+  }
+
+  /** Sends what is still to be sent, then closes; a peer that does not close its side in time is left alone. */
+  async end(patienceMilliseconds: number): Promise<void> {
+    this.#socket.end();
+    const impatient = setTimeout(() => this.#socket.destroy(), patienceMilliseconds);
+    await this.#closed;
+    clearTimeout(impatient);
+  }
+}
