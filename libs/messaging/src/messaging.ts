@@ -8,6 +8,7 @@
  */
 import type { Answer, EventType, Recorded, RequestName } from '@backhaul/contracts';
 import type { EventTransaction } from '@backhaul/event-store';
+import type { Refusal, Result } from '@backhaul/kernel';
 
 export interface Consumption {
   /** Gives up new messages, waits for the handlers at work (at most `milliseconds`), then lets go. */
@@ -22,21 +23,34 @@ export interface IncomingRequest {
   readonly messageId: string;
 }
 
-export interface Messaging {
+/** What upstream systems can do, and services too. */
+export interface Requester {
+  /** Publishes a request and waits until JetStream has stored it. The same `messageId` within 5 minutes is stored once. */
+  request(name: RequestName, body: unknown, messageId: string): Promise<void>;
+
+  /** Waits for the answer to a request; subscribe before sending. Undefined at the end of the wait. */
+  awaitAnswer(requestId: string, milliseconds: number): { readonly answer: Promise<Answer | undefined> };
+}
+
+export interface Messaging extends Requester {
   /**
    * One durable consumer per type, `<service>__<purpose>__<Type>`, in the order of the log per type. The handler runs
    * inside a transaction that already holds the inbox row; it appends as its last statement. A permanent Fault sends the message
-   * to the dead letters; anything else thrown is tried again with backoff.
+   * to the dead letters; anything else thrown is tried again with backoff (so later events may overtake it), and at once when
+   * it is a Fault with code `VersionConflict`. With a `concurrency` above 1 events of different streams are handled
+   * side by side; those of one stream stay in order.
    */
   consume<T extends EventType>(options: {
     purpose: string;
     types: readonly T[];
+    concurrency?: number;
     handle(event: Recorded<T>, transaction: EventTransaction): Promise<void>;
   }): Promise<Consumption>;
 
   /**
    * Long work: acknowledged when the handler has resolved, kept alive with `working()` until then, redelivered to anyone when
-   * the process died. Up to `concurrency` at a time. `signal` aborts when the service stops.
+   * the process died. Up to `concurrency` at a time. `signal` aborts when the service stops: what rejects then goes to
+   * another instance. What resolved once is not handed out again, also when NATS is refilled.
    */
   consumeWork<T extends EventType>(options: {
     purpose: string;
@@ -45,22 +59,30 @@ export interface Messaging {
     handle(event: Recorded<T>, signal: AbortSignal): Promise<void>;
   }): Promise<Consumption>;
 
-  /** Requests from upstream (`req.<service>.>`), with the same once-only transaction as `consume`. */
+  /**
+   * Requests from upstream (`req.<service>.>`), with the same once-only transaction as `consume`. The answer is sent after
+   * the commit. A request that ends as a dead letter is answered `refused`, with the reason.
+   */
   consumeRequests(options: {
+    concurrency?: number;
     handle(request: IncomingRequest, transaction: EventTransaction): Promise<Answer | undefined>;
   }): Promise<Consumption>;
-
-  /** Publishes a request and waits until JetStream has stored it. The same `messageId` within 5 minutes is stored once. */
-  request(name: RequestName, body: unknown, messageId: string): Promise<void>;
 
   /** Tells whoever listens on `ans.<requestId>`. At most once: the log, not the answer, is the truth. */
   answer(answer: Answer): void;
 
-  /** Waits for the answer to a request; subscribe before sending. Undefined at the end of the wait. */
-  awaitAnswer(requestId: string, milliseconds: number): { readonly answer: Promise<Answer | undefined> };
+  /** Sends a dead letter again, once. */
+  redrive(deadLetterId: number): Promise<Result<void, Refusal>>;
+
+  /** Publishes everything this service has ever appended again. Consumers skip what they have handled. */
+  refill(): Promise<void>;
 
   /** For readiness: connected, streams as they should be, relay not behind by more than it should. */
   health(): Promise<{ ok: boolean; detail: string }>;
 
-  close(): Promise<void>;
+  /** Stops every consumption, all at once. The first half of `close`, for whoever must do something in between. */
+  stopConsuming(milliseconds?: number): Promise<void>;
+
+  /** Stops what consumes, publishes what is appended and not published yet (at most `milliseconds`), disconnects. */
+  close(milliseconds?: number): Promise<void>;
 }

@@ -1,0 +1,57 @@
+/**
+ * The messages a consumer has taken and not settled yet. All of them are kept alive with `working()`, so that a message
+ * waiting for its turn is not given to somebody else. One that comes again while it is at work (the connection was
+ * lost in between) is adopted: the work goes on, and what settles it is the newer copy.
+ */
+import type { JsMsg } from 'nats';
+
+export class HeldMessages {
+  readonly #held = new Map<string, JsMsg>();
+  readonly #heartbeat: NodeJS.Timeout;
+  readonly #emptied: (() => void)[] = [];
+
+  constructor(workingMilliseconds: number) {
+    this.#heartbeat = setInterval(() => {
+      for (const message of this.#held.values()) quietly(() => message.working());
+    }, workingMilliseconds);
+  }
+
+  get size(): number {
+    return this.#held.size;
+  }
+
+  /** False when the message is at work already: the caller has nothing to do. */
+  hold(key: string, message: JsMsg): boolean {
+    const known = this.#held.has(key);
+    this.#held.set(key, message);
+    return !known;
+  }
+
+  /** Tells the server what became of the message. On a connection that is gone it comes again, which is harmless. */
+  settle(key: string, verdict: (message: JsMsg) => void): void {
+    const message = this.#held.get(key);
+    if (message === undefined) return;
+    this.#held.delete(key);
+    quietly(() => verdict(message));
+    if (this.#held.size === 0) for (const wake of this.#emptied.splice(0)) wake();
+  }
+
+  async empty(): Promise<void> {
+    if (this.#held.size > 0) await new Promise<void>((resolve) => this.#emptied.push(resolve));
+  }
+
+  /** Lets go of what is left: it goes to somebody else when its time is up. */
+  close(): void {
+    clearInterval(this.#heartbeat);
+    this.#held.clear();
+  }
+}
+
+/** Answering on a connection that has ended throws; the server then delivers again. */
+function quietly(answer: () => void): void {
+  try {
+    answer();
+  } catch {
+    // The message comes again.
+  }
+}

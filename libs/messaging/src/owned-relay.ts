@@ -1,0 +1,108 @@
+/** The relay of one service as its messaging sees it: whether it is in charge, how far behind it is, and how to end it well. */
+import { type Category, owners, type Service } from '@backhaul/contracts';
+import type { EventStore } from '@backhaul/event-store';
+import { Fault, withDeadline } from '@backhaul/kernel';
+import { sql } from 'kysely';
+import { runExclusively } from './exclusive.ts';
+import type { Link } from './link.ts';
+import type { Log } from './log.ts';
+import type { Observer } from './occurrence.ts';
+import { relay } from './relay.ts';
+import { Wakeup } from './wakeup.ts';
+
+/** An event that waits longer than this to be published makes the service not ready. */
+const BEHIND_MILLISECONDS_MAX = 30_000;
+
+export interface OwnedRelay {
+  health(): Promise<{ ok: boolean; detail: string }>;
+  refill(): Promise<void>;
+  /** Publishes what is appended, at most for so long, when this process is the one in charge; then gives the charge away. */
+  stop(milliseconds: number): Promise<void>;
+}
+
+export function startRelay(options: {
+  service: Service;
+  postgresUrl: string;
+  store: EventStore;
+  link: Link;
+  log: Log;
+  observe: Observer;
+}): OwnedRelay {
+  const { service, store, link, log, observe } = options;
+  const categories = (Object.keys(owners) as Category[]).filter((category) => owners[category] === service);
+  if (categories.length === 0) return nothingToRelay;
+
+  const wakeup = new Wakeup();
+  const progress = new Wakeup();
+  let published = 0;
+  const unsubscribe = store.onAppended(() => wakeup.ring());
+  const exclusive = runExclusively({
+    postgresUrl: options.postgresUrl,
+    name: `relay ${service}`,
+    log,
+    run: (signal, lock) =>
+      relay(
+        {
+          service,
+          categories,
+          store,
+          link,
+          log,
+          wakeup,
+          published: (event) => observe({ kind: 'published', type: event.type }),
+          progressed: (position) => {
+            published = position;
+            progress.ring();
+          },
+        },
+        signal,
+        lock,
+      ),
+  });
+
+  const flush = async (signal: AbortSignal): Promise<void> => {
+    const { highWater } = await store.readLog(published, { categories, limit: 1 });
+    while (exclusive.inCharge() && published < highWater && !signal.aborted) {
+      const ring = progress.next();
+      wakeup.ring();
+      if (published < highWater) await ring.within(500, signal);
+    }
+  };
+
+  return {
+    async health() {
+      const { rows } = await sql<{ position: string }>`
+        select position from public.relay_checkpoints where service = ${service}`.execute(store.kysely);
+      const after = Number(rows[0]?.position ?? 0);
+      const oldest = (await store.readLog(after, { categories, limit: 1 })).events[0];
+      const behindMilliseconds = oldest === undefined ? 0 : Date.now() - Date.parse(oldest.recordedAt);
+      return {
+        ok: behindMilliseconds <= BEHIND_MILLISECONDS_MAX,
+        detail: `relay at ${after}, ${(behindMilliseconds / 1000).toFixed(1)} s behind${exclusive.inCharge() ? ', in charge here' : ''}`,
+      };
+    },
+    async refill() {
+      const { numAffectedRows } = await sql`
+        update public.relay_checkpoints set position = 0, updated_at = now() where service = ${service}`.execute(
+        store.kysely,
+      );
+      if (numAffectedRows !== 1n)
+        throw new Fault(`The relay of ${service} has published nothing yet: there is nothing to refill`);
+      wakeup.ring();
+    },
+    async stop(milliseconds) {
+      unsubscribe();
+      await withDeadline(`Publishing the last events of ${service}`, milliseconds, flush).catch(
+        (error: unknown) =>
+          log.warn({ error: String(error) }, 'events are left for the next start to publish'),
+      );
+      await exclusive.stop();
+    },
+  };
+}
+
+const nothingToRelay: OwnedRelay = {
+  health: async () => ({ ok: true, detail: 'nothing to relay' }),
+  refill: async () => undefined,
+  stop: async () => undefined,
+};
