@@ -1,0 +1,263 @@
+/**
+ * The backend for a local (or mounted) folder. A put is: write a temporary file in the same file system, fdatasync it,
+ * rename it into place, fsync the folder it now lives in. Power loss at any moment leaves the old state, the new state,
+ * or a temporary file that a later open removes; never half a file under its name.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Stats } from 'node:fs';
+import { type FileHandle, link, mkdir, open, opendir, rename, rm, stat, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Fault, invariant } from '@backhaul/kernel';
+import type { Backend, PutOutcome, StagedFile } from './backend.ts';
+import { FolderSync } from './folder-sync.ts';
+
+export const TEMPORARY_FOLDER = 'tmp';
+/**
+ * A temporary file that nobody has written to for so long belongs to a process that is gone. Age, and not the process
+ * id, because the processes may run on different machines.
+ */
+const ABANDONED_MILLISECONDS = 60 * 60 * 1000;
+const STREAM_BYTES = 256 * 1024;
+
+/** Backups hold what the disks hold: nobody else may read them. */
+const FILE_MODE = 0o600;
+const FOLDER_MODE = 0o700;
+
+export class LocalFolder implements Backend {
+  readonly location: string;
+  readonly #folders = new FolderSync();
+  readonly #made = new Map<string, Promise<void>>();
+  readonly #temporaryPrefix = `${process.pid}-${randomUUID().slice(0, 8)}`;
+  #temporaryFiles = 0;
+
+  constructor(location: string) {
+    this.location = location;
+  }
+
+  async put(
+    name: string,
+    parts: readonly Uint8Array[],
+    options: { ifAbsent?: boolean } = {},
+  ): Promise<PutOutcome> {
+    const temporary = await this.#temporary();
+    try {
+      for (const part of parts) await writeAll(temporary.handle, part);
+      return await this.#moveInto(name, temporary, options.ifAbsent ?? false);
+    } catch (error) {
+      throw fault(`Storing ${name} in ${this.location}`, error);
+    } finally {
+      await temporary.discard();
+    }
+  }
+
+  async stage(): Promise<StagedFile> {
+    const temporary = await this.#temporary();
+    return {
+      write: (bytes) =>
+        writeAll(temporary.handle, bytes).catch((error) => {
+          throw fault(`Writing a temporary file in ${this.location}`, error);
+        }),
+      commit: async (name) => {
+        try {
+          await this.#moveInto(name, temporary, false);
+        } catch (error) {
+          throw fault(`Storing ${name} in ${this.location}`, error);
+        }
+      },
+      discard: temporary.discard,
+    };
+  }
+
+  async get(name: string, bytesMax: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    try {
+      await using handle = await open(join(this.location, name), 'r');
+      const { size } = await handle.stat();
+      if (size > bytesMax) {
+        throw new Fault(`${name} has ${size} bytes, more than the ${bytesMax} it may have`, {
+          permanent: true,
+        });
+      }
+      const bytes = new Uint8Array(new ArrayBuffer(size));
+      let filled = 0;
+      while (filled < size) {
+        const { bytesRead } = await handle.read(bytes, filled, size - filled, filled);
+        if (bytesRead === 0) break;
+        filled += bytesRead;
+      }
+      return bytes.subarray(0, filled);
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw fault(`Reading ${name} of ${this.location}`, error);
+    }
+  }
+
+  async *stream(name: string): AsyncIterable<Uint8Array> {
+    let handle: FileHandle;
+    try {
+      handle = await open(join(this.location, name), 'r');
+    } catch (error) {
+      if (!isMissing(error)) throw fault(`Reading ${name} of ${this.location}`, error);
+      throw new Fault(`${name} is missing in ${this.location}`, {
+        permanent: true,
+        code: 'Missing',
+        cause: error,
+      });
+    }
+    try {
+      const piece = Buffer.allocUnsafeSlow(STREAM_BYTES);
+      for (;;) {
+        const { bytesRead } = await handle.read(piece, 0, piece.length).catch((error) => {
+          throw fault(`Reading ${name} of ${this.location}`, error);
+        });
+        if (bytesRead === 0) return;
+        yield piece.subarray(0, bytesRead);
+      }
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async has(name: string): Promise<boolean> {
+    const path = join(this.location, name);
+    let found: Stats;
+    try {
+      found = await stat(path);
+    } catch (error) {
+      if (isMissing(error)) return false;
+      throw fault(`Looking for ${name} in ${this.location}`, error);
+    }
+    // No file of the format is empty: an empty one is what some file systems leave of a file after a crash.
+    if (found.size === 0) return false;
+    // Another process may have renamed it a moment ago and not yet synced the folder.
+    await this.#folders.sync(dirname(path)).catch((error) => {
+      throw fault(`Syncing the folder of ${name} in ${this.location}`, error);
+    });
+    return true;
+  }
+
+  async *list(folder: string): AsyncIterable<string> {
+    try {
+      for await (const entry of await opendir(join(this.location, folder))) yield entry.name;
+    } catch (error) {
+      if (!isMissing(error)) throw fault(`Listing ${folder} of ${this.location}`, error);
+    }
+  }
+
+  async delete(name: string): Promise<void> {
+    const path = join(this.location, name);
+    try {
+      await rm(path, { force: true });
+      await this.#folders.sync(dirname(path));
+    } catch (error) {
+      if (!isMissing(error)) throw fault(`Deleting ${name} of ${this.location}`, error);
+    }
+  }
+
+  /** Removes what crashed writers left behind, and only that: another process may be writing right now. */
+  async removeAbandoned(now = Date.now()): Promise<number> {
+    let removed = 0;
+    for await (const name of this.list(TEMPORARY_FOLDER)) {
+      const path = join(this.location, TEMPORARY_FOLDER, name);
+      const found = await stat(path).catch(() => undefined);
+      if (found === undefined || now - found.mtimeMs < ABANDONED_MILLISECONDS) continue;
+      await rm(path, { force: true });
+      removed += 1;
+    }
+    return removed;
+  }
+
+  async #temporary(): Promise<Temporary> {
+    this.#temporaryFiles += 1;
+    const folder = join(this.location, TEMPORARY_FOLDER);
+    const path = join(folder, `${this.#temporaryPrefix}-${this.#temporaryFiles}`);
+    try {
+      await this.#makeFolder(folder);
+      return new Temporary(path, await open(path, 'wx', FILE_MODE));
+    } catch (error) {
+      throw fault(`Making a temporary file in ${this.location}`, error);
+    }
+  }
+
+  async #moveInto(name: string, temporary: Temporary, ifAbsent: boolean): Promise<PutOutcome> {
+    const target = join(this.location, name);
+    await temporary.handle.datasync();
+    await this.#makeFolder(dirname(target));
+    let outcome: PutOutcome = 'stored';
+    if (ifAbsent) {
+      // Unlike a rename, a link refuses to replace: of two processes, one wins.
+      outcome = await link(temporary.path, target).then(
+        () => 'stored',
+        (error: NodeJS.ErrnoException) => {
+          if (error.code === 'EEXIST') return 'present';
+          throw error;
+        },
+      );
+    } else {
+      await rename(temporary.path, target);
+      temporary.moved();
+    }
+    await this.#folders.sync(dirname(target));
+    return outcome;
+  }
+
+  /** Once for each folder and process: made if needed, and its own name synced, also when another process made it. */
+  #makeFolder(folder: string): Promise<void> {
+    const known = this.#made.get(folder);
+    if (known !== undefined) return known;
+    const work = (async () => {
+      if (folder !== this.location) await this.#makeFolder(dirname(folder));
+      await mkdir(folder, { mode: FOLDER_MODE, recursive: folder === this.location }).catch((error) => {
+        if (error.code !== 'EEXIST') throw error;
+      });
+      await this.#folders.sync(dirname(folder));
+    })();
+    this.#made.set(folder, work);
+    work.catch(() => this.#made.delete(folder));
+    return work;
+  }
+}
+
+/** A temporary file and its open handle. */
+class Temporary {
+  readonly path: string;
+  readonly handle: FileHandle;
+  #moved = false;
+  #discarded: Promise<void> | undefined;
+
+  constructor(path: string, handle: FileHandle) {
+    this.path = path;
+    this.handle = handle;
+  }
+
+  moved(): void {
+    this.#moved = true;
+  }
+
+  readonly discard = (): Promise<void> => {
+    this.#discarded ??= (async () => {
+      await this.handle.close();
+      if (!this.#moved) await unlink(this.path).catch(() => undefined);
+    })();
+    return this.#discarded;
+  };
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, written, bytes.length - written);
+    invariant(bytesWritten > 0, 'A write that wrote nothing did not say why');
+    written += bytesWritten;
+  }
+}
+
+const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
+
+/** Out of space, input and output errors: the same call may succeed later. What is permanent stays so. */
+const fault = (what: string, cause: unknown): Fault =>
+  new Fault(`${what} failed`, {
+    cause,
+    permanent: cause instanceof Fault && cause.permanent,
+    ...(codeOf(cause) === undefined ? {} : { code: codeOf(cause) as string }),
+  });
+
+const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;

@@ -1,0 +1,194 @@
+/**
+ * One disk of a restore point, written to a raw file straight from the repository: no service, no database. The file
+ * appears under its name only when every chunk was checked and all of it is durable; zeros stay holes.
+ */
+import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { Fault, isPermanent, KiB } from '@backhaul/kernel';
+import { Recent } from './chunks/recent.ts';
+import { isZero } from './format/chunk-file.ts';
+import type { Manifest, ManifestDisk, Repository, Segment } from './repository.ts';
+
+export interface RestoreDiskOptions {
+  readonly repository: Pick<Repository, 'readSegments' | 'readChunk'>;
+  readonly manifest: Manifest;
+  readonly diskId: string;
+  /** The raw file to make. */
+  readonly target: string;
+  /** Replaces a target that exists; without it the target must be free. */
+  readonly overwrite?: boolean;
+  /** Chunks read and written at a time. Default 4. */
+  readonly concurrency?: number;
+  /** `doneBytes` of `totalBytes` of the disk, zeros included. Called for every segment. */
+  readonly onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface RestoredDisk {
+  readonly sizeBytes: number;
+  /** What was written: the rest are holes. */
+  readonly writtenBytes: number;
+}
+
+/** Zero runs inside a chunk are left as holes in this unit, which is what file systems and qcow2 allocate in. */
+const HOLE_BYTES = 64 * KiB;
+
+/**
+ * Throws a Fault that names the disk, and the offset and digest where a chunk is damaged or missing (permanent). The
+ * target is then as it was.
+ */
+export async function restoreDisk(options: RestoreDiskOptions): Promise<RestoredDisk> {
+  const { manifest, diskId } = options;
+  const disk = manifest.disks.find((candidate) => candidate.diskId === diskId);
+  if (disk === undefined) {
+    const known = manifest.disks.map((candidate) => candidate.diskId).join(', ');
+    throw new Fault(`Backup ${manifest.backupId} has no disk ${diskId}, only: ${known}`, { permanent: true });
+  }
+  const target = resolve(options.target);
+  const overwrite = options.overwrite ?? false;
+  if (!overwrite) await refuseExisting(target);
+
+  const partial = `${target}.partial-${process.pid}`;
+  try {
+    const writtenBytes = await writePartial(partial, disk, options);
+    if (overwrite) {
+      await rename(partial, target);
+    } else {
+      // Unlike a rename, a link never replaces what appeared meanwhile.
+      await link(partial, target);
+      await unlink(partial);
+    }
+    await syncFolder(dirname(target));
+    return { sizeBytes: disk.sizeBytes, writtenBytes };
+  } catch (error) {
+    await unlink(partial).catch(() => undefined);
+    throw new Fault(`Restoring disk ${diskId} of backup ${manifest.backupId} to ${target} failed`, {
+      cause: error,
+      permanent: isPermanent(error),
+    });
+  }
+}
+
+async function refuseExisting(target: string): Promise<void> {
+  const found = await lstat(target).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw new Fault(`Looking at ${target} failed`, { cause: error });
+  });
+  if (found !== undefined) {
+    throw new Fault(`${target} exists: it is not overwritten unless asked for`, {
+      permanent: true,
+      code: 'EEXIST',
+    });
+  }
+}
+
+async function writePartial(
+  partial: string,
+  disk: ManifestDisk,
+  options: RestoreDiskOptions,
+): Promise<number> {
+  await using file = await open(partial, 'wx', 0o600);
+  await file.truncate(disk.sizeBytes);
+  const concurrency = options.concurrency ?? 4;
+  const chunks = new SharedChunks(options.repository, concurrency * 2);
+  const running = new Set<Promise<void>>();
+  let failure: { error: unknown } | undefined;
+  let doneBytes = 0;
+  let writtenBytes = 0;
+
+  const restore = async (segment: Segment): Promise<void> => {
+    try {
+      const written = await restoreSegment(file, disk, segment, chunks);
+      writtenBytes += written;
+      doneBytes += segment.length;
+      options.onProgress?.({ doneBytes, totalBytes: disk.sizeBytes });
+    } catch (error) {
+      failure ??= { error };
+    }
+  };
+
+  for await (const segment of options.repository.readSegments(disk)) {
+    options.signal?.throwIfAborted();
+    const work = restore(segment).then(() => {
+      running.delete(work);
+    });
+    running.add(work);
+    if (running.size >= concurrency) await Promise.race(running);
+    if (failure !== undefined) break;
+  }
+  await Promise.all(running);
+  if (failure !== undefined) throw failure.error;
+  await file.sync();
+  return writtenBytes;
+}
+
+async function restoreSegment(
+  file: FileHandle,
+  disk: ManifestDisk,
+  segment: Segment,
+  chunks: SharedChunks,
+): Promise<number> {
+  const { offset, length, digest, chunkOffset } = segment;
+  if (digest === null) return 0;
+  try {
+    const chunk = await chunks.read(digest);
+    if (chunk.length < chunkOffset + length) {
+      throw new Fault(`the chunk has ${chunk.length} bytes where ${chunkOffset + length} are needed`, {
+        permanent: true,
+      });
+    }
+    return await writeSparsely(file, offset, chunk.subarray(chunkOffset, chunkOffset + length));
+  } catch (error) {
+    throw new Fault(`Disk ${disk.diskId}, offset ${offset}, chunk ${digest} cannot be restored`, {
+      cause: error,
+      permanent: isPermanent(error),
+    });
+  }
+}
+
+/** Leaves out zeros where they fill whole units of the file; joins the rest into long writes. */
+async function writeSparsely(file: FileHandle, offset: number, data: Uint8Array): Promise<number> {
+  let written = 0;
+  let start: number | undefined;
+  const flush = async (end: number): Promise<void> => {
+    for (let at = start ?? end; at < end; ) {
+      const { bytesWritten } = await file.write(data, at, end - at, offset + at);
+      at += bytesWritten;
+      written += bytesWritten;
+    }
+    start = undefined;
+  };
+  for (let at = 0; at < data.length; ) {
+    const end = Math.min(data.length, at + HOLE_BYTES - ((offset + at) % HOLE_BYTES));
+    if (isZero(data.subarray(at, end))) await flush(at);
+    else start ??= at;
+    at = end;
+  }
+  await flush(data.length);
+  return written;
+}
+
+/** An incremental cuts its parent's chunks into pieces: neighbours share one read of the chunk. */
+class SharedChunks {
+  readonly #repository: Pick<Repository, 'readChunk'>;
+  readonly #recent: Recent<Promise<Uint8Array>>;
+
+  constructor(repository: Pick<Repository, 'readChunk'>, chunksMax: number) {
+    this.#repository = repository;
+    this.#recent = new Recent(chunksMax);
+  }
+
+  read(digest: string): Promise<Uint8Array> {
+    const known = this.#recent.get(digest);
+    if (known !== undefined) return known;
+    const work = this.#repository.readChunk(digest);
+    this.#recent.set(digest, work);
+    work.catch(() => this.#recent.delete(digest));
+    return work;
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  await using handle = await open(folder, 'r');
+  await handle.sync();
+}
