@@ -1,0 +1,50 @@
+import { expect, test } from 'vitest';
+import { readRequest } from './requests.ts';
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+const json = (value: unknown) => bytes(JSON.stringify(value));
+const good = { requestId: 'r1', host: 'lab', vm: 'web-1' };
+
+test('a request that fits is understood, with its defaults', () => {
+  expect(readRequest('BackupRequested', json(good))).toEqual({
+    ok: true,
+    value: { name: 'BackupRequested', body: { ...good, kind: 'auto', mode: 'auto', policy: 'default' } },
+  });
+});
+
+test('what came by a path or a header wins over the body', () => {
+  const read = readRequest('BackupRequested', json(good), { requestId: 'from-header' });
+  expect(read).toMatchObject({ value: { body: { requestId: 'from-header' } } });
+});
+
+test('what is not JSON, not UTF-8 or no object is refused, and kept as text', () => {
+  for (const body of [bytes('{"requestId": "r1"'), new Uint8Array([0xff, 0xfe]), bytes('')]) {
+    expect(readRequest('BackupRequested', body)).toMatchObject({
+      refusal: { code: 'MalformedJson', requestId: undefined, request: new TextDecoder().decode(body) },
+    });
+  }
+  expect(readRequest('BackupRequested', bytes('[1]'))).toMatchObject({ refusal: { code: 'InvalidRequest' } });
+});
+
+test('every field that does not fit is named, and the request id is found for the answer', () => {
+  const read = readRequest('BackupRequested', json({ ...good, vm: '../etc', kind: 'some', extra: 1 }));
+  expect(read).toMatchObject({ refusal: { code: 'InvalidRequest', requestId: 'r1' } });
+  expect(!read.ok && read.refusal.message).toMatch(/vm: must be 1 to 63.*kind: .*"extra"/);
+});
+
+test('an unknown request is refused with the names that there are, also names that every object has', () => {
+  for (const name of ['EverythingDeleted', 'toString', '__proto__']) {
+    expect(readRequest(name, json(good))).toMatchObject({
+      refusal: {
+        code: 'UnknownRequest',
+        requestId: 'r1',
+        wayOut: expect.stringContaining('BackupRequested'),
+      },
+    });
+  }
+});
+
+test('a misspelt field of a policy is refused and not taken for its default', () => {
+  const read = readRequest('PolicyRequested', json({ requestId: 'r1', policy: { maxProxyPerHost: 1 } }));
+  expect(!read.ok && read.refusal.message).toContain('maxProxyPerHost');
+});

@@ -1,0 +1,73 @@
+/**
+ * Reads what upstream sent: bytes in, a typed request or the reason why it cannot be one out. Nothing is thrown, because
+ * a bad request is expected; and as much as can be read of it is handed back, so that its sender gets an answer.
+ */
+import { RequestId, type RequestName, requests } from '@backhaul/contracts';
+import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import type { z } from 'zod';
+
+export type Understood = {
+  [K in RequestName]: { readonly name: K; readonly body: z.infer<(typeof requests)[K]> };
+}[RequestName];
+
+export interface NotUnderstood extends Refusal {
+  /** Undefined when none can be read: then there is nobody to answer. */
+  readonly requestId: string | undefined;
+  /** What came, as text. */
+  readonly request: string;
+}
+
+/** `fields` come by another way than the body (a path, a header) and win over it. */
+export function readRequest(
+  name: string,
+  body: Uint8Array,
+  fields: Record<string, unknown> = {},
+): Result<Understood, NotUnderstood> {
+  const request = new TextDecoder().decode(body);
+  const json = parsed(body);
+  const value = isObject(json.value) ? { ...json.value, ...fields } : json.value;
+  const requestId = RequestId.safeParse(isObject(value) ? value.requestId : fields.requestId).data;
+  const no = (refusal: Refusal): Result<Understood, NotUnderstood> =>
+    refuse({ ...refusal, requestId, request });
+
+  if (!Object.hasOwn(requests, name)) {
+    return no({
+      code: 'UnknownRequest',
+      message: `There is no request "${name.slice(0, 100)}".`,
+      wayOut: `Send one of ${Object.keys(requests).join(', ')}.`,
+    });
+  }
+  if (json.error !== undefined) {
+    return no({
+      code: 'MalformedJson',
+      message: `A ${name} is not JSON: ${json.error}.`,
+      wayOut: 'Send a JSON object in UTF-8.',
+    });
+  }
+  const known = name as RequestName;
+  const checked = requests[known].safeParse(value);
+  if (!checked.success) {
+    return no({
+      code: 'InvalidRequest',
+      message: `A ${name} does not fit: ${issuesOf(checked.error)}.`,
+      wayOut: 'Correct what is named, and send it again.',
+    });
+  }
+  return ok({ name: known, body: checked.data } as Understood);
+}
+
+function parsed(body: Uint8Array): { value?: unknown; error?: string } {
+  try {
+    return { value: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body)) };
+  } catch (error) {
+    return { error: (error as Error).message };
+  }
+}
+
+const issuesOf = (error: z.ZodError): string =>
+  error.issues
+    .map(({ path, message }) => (path.length === 0 ? message : `${path.join('.')}: ${message}`))
+    .join('; ');
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,0 +1,111 @@
+import { fold } from '@backhaul/kernel';
+import { describe, expect, test } from 'vitest';
+import { given } from './requests.fixture.ts';
+import { type Definition, dueTime, type ScheduleEvent, schedule } from './schedule.ts';
+import { backupIdOf } from './turns.ts';
+
+const definition: Definition = {
+  scheduleId: 'nightly',
+  cron: '0 2 * * *',
+  timeZone: 'UTC',
+  hostId: 'lab',
+  vmId: 'web-1',
+  kind: 'auto',
+  policyId: 'default',
+  definedAt: '2026-01-01T12:00:00.000Z',
+};
+const defined: ScheduleEvent = { type: 'ScheduleDefined', data: definition };
+const removed: ScheduleEvent = {
+  type: 'ScheduleRemoved',
+  data: { scheduleId: 'nightly', removedAt: '2026-01-05T00:00:00.000Z' },
+};
+const firedFor = (dueAt: string): ScheduleEvent => ({
+  type: 'ScheduleFired',
+  data: { scheduleId: 'nightly', dueAt, firedAt: dueAt, backupId: backupIdOf(dueAt) },
+});
+const history = given(schedule);
+const after = (...events: ScheduleEvent[]) => fold(schedule.evolve, schedule.initialState, events);
+
+describe('a due time', () => {
+  test('is the newest one that has passed, to the millisecond', () => {
+    expect(dueTime(after(defined), '2026-01-02T01:59:59.999Z')).toBeUndefined();
+    expect(dueTime(after(defined), '2026-01-02T02:00:00.000Z')).toBe('2026-01-02T02:00:00.000Z');
+    expect(dueTime(after(defined), '2026-01-02T02:00:00.001Z')).toBe('2026-01-02T02:00:00.000Z');
+  });
+
+  test('that was missed is the latest only, after however long', () => {
+    expect(dueTime(after(defined), '2026-03-01T10:00:00.000Z')).toBe('2026-03-01T02:00:00.000Z');
+  });
+
+  test('is over once it was fired', () => {
+    const fired = after(defined, firedFor('2026-01-02T02:00:00.000Z'));
+    expect(dueTime(fired, '2026-01-02T23:00:00.000Z')).toBeUndefined();
+    expect(dueTime(fired, '2026-01-03T02:00:00.000Z')).toBe('2026-01-03T02:00:00.000Z');
+  });
+
+  test('does not lie before the schedule was defined, nor after it was removed', () => {
+    expect(dueTime(after(defined), '2026-01-01T13:00:00.000Z')).toBeUndefined();
+    expect(dueTime(after(defined, removed), '2026-01-09T13:00:00.000Z')).toBeUndefined();
+  });
+
+  test('follows the clock of its time zone', () => {
+    const vienna = after({ type: 'ScheduleDefined', data: { ...definition, timeZone: 'Europe/Vienna' } });
+    expect(dueTime(vienna, '2026-01-02T12:00:00.000Z')).toBe('2026-01-02T01:00:00.000Z');
+    expect(dueTime(vienna, '2026-07-02T12:00:00.000Z')).toBe('2026-07-02T00:00:00.000Z');
+  });
+});
+
+describe('a schedule', () => {
+  const fire = (dueAt: string) => ({
+    type: 'FireSchedule' as const,
+    dueAt,
+    firedAt: dueAt,
+    backupId: backupIdOf(dueAt),
+  });
+
+  test('fires once for a due time, and not for an earlier one afterwards', () => {
+    const dueAt = '2026-01-03T02:00:00.000Z';
+    expect(history(defined).when(fire(dueAt))).toEqual({ ok: true, value: [firedFor(dueAt)] });
+    expect(history(defined, firedFor(dueAt)).when(fire(dueAt))).toEqual({ ok: true, value: [] });
+    expect(history(defined, firedFor(dueAt)).when(fire('2026-01-02T02:00:00.000Z'))).toEqual({
+      ok: true,
+      value: [],
+    });
+  });
+
+  test('does not fire when it was removed', () => {
+    expect(history(defined, removed).when(fire('2026-01-09T02:00:00.000Z'))).toEqual({ ok: true, value: [] });
+  });
+
+  test('defined again as it is stays as it is, and keeps its missed due times', () => {
+    const again = { ...definition, definedAt: '2026-02-01T00:00:00.000Z' };
+    expect(history(defined).when({ type: 'DefineSchedule', definition: again })).toEqual({
+      ok: true,
+      value: [],
+    });
+    const changed = { ...again, cron: '0 3 * * *' };
+    expect(history(defined).when({ type: 'DefineSchedule', definition: changed })).toEqual({
+      ok: true,
+      value: [{ type: 'ScheduleDefined', data: changed }],
+    });
+  });
+
+  test('is removed once; one that never was is refused', () => {
+    const remove = {
+      type: 'RemoveSchedule' as const,
+      scheduleId: 'nightly',
+      removedAt: '2026-01-05T00:00:00.000Z',
+    };
+    expect(history(defined).when(remove)).toEqual({ ok: true, value: [removed] });
+    expect(history(defined, removed).when(remove)).toEqual({ ok: true, value: [] });
+    expect(history().when(remove)).toMatchObject({ refusal: { code: 'UnknownSchedule' } });
+  });
+
+  test('is refused when its cron, its time zone or its date makes no sense, with the reason', () => {
+    for (const wrong of [{ cron: 'whenever' }, { timeZone: 'Mars/One' }, { cron: '0 0 30 2 *' }]) {
+      const decision = history().when({ type: 'DefineSchedule', definition: { ...definition, ...wrong } });
+      expect(decision).toMatchObject({ ok: false, refusal: { code: 'InvalidSchedule' } });
+      expect(!decision.ok && decision.refusal.message).toContain(Object.values(wrong)[0]);
+    }
+  });
+});

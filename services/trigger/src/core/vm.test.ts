@@ -1,0 +1,134 @@
+import { fold } from '@backhaul/kernel';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { asked, given, restorePointOf } from './requests.fixture.ts';
+import { type Vm, type VmCommand, type VmEvent, vm } from './vm.ts';
+
+const ofVm = { hostId: 'lab', vmId: 'web-1' };
+const [first, second, third] = [asked('r1'), asked('r2'), asked('r3')];
+const of = (a: typeof first) => ({ ...ofVm, backupId: a.backupId });
+const history = given(vm);
+
+const claimed: VmEvent = { type: 'VmClaimed', data: of(first) };
+const secondWaits: VmEvent = { type: 'VmAwaited', data: { ...second, behind: first.backupId } };
+const completed: VmCommand = {
+  type: 'NoteOutcome',
+  of: of(first),
+  ending: { outcome: 'completed', restorePoint: restorePointOf('r1') },
+};
+const runClosed: VmCommand = { type: 'NoteRunClosed', of: of(first) };
+const ended: VmEvent = {
+  type: 'VmBackupEnded',
+  data: { ...of(first), outcome: 'completed', restorePoint: restorePointOf('r1') },
+};
+const closed: VmEvent = { type: 'VmRunClosed', data: of(first) };
+const released: VmEvent = {
+  type: 'VmReleased',
+  data: { ...of(first), outcome: 'completed', restorePoint: restorePointOf('r1') },
+};
+
+describe('the turn at a VM', () => {
+  test('is had at once when nobody has it', () => {
+    expect(history().when({ type: 'AskForTurn', asked: first })).toEqual({ ok: true, value: [claimed] });
+  });
+
+  test('is waited for, behind whoever came before', () => {
+    expect(history(claimed).when({ type: 'AskForTurn', asked: second })).toEqual({
+      ok: true,
+      value: [secondWaits],
+    });
+    expect(history(claimed, secondWaits).when({ type: 'AskForTurn', asked: third })).toEqual({
+      ok: true,
+      value: [{ type: 'VmAwaited', data: { ...third, behind: second.backupId } }],
+    });
+  });
+
+  test('is not taken from those who wait by one who comes while it is free for a moment', () => {
+    const decision = history(claimed, secondWaits, ended, closed, released).when({
+      type: 'AskForTurn',
+      asked: third,
+    });
+    expect(decision).toMatchObject({ ok: true, value: [{ type: 'VmAwaited' }] });
+  });
+
+  test('is refused where the policy wants no waiting', () => {
+    const impatient = asked('r2', { whenVmBusy: 'refuse' });
+    expect(history(claimed).when({ type: 'AskForTurn', asked: impatient })).toMatchObject({
+      ok: false,
+      refusal: { code: 'VmBusy', wayOut: expect.stringContaining('whenVmBusy') },
+    });
+  });
+
+  test('asked for twice is one place in the line', () => {
+    expect(history(claimed).when({ type: 'AskForTurn', asked: first })).toEqual({ ok: true, value: [] });
+    expect(history(claimed, secondWaits).when({ type: 'AskForTurn', asked: second })).toEqual({
+      ok: true,
+      value: [],
+    });
+  });
+
+  test('lasts until the outcome is known and the run has given everything back', () => {
+    expect(history(claimed).when(completed)).toEqual({ ok: true, value: [ended] });
+    expect(history(claimed, ended).when(runClosed)).toEqual({ ok: true, value: [closed, released] });
+    expect(history(claimed).when(runClosed)).toEqual({ ok: true, value: [closed] });
+    expect(history(claimed, closed).when(completed)).toEqual({ ok: true, value: [ended, released] });
+  });
+
+  test('ends at once when the plan was refused, because there is no run', () => {
+    expect(history(claimed).when({ type: 'NotePlanRefused', of: of(first) })).toMatchObject({
+      value: [{ type: 'VmReleased', data: { outcome: 'refused', restorePoint: null } }],
+    });
+  });
+
+  test('passes to the one who waits longest, and only when it is free', () => {
+    const pass: VmCommand = { type: 'PassTurn', of: ofVm };
+    expect(history(claimed, secondWaits).when(pass)).toEqual({ ok: true, value: [] });
+    expect(history(claimed, secondWaits, released).when(pass)).toEqual({
+      ok: true,
+      value: [{ type: 'VmClaimed', data: of(second) }],
+    });
+    expect(history(claimed, released).when(pass)).toEqual({ ok: true, value: [] });
+  });
+
+  test('is no longer waited for by one who left the line', () => {
+    const leave: VmCommand = { type: 'LeaveLine', of: of(second) };
+    const left = history(claimed, secondWaits).when(leave);
+    expect(left).toMatchObject({ value: [{ type: 'VmReleased', data: { outcome: 'cancelled' } }] });
+    const after = left.ok ? [claimed, secondWaits, ...left.value] : [];
+    expect(history(...after).when(leave)).toEqual({ ok: true, value: [] });
+    expect(fold(vm.evolve, vm.initialState, after).turn?.backupId).toBe(first.backupId);
+  });
+});
+
+test('the restore point of a completed backup stays for the next, also when backups fail in between', () => {
+  const failed: VmEvent = {
+    type: 'VmReleased',
+    data: { ...of(second), outcome: 'failed', restorePoint: null },
+  };
+  const state = fold(vm.evolve, vm.initialState, [
+    claimed,
+    released,
+    { type: 'VmClaimed', data: of(second) },
+    failed,
+  ]);
+  expect(state.restorePoint).toEqual(restorePointOf('r1'));
+});
+
+test('the outcome and the end of the run lead to the same state in either order, however often each is told', () => {
+  const facts: VmCommand[] = [completed, runClosed];
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom(...facts), { maxLength: 6 }), fc.boolean(), (extra, swapped) => {
+      const order = [...(swapped ? facts.toReversed() : facts), ...extra];
+      expect(after(order)).toEqual({ turn: null, waiting: [second], restorePoint: restorePointOf('r1') });
+    }),
+  );
+});
+
+function after(commands: VmCommand[]): Vm {
+  let state = fold(vm.evolve, vm.initialState, [claimed, secondWaits]);
+  for (const command of commands) {
+    const decision = vm.decide(state, command);
+    if (decision.ok) state = fold(vm.evolve, state, decision.value);
+  }
+  return state;
+}
