@@ -40,7 +40,7 @@ interface Row {
   message_id: string;
   headers: Record<string, string>;
   body: Buffer;
-  redriven_at: Date | null;
+  redriven_at: string | null;
 }
 
 /**
@@ -54,13 +54,13 @@ export async function redriveDeadLetter(
 ): Promise<Result<void, Refusal>> {
   return await store.transaction(async (transaction) => {
     const { rows } = await sql<Row>`
-      select consumer, subject, message_id, headers, body, redriven_at
+      select consumer, subject, message_id, headers, body, redriven_at::text
       from public.dead_letters where id = ${id} for update`.execute(transaction.kysely);
     const letter = rows[0];
     if (letter === undefined)
       return refuse({ code: 'NoSuchDeadLetter', message: `There is no dead letter ${id}.` });
     if (letter.redriven_at !== null) {
-      const message = `Dead letter ${id} was sent again at ${letter.redriven_at.toISOString()} already.`;
+      const message = `Dead letter ${id} was sent again at ${letter.redriven_at} already.`;
       return refuse({ code: 'AlreadyRedriven', message });
     }
     await forget(transaction, letter.consumer, inboxKeyOf(letter.message_id));

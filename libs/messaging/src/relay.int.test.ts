@@ -1,9 +1,11 @@
 import type { EventStore } from '@backhaul/event-store';
 import { eventually } from '@backhaul/kernel';
 import { connect } from 'nats';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { claimed, vmStream } from './test-events.fixture.ts';
 import { openTestMessaging, type TestMessaging } from './testing.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 let servers: TestMessaging;
 beforeAll(async () => {
