@@ -1,1 +1,3 @@
 export * from './host.ts';
+export { type HostOptions, openHost } from './open-host.ts';
+export { QmpClient, type QmpCommand, type QmpEvent, type QmpOptions, withQmp } from './qmp.ts';

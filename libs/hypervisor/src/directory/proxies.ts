@@ -1,0 +1,186 @@
+/**
+ * Proxies of a directory host: a proxy is one storage daemon per port, each with room for one client, so that a port
+ * never serves two. A disk is hot-added to all of them over QMP, as it would be to a proxy VM (docs/adr/0003).
+ */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Port } from '@backhaul/contracts';
+import { describeError, Fault } from '@backhaul/kernel';
+import { z } from 'zod';
+import type { Observation } from '../host.ts';
+import { readState, removeFolder, writeState } from '../state-file.ts';
+import {
+  closeDisk,
+  type DiskKey,
+  exportDisk,
+  exportNameOf,
+  exportNames,
+  type GraphDisk,
+  openDisk,
+} from './block-graph.ts';
+import { orHeld } from './image-lock.ts';
+import { requireId } from './snapshot-state.ts';
+import {
+  endDaemon,
+  isDaemonRunning,
+  lastWordsOf,
+  nbdEndpointOf,
+  type StorageDaemon,
+  startDaemon,
+  tellDaemon,
+} from './storage-daemon.ts';
+
+/** Written before the first daemon starts: from then on there is something to end. */
+const ProxyState = z.object({ schema: z.literal(1), proxyId: z.string(), ports: z.int().positive() });
+
+const PORTS_MAX = 64;
+const DETACH_MILLISECONDS = 30_000;
+
+type ObservedProxy = Observation['proxies'][number];
+
+export class Proxies {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** Starts what does not run of it. When it cannot be brought up whole, nothing of it stays. */
+  async activate(proxyId: string, ports: number, milliseconds: number): Promise<{ ports: Port[] }> {
+    if (!Number.isInteger(ports) || ports < 1 || ports > PORTS_MAX) {
+      throw new Fault(`Proxy ${proxyId} cannot have ${ports} ports: 1 to ${PORTS_MAX} are possible`, {
+        permanent: true,
+        code: 'PortsUnusable',
+      });
+    }
+    const known = await this.#read(proxyId);
+    if (known !== undefined && known.ports !== ports) {
+      throw new Fault(`Proxy ${proxyId} is there with ${known.ports} ports, and ${ports} were asked for`, {
+        permanent: true,
+        code: 'ProxyDiffers',
+      });
+    }
+    await writeState(this.#stateFile(proxyId), { schema: 1, proxyId, ports });
+    const daemons = this.#daemons(proxyId, ports);
+    const started = await Promise.allSettled(daemons.map((daemon) => startDaemon(daemon, milliseconds)));
+    const failure = started.find((one) => one.status === 'rejected');
+    if (failure !== undefined) {
+      await this.deactivate(proxyId);
+      throw new Fault(`Activating proxy ${proxyId} failed`, {
+        cause: failure.reason,
+        code: 'ProxyNotActivated',
+      });
+    }
+    return { ports: daemons.map((daemon, port) => ({ port, endpoint: nbdEndpointOf(daemon) })) };
+  }
+
+  /** Serves the disk at every port. A port that serves it already is left alone. */
+  async attach(proxyId: string, disk: GraphDisk): Promise<string> {
+    const name = exportNameOf(disk);
+    await this.#atEveryPort(`Attaching disk ${name} to proxy ${proxyId} failed`, proxyId, async (daemon) => {
+      await tellDaemon(daemon, async (qmp) => {
+        if ((await exportNames(qmp)).includes(name)) return;
+        await closeDisk(qmp, disk, DETACH_MILLISECONDS);
+        await orHeld(disk, async () => {
+          await openDisk(qmp, disk);
+          await exportDisk(qmp, disk, null);
+        });
+      });
+    });
+    return name;
+  }
+
+  /** Takes the disk from every port, also from clients that still read. No such proxy, no such disk: success. */
+  async detach(proxyId: string, disk: DiskKey): Promise<void> {
+    if ((await this.#read(proxyId)) === undefined) return;
+    const failure = `Detaching disk ${exportNameOf(disk)} from proxy ${proxyId} failed`;
+    await this.#atEveryPort(failure, proxyId, async (daemon) => {
+      // A daemon that is gone has let go of everything.
+      if (!(await isDaemonRunning(daemon))) return;
+      await tellDaemon(daemon, async (qmp) => await closeDisk(qmp, disk, DETACH_MILLISECONDS));
+    });
+  }
+
+  async deactivate(proxyId: string): Promise<void> {
+    const folder = this.#folderOf(proxyId);
+    const ports = (await this.#read(proxyId))?.ports ?? 0;
+    await Promise.all(this.#daemons(proxyId, ports).map((daemon) => endDaemon(daemon)));
+    await removeFolder(folder);
+  }
+
+  async observe(): Promise<ObservedProxy[]> {
+    const ids = await readdir(this.#folder).catch(() => []);
+    return await Promise.all(ids.sort().map((proxyId) => this.#observe(proxyId)));
+  }
+
+  async #observe(proxyId: string): Promise<ObservedProxy> {
+    const notAlive = (detail: string): ObservedProxy => ({ proxyId, alive: false, detail, attachments: [] });
+    try {
+      const state = await this.#read(proxyId);
+      if (state === undefined) return notAlive('its activation did not get far enough to leave a state');
+      const daemons = this.#daemons(proxyId, state.ports);
+      const served = await Promise.all(daemons.map(servedAt));
+      const gone = served.filter((port) => typeof port === 'string');
+      if (gone.length > 0) return notAlive(gone.join('; '));
+      const everywhere = served.map((port) => new Set(port)).reduce((a, b) => a.intersection(b));
+      const somewhere = new Set(served.flat());
+      const partly = [...somewhere.difference(everywhere)];
+      return {
+        proxyId,
+        alive: true,
+        detail: partly.length === 0 ? '' : `attached at some ports only: ${partly.join(', ')}`,
+        attachments: [...everywhere].sort().map(attachmentOf),
+      };
+    } catch (error) {
+      return notAlive(describeError(error));
+    }
+  }
+
+  async #atEveryPort(
+    failure: string,
+    proxyId: string,
+    work: (daemon: StorageDaemon) => Promise<void>,
+  ): Promise<void> {
+    const state = await this.#read(proxyId);
+    if (state === undefined) throw new Fault(`${failure}: there is no such proxy`, { code: 'ProxyUnknown' });
+    const done = await Promise.allSettled(this.#daemons(proxyId, state.ports).map(work));
+    const failed = done.find((one) => one.status === 'rejected');
+    if (failed === undefined) return;
+    const code = failed.reason instanceof Fault ? failed.reason.code : undefined;
+    throw new Fault(failure, { cause: failed.reason, ...(code === undefined ? {} : { code }) });
+  }
+
+  #daemons(proxyId: string, ports: number): StorageDaemon[] {
+    return Array.from({ length: ports }, (_, port) => ({
+      what: `port ${port} of proxy ${proxyId}`,
+      folder: this.#folderOf(proxyId),
+      name: `port-${port}`,
+      connectionsMax: 1,
+    }));
+  }
+
+  #read(proxyId: string): Promise<z.infer<typeof ProxyState> | undefined> {
+    return readState(this.#stateFile(proxyId), ProxyState);
+  }
+
+  #stateFile(proxyId: string): string {
+    return join(this.#folderOf(proxyId), 'proxy.json');
+  }
+
+  #folderOf(proxyId: string): string {
+    requireId('proxy', proxyId);
+    return join(this.#folder, proxyId);
+  }
+}
+
+/** The exports of a port, or why it has none. */
+async function servedAt(daemon: StorageDaemon): Promise<string[] | string> {
+  if (!(await isDaemonRunning(daemon))) return await lastWordsOf(daemon);
+  return await tellDaemon(daemon, exportNames);
+}
+
+function attachmentOf(exportName: string): { snapshotId: string; diskId: string } {
+  // Names of disks hold no dot, so the last one is the separator.
+  const at = exportName.lastIndexOf('.');
+  return { snapshotId: exportName.slice(0, at), diskId: exportName.slice(at + 1) };
+}

@@ -1,0 +1,17 @@
+/** The door to hosts of every kind. */
+import { Fault } from '@backhaul/kernel';
+import { type DirectoryHostOptions, openDirectoryHost } from './directory/directory-host.ts';
+import type { HypervisorHost } from './host.ts';
+
+export interface HostOptions extends DirectoryHostOptions {
+  readonly kind: string;
+}
+
+/** Throws a permanent Fault when the host cannot be opened as it is configured, saying what to change. */
+export async function openHost(options: HostOptions): Promise<HypervisorHost> {
+  if (options.kind === 'directory') return await openDirectoryHost(options);
+  throw new Fault(`Host ${options.hostId} is of kind "${options.kind}", and only "directory" is known`, {
+    permanent: true,
+    code: 'HostKindUnknown',
+  });
+}

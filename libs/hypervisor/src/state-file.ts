@@ -1,0 +1,66 @@
+/**
+ * Small JSON files that say what is about to be done or what stands, so that a crash at any line can be continued or
+ * undone. A file is there whole or not at all: written beside, synced, renamed, and its folder synced.
+ */
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { Fault } from '@backhaul/kernel';
+import { z } from 'zod';
+
+export async function writeState(path: string, state: unknown): Promise<void> {
+  const folder = dirname(path);
+  await mkdir(folder, { recursive: true });
+  const beside = `${path}.new`;
+  const file = await open(beside, 'w');
+  try {
+    await file.writeFile(`${JSON.stringify(state, undefined, 2)}\n`);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(beside, path);
+  await syncFolder(folder);
+}
+
+/** Undefined when there is none. A file that is there and does not fit is a permanent Fault: it is not ours to guess. */
+export async function readState<S extends z.ZodType>(
+  path: string,
+  shape: S,
+): Promise<z.infer<S> | undefined> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
+    throw new Fault(`Reading ${path} failed`, { cause: error });
+  });
+  if (text === undefined) return undefined;
+  let stored: unknown;
+  try {
+    stored = JSON.parse(text);
+  } catch (cause) {
+    throw new Fault(`${path} is not JSON`, { cause, permanent: true, code: 'StateUnreadable' });
+  }
+  const checked = shape.safeParse(stored);
+  if (checked.success) return checked.data;
+  throw new Fault(`${path} does not fit: ${z.prettifyError(checked.error)}`, {
+    permanent: true,
+    code: 'StateUnreadable',
+  });
+}
+
+/** Removes a folder and all in it, durably. No such folder is success. */
+export async function removeFolder(folder: string): Promise<void> {
+  await rm(folder, { recursive: true, force: true });
+  await syncFolder(dirname(folder));
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw new Fault(`Syncing folder ${basename(folder)} failed`, { cause: error });
+  });
+  if (handle === undefined) return;
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
