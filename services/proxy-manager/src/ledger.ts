@@ -7,7 +7,7 @@ import type { Event, EventMetadata } from '@backhaul/contracts';
 import type { EventTransaction } from '@backhaul/event-store';
 import { emptyPool, evolve, type HostEvent, hostStream, type Pool } from './pool.ts';
 
-type Log = Pick<EventTransaction, 'readStream' | 'append'>;
+type Log = Pick<EventTransaction, 'readStreamPage' | 'append'>;
 
 export class Ledger {
   readonly hostId: string;
@@ -58,9 +58,11 @@ export class Ledger {
   }
 
   async #catchUp(log: Log): Promise<void> {
-    for await (const event of log.readStream(hostStream(this.hostId), this.#version)) {
-      evolve(this.#pool, event);
-      this.#version = event.version;
+    for (let more = true; more; ) {
+      const page = await log.readStreamPage(hostStream(this.hostId), this.#version);
+      for (const event of page.events) evolve(this.#pool, event);
+      this.#version = page.version;
+      more = page.more;
     }
   }
 

@@ -1,0 +1,160 @@
+/**
+ * The data path of one child job: extents are asked of the host, data is read through the leased ports, chunks go into the
+ * repository, and what is durable there is handed to `onReceived`. Several pieces are under way per port, so that reading,
+ * hashing and storing overlap; memory is bounded by the buffer pool.
+ * Leaves the log, leases and retries to others. Every wait below has a time-out of its own (libs/nbd).
+ */
+import type { EventData } from '@backhaul/contracts';
+import { type Extent, Fault } from '@backhaul/kernel';
+import { connectNbd, type NbdClient } from '@backhaul/nbd';
+import type { Repository } from '@backhaul/repository';
+import type { BufferPool } from './buffer-pool.ts';
+import { ALLOCATION, type AskStatus, type Piece, piecesOfFull, piecesOfIncremental } from './pieces.ts';
+
+/** Pieces under way per port: one is read while others are hashed and stored. */
+const PIECES_PER_PORT = 4;
+
+export interface ReceivedPiece {
+  readonly offset: number;
+  readonly length: number;
+  readonly digest: string | null;
+  readonly readBytes: number;
+  readonly storedBytes: number;
+}
+
+export interface PortionOrder {
+  readonly lease: EventData<'PortsLeased'>;
+  readonly kind: 'full' | 'incremental';
+  readonly received: readonly Extent[];
+  readonly repository: Pick<Repository, 'putChunk'>;
+  readonly buffers: BufferPool;
+  readonly requestMilliseconds: number;
+  readonly signal: AbortSignal;
+  /** Called once a piece is durable. A throw ends the portion. */
+  onReceived(piece: ReceivedPiece): void;
+}
+
+/** Bytes read of the source. Throws the first thing that went wrong, when nothing is under way any more. */
+export async function receivePortion(order: PortionOrder): Promise<number> {
+  const { lease, kind, received } = order;
+  if (lease.length === 0) return 0;
+  const connections: NbdClient[] = [];
+  try {
+    const contexts =
+      kind === 'incremental' && lease.extents.changedContext !== null
+        ? [ALLOCATION, lease.extents.changedContext]
+        : [ALLOCATION];
+    const host = await connect(order, lease.extents.uri, contexts, connections);
+    const ports: NbdClient[] = [];
+    for (const { uri } of lease.ports) ports.push(await connect(order, uri, [], connections));
+    return await readAll(order, ports, piecesOf(order, host, received));
+  } finally {
+    await Promise.all(connections.map((connection) => connection.close()));
+  }
+}
+
+async function connect(
+  { lease, requestMilliseconds, signal }: PortionOrder,
+  uri: string,
+  contexts: readonly string[],
+  connections: NbdClient[],
+): Promise<NbdClient> {
+  const connection = await connectNbd({ uri, contexts, requestMilliseconds, signal });
+  connections.push(connection);
+  if (connection.sizeBytes < lease.diskBytes) {
+    throw new Fault(
+      `Disk ${lease.diskId} of vm ${lease.vmId} has ${lease.diskBytes} bytes in its snapshot, but ${connection.sizeBytes} at ${uri}`,
+      { permanent: true, code: 'SizeDiffers' },
+    );
+  }
+  return connection;
+}
+
+function piecesOf(
+  { lease, kind }: PortionOrder,
+  host: NbdClient,
+  received: readonly Extent[],
+): AsyncGenerator<Piece> {
+  const portion = { offset: lease.offset, length: lease.length };
+  const ask: AskStatus = (context, range) => host.blockStatus(context, range.offset, range.length);
+  const canAskAllocation = host.contexts.includes(ALLOCATION);
+  if (kind === 'full') return piecesOfFull(portion, canAskAllocation ? ask : undefined, received);
+  const changed = lease.extents.changedContext;
+  if (changed === null || !host.contexts.includes(changed)) {
+    throw new Fault(
+      `The host does not offer the changed blocks of disk ${lease.diskId} of vm ${lease.vmId} (context ${changed ?? 'none'}) any more`,
+      { permanent: true, code: 'ChangedBlocksGone' },
+    );
+  }
+  return piecesOfIncremental(portion, changed, ask, canAskAllocation, received);
+}
+
+async function readAll(
+  order: PortionOrder,
+  ports: readonly NbdClient[],
+  pieces: AsyncGenerator<Piece>,
+): Promise<number> {
+  let readBytes = 0;
+  let failed: { error: unknown } | undefined;
+  // Async generators answer overlapping calls of next() in turn, so the lanes can share one.
+  const lane = async (port: NbdClient): Promise<void> => {
+    while (failed === undefined) {
+      order.signal.throwIfAborted();
+      const next = await pieces.next();
+      if (next.done === true) return;
+      const piece = await receivePiece(order, port, next.value);
+      readBytes += piece.readBytes;
+      order.onReceived(piece);
+    }
+  };
+  const lanes = ports.flatMap((port) => Array.from({ length: PIECES_PER_PORT }, () => lane(port)));
+  // The first failure ends the others; all have ended before the connections go.
+  await Promise.all(
+    lanes.map((running) =>
+      running.catch((error: unknown) => {
+        failed ??= { error };
+      }),
+    ),
+  );
+  await pieces.return(undefined);
+  if (failed !== undefined) throw failed.error;
+  return readBytes;
+}
+
+async function receivePiece(
+  { repository, buffers }: PortionOrder,
+  port: NbdClient,
+  piece: Piece,
+): Promise<ReceivedPiece> {
+  const { offset, length, reads } = piece;
+  if (reads.length === 0) return { offset, length, digest: null, readBytes: 0, storedBytes: 0 };
+  const whole = await buffers.take();
+  let back: typeof whole | undefined = whole;
+  try {
+    const data = whole.subarray(0, length);
+    let filled = offset;
+    const reading: Promise<void>[] = [];
+    for (const read of reads) {
+      data.fill(0, filled - offset, read.offset - offset);
+      reading.push(
+        port.read(
+          read.offset,
+          read.length,
+          data.subarray(read.offset - offset, read.offset - offset + read.length),
+        ),
+      );
+      filled = read.offset + read.length;
+    }
+    data.fill(0, filled - offset);
+    // All must have settled before the buffer may be used again: a late reply still writes into it.
+    const settled = await Promise.allSettled(reading);
+    for (const result of settled) if (result.status === 'rejected') throw result.reason;
+    back = undefined;
+    const stored = await repository.putChunk(data);
+    back = stored.buffer;
+    const readBytes = reads.reduce((sum, read) => sum + read.length, 0);
+    return { offset, length, digest: stored.digest, readBytes, storedBytes: stored.storedBytes };
+  } finally {
+    buffers.give(back);
+  }
+}
