@@ -317,10 +317,13 @@ export type Explanation = z.infer<typeof Explanation>;
 export const ConsoleStatus = z.object({
   logHighWater: position,
   checkpoint: position,
+  /** At most: positions that were taken and never used count, too. */
   behindEvents: count,
   /** Age of the oldest event that no projection has seen. */
   behindMilliseconds: z.number().nonnegative(),
   generation: count,
+  /** Why the projections do not move on, when they cannot. */
+  problem: z.string().nullable(),
   rebuild: z
     .object({ generation: count, checkpoint: position, startedAt: instant, reason: z.string() })
     .nullable(),
@@ -351,17 +354,31 @@ export const listOf = <T extends z.ZodType>(item: T) =>
   });
 export const oneOf = <T extends z.ZodType>(item: T) => z.object({ asOf: position, item });
 
+/** A filter takes one value or several with commas between them. Without values of its own, any name will do. */
+const named = z.string();
 /** Every list there is, by the last part of its path, with what it can be filtered by. */
 export const lists = {
-  vms: { item: VmView, filters: ['host', 'vm'] },
-  backups: { item: BackupView, filters: ['state', 'host', 'vm'] },
-  'child-jobs': { item: ChildJobView, filters: ['state', 'host', 'vm', 'backup'] },
-  hosts: { item: HostView, filters: ['host'] },
-  proxies: { item: ProxyView, filters: ['state', 'host'] },
-  obligations: { item: ObligationView, filters: ['state', 'host', 'backup', 'kind'] },
-  schedules: { item: ScheduleView, filters: ['host', 'vm'] },
-  policies: { item: PolicyView, filters: [] },
-  'dead-letters': { item: DeadLetterView, filters: [] },
+  vms: { item: VmView, filters: { host: named, vm: named } },
+  backups: { item: BackupView, filters: { state: BackupState, host: named, vm: named } },
+  'child-jobs': {
+    item: ChildJobView,
+    filters: { state: ChildJobState, backup: named, host: named, vm: named },
+  },
+  hosts: { item: HostView, filters: { host: named } },
+  proxies: { item: ProxyView, filters: { state: ProxyState, host: named } },
+  obligations: {
+    item: ObligationView,
+    filters: {
+      kind: ObligationView.shape.kind,
+      state: ObligationView.shape.state,
+      backup: named,
+      host: named,
+    },
+  },
+  schedules: { item: ScheduleView, filters: { host: named, vm: named } },
+  policies: { item: PolicyView, filters: {} },
+  'dead-letters': { item: DeadLetterView, filters: { state: z.enum(['open', 'redriven']) } },
 } as const;
 export type ListName = keyof typeof lists;
 export type ListItem<L extends ListName> = z.infer<(typeof lists)[L]['item']>;
+export type ListFilter<L extends ListName> = keyof (typeof lists)[L]['filters'] & string;

@@ -19,7 +19,7 @@ import {
 } from './generations.ts';
 import { type Database, loadRows, saveRows } from './row-storage.ts';
 
-const PAGE_EVENTS = 2_000;
+const PAGE_EVENTS = 4_000;
 /** While a rebuild runs it gets more pages than the live tables, so that it catches up also under load. */
 const REBUILD_PAGES_PER_ROUND = 8;
 

@@ -11,7 +11,7 @@ export type Row = Record<string, unknown>;
 export type Database = Kysely<any>;
 
 const types: Record<Column, string> = {
-  text: 'text',
+  text: 'text collate "C"',
   integer: 'integer',
   bigint: 'bigint',
   boolean: 'boolean',

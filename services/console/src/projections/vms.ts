@@ -25,6 +25,7 @@ export const vms: Projection<VmView> = {
     switch (event.type) {
       case 'VmClaimed':
       case 'VmAwaited':
+      case 'VmBackupEnded':
       case 'VmReleased':
       case 'BackupCancelled':
         return [{ hostId: event.data.hostId, vmId: event.data.vmId }];
@@ -45,6 +46,8 @@ export const vms: Projection<VmView> = {
         const vm = row ?? blank(event.data);
         return { ...withoutQueued(vm, event.data.backupId), runningBackupId: event.data.backupId };
       }
+      case 'VmBackupEnded':
+        return ended(row ?? blank(event.data), event);
       case 'VmReleased':
         return released(row ?? blank(event.data), event);
       case 'BackupCancelled':
@@ -55,17 +58,25 @@ export const vms: Projection<VmView> = {
   },
 };
 
-function released(vm: Row, event: Recorded<'VmReleased'>): Row {
+/** The turn may last longer than the backup: the host has to have everything back first. */
+function ended(vm: Row, event: Recorded<'VmBackupEnded' | 'VmReleased'>): Row {
   const { backupId, outcome, restorePoint } = event.data;
   return {
-    ...withoutQueued(vm, backupId),
-    runningBackupId: vm.runningBackupId === backupId ? null : vm.runningBackupId,
+    ...vm,
     lastBackupId: backupId,
     lastOutcome: outcome,
-    lastEndedAt: event.recordedAt,
+    lastEndedAt: vm.lastBackupId === backupId ? vm.lastEndedAt : event.recordedAt,
     ...(restorePoint === null
       ? {}
       : { lastRestorePoint: restorePoint, lastRestorePointAt: restorePoint.takenAt }),
+  };
+}
+
+function released(vm: Row, event: Recorded<'VmReleased'>): Row {
+  const { backupId } = event.data;
+  return {
+    ...withoutQueued(ended(vm, event), backupId),
+    runningBackupId: vm.runningBackupId === backupId ? null : vm.runningBackupId,
   };
 }
 

@@ -401,6 +401,7 @@ function leased(
     offset,
     length,
     kind: 'full',
+    kindReason: null,
     resumedBytes,
     startedAt: instantAt(5 + fence),
   });
