@@ -1,3 +1,5 @@
 export { freePort } from './free-port.ts';
 export { type LocalNats, startNats } from './nats.ts';
 export { type LocalPostgres, startPostgres } from './postgres.ts';
+export { ServiceProcess } from './service-process.ts';
+export { type Stack, type StackOptions, startStack } from './stack.ts';

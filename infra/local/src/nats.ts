@@ -17,7 +17,8 @@ export interface LocalNats {
   restart(): Promise<void>;
   /** Removes what it stored. Only while it is down. */
   wipe(): Promise<void>;
-  stop(): Promise<void>;
+  /** Ends it; removes what it stored unless it is to stay. */
+  stop(options?: { keep?: boolean }): Promise<void>;
 }
 
 export async function startNats(options: { directory: string; port?: number }): Promise<LocalNats> {
@@ -68,9 +69,9 @@ export async function startNats(options: { directory: string; port?: number }): 
     kill: () => end('SIGKILL'),
     restart: start,
     wipe: () => rm(options.directory, { recursive: true, force: true }),
-    async stop() {
+    async stop({ keep = false } = {}) {
       await end('SIGTERM');
-      await rm(options.directory, { recursive: true, force: true });
+      if (!keep) await rm(options.directory, { recursive: true, force: true });
     },
   };
 }

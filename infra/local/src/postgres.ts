@@ -15,6 +15,8 @@ export interface LocalPostgres {
   readonly adminUrl: string;
   /** Makes an empty database and answers the administrator's URL for it. */
   createDatabase(name: string): Promise<string>;
+  /** The administrator's URL for a database, which is made when it is not there. */
+  database(name: string): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -63,17 +65,27 @@ export async function startPostgres(options: {
   }
   const urlOf = (database: string): string =>
     `postgresql://postgres:${password}@127.0.0.1:${port}/${database}`;
+  const asAdmin = async <T>(work: (client: pg.Client) => Promise<T>): Promise<T> => {
+    const client = new pg.Client({ connectionString: urlOf('postgres') });
+    await client.connect();
+    try {
+      return await work(client);
+    } finally {
+      await client.end();
+    }
+  };
+  const createDatabase = async (name: string): Promise<string> => {
+    await asAdmin((client) => client.query(`create database ${client.escapeIdentifier(name)}`));
+    return urlOf(name);
+  };
   return {
     adminUrl: urlOf('postgres'),
-    async createDatabase(name) {
-      const client = new pg.Client({ connectionString: urlOf('postgres') });
-      await client.connect();
-      try {
-        await client.query(`create database ${client.escapeIdentifier(name)}`);
-      } finally {
-        await client.end();
-      }
-      return urlOf(name);
+    createDatabase,
+    async database(name) {
+      const known = await asAdmin((client) =>
+        client.query('select 1 from pg_database where datname = $1', [name]),
+      );
+      return known.rowCount === 0 ? await createDatabase(name) : urlOf(name);
     },
     async stop() {
       await server.stop();

@@ -2,8 +2,9 @@
  * Does at the hypervisor what next-steps.ts decided, and says in events what came of it. Leaves retries to the worker: a
  * Fault thrown here is the host's, and `givenUp` says what it means when the retries are used up.
  */
+import type { SnapshotDisk } from '@backhaul/contracts';
 import type { HypervisorHost } from '@backhaul/hypervisor';
-import { describeError, unreachable } from '@backhaul/kernel';
+import { describeError, type Refusal, unreachable } from '@backhaul/kernel';
 import { type Action, failure } from './next-steps.ts';
 import { directProxyId, type HostEvent, type Order, type Pool } from './pool.ts';
 
@@ -60,8 +61,28 @@ async function takeSnapshot(host: HypervisorHost, order: Order): Promise<HostEve
   const taken = await host.takeSnapshot({ snapshotId: backupId, vmId, disks });
   if (!taken.ok) return [{ type: 'RunFailed', data: { hostId, backupId, vmId, refusal: taken.refusal } }];
   const { takenAt, pauseMilliseconds } = taken.value;
+  const changed = changedSincePlanning(order, taken.value.disks);
+  if (changed !== undefined)
+    return [{ type: 'RunFailed', data: { hostId, backupId, vmId, refusal: changed } }];
   const data = { hostId, backupId, vmId, takenAt, pauseMilliseconds, disks: [...taken.value.disks] };
   return [{ type: 'SnapshotTaken', data }];
+}
+
+/** The child jobs must cover every disk as it was frozen, or the restore point would have holes nobody knows of. */
+function changedSincePlanning(order: Order, disks: readonly SnapshotDisk[]): Refusal | undefined {
+  for (const { diskId } of order.disks) {
+    const planned = order.childJobs
+      .filter((job) => job.diskId === diskId)
+      .reduce((sum, job) => sum + job.length, 0);
+    const frozen = disks.find((disk) => disk.diskId === diskId)?.sizeBytes;
+    if (frozen === planned) continue;
+    return {
+      code: 'DiskChangedSincePlanning',
+      message: `Disk ${diskId} of vm ${order.vmId} had ${planned} bytes when the backup was planned and ${frozen ?? 'is gone'} at the snapshot.`,
+      wayOut: 'Start the backup again.',
+    };
+  }
+  return undefined;
 }
 
 async function removeStray(

@@ -1,0 +1,126 @@
+/**
+ * Everything on one machine: PostgreSQL and NATS of our own or those that are named, the schema, and every service as its own
+ * process. For `backhaul up`, the demo and the end-to-end tests; production runs the same `main.ts` under its own supervisor.
+ */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Service } from '@backhaul/contracts';
+import { migrate, serviceUrl } from '@backhaul/event-store';
+import { type LocalNats, startNats } from './nats.ts';
+import { type LocalPostgres, startPostgres } from './postgres.ts';
+import { ServiceProcess } from './service-process.ts';
+
+export interface StackOptions {
+  /** Where everything of the stack lives: logs, sockets, and the data of its own servers. Keep it short: sockets are in it. */
+  readonly directory: string;
+  readonly hosts: readonly { hostId: string; kind: string; address: string }[];
+  readonly repository: string;
+  /** Servers that exist already; without them the stack starts its own. */
+  readonly postgresUrl?: string | undefined;
+  readonly natsUrl?: string | undefined;
+  /** Keep the data of the stack's own servers when it stops. */
+  readonly keep?: boolean;
+  /** Server settings for the stack's own PostgreSQL. */
+  readonly postgresSettings?: readonly string[];
+  /** More environment variables for every service. */
+  readonly environment?: Record<string, string>;
+  /** Start a service again when it ends by itself, as a supervisor does. */
+  readonly supervise?: boolean;
+  readonly services?: readonly Service[];
+}
+
+export interface Stack {
+  readonly adminUrl: string;
+  readonly natsUrl: string;
+  readonly nats: LocalNats | undefined;
+  readonly repository: string;
+  readonly stateDirectory: string;
+  readonly services: ReadonlyMap<Service, ServiceProcess>;
+  readonly triggerUrl: string;
+  readonly consoleUrl: string;
+  stop(): Promise<void>;
+}
+
+const ALL: readonly Service[] = ['proxy-manager', 'ingest', 'planner', 'trigger', 'console'];
+const ROLE_PASSWORD = 'backhaul';
+const RESTART_MILLISECONDS = 500;
+
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const { directory } = options;
+  const stateDirectory = join(directory, 's');
+  await mkdir(stateDirectory, { recursive: true });
+  await mkdir(options.repository, { recursive: true });
+  const stops: (() => Promise<unknown>)[] = [];
+  let stopping = false;
+  const stop = async (): Promise<void> => {
+    stopping = true;
+    // In the reverse order: services before the servers they need.
+    for (const end of stops.reverse()) await end();
+  };
+  try {
+    const postgres = options.postgresUrl === undefined ? await ownPostgres(options) : undefined;
+    if (postgres !== undefined) stops.push(() => postgres.stop());
+    const nats =
+      options.natsUrl === undefined ? await startNats({ directory: join(directory, 'nats') }) : undefined;
+    if (nats !== undefined) stops.push(() => nats.stop({ keep: options.keep === true }));
+    const adminUrl = options.postgresUrl ?? (await postgres?.database('backhaul')) ?? '';
+    const natsUrl = options.natsUrl ?? nats?.url ?? '';
+    await migrate({ adminUrl, rolePassword: ROLE_PASSWORD });
+
+    const services = new Map<Service, ServiceProcess>();
+    for (const name of options.services ?? ALL) {
+      const service = new ServiceProcess(name, {
+        main: fileURLToPath(new URL(`../../../services/${name}/src/main.ts`, import.meta.url)),
+        logFile: join(directory, `${name}.log`),
+        readyFile: join(directory, `${name}.ready.json`),
+        environment: {
+          BACKHAUL_POSTGRES_URL: serviceUrl(adminUrl, name, ROLE_PASSWORD),
+          BACKHAUL_NATS_URL: natsUrl,
+          BACKHAUL_HOSTS: JSON.stringify(options.hosts),
+          BACKHAUL_STATE_DIRECTORY: stateDirectory,
+          BACKHAUL_REPOSITORY: options.repository,
+          ...options.environment,
+        },
+      });
+      services.set(name, service);
+    }
+    stops.push(() => Promise.all([...services.values()].map((service) => service.stop())));
+    await Promise.all([...services.values()].map((service) => service.start()));
+    if (options.supervise === true)
+      for (const service of services.values()) void supervise(service, () => stopping);
+    return {
+      adminUrl,
+      natsUrl,
+      nats,
+      repository: options.repository,
+      stateDirectory,
+      services,
+      triggerUrl: services.get('trigger')?.url ?? '',
+      consoleUrl: services.get('console')?.url ?? '',
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+const ownPostgres = (options: StackOptions): Promise<LocalPostgres> =>
+  startPostgres({
+    directory: join(options.directory, 'pg'),
+    keep: options.keep === true,
+    ...(options.postgresSettings === undefined ? {} : { settings: options.postgresSettings }),
+  });
+
+async function supervise(service: ServiceProcess, stopping: () => boolean): Promise<void> {
+  for (;;) {
+    await service.exited;
+    if (stopping()) return;
+    await new Promise((resolve) => setTimeout(resolve, RESTART_MILLISECONDS));
+    if (stopping()) return;
+    await service
+      .start()
+      .catch((error: unknown) => console.error(error instanceof Error ? error.message : error));
+  }
+}
