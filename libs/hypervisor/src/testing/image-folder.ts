@@ -1,0 +1,151 @@
+/** A folder of images for tests, with the tools of a guest: every trace of it is gone after `remove`. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { eventually } from '@backhaul/kernel';
+import type { HypervisorHost } from '../host.ts';
+import type { HostFixture } from '../host-contract.ts';
+import { openHost } from '../open-host.ts';
+import { endProcess, processesNaming } from '../processes.ts';
+import { runTool } from '../tool.ts';
+
+export interface ImageFolder extends HostFixture {
+  readonly folder: string;
+  readonly stateFolder: string;
+  path(name: string): string;
+  /** Makes an image; `name` may be `vm/disk.qcow2`. */
+  create(name: string, size: string, ...options: string[]): Promise<string>;
+  /** Runs `qemu-img` on one of the images. */
+  img(...args: string[]): Promise<string>;
+  /** Runs `qemu-io` commands on an image, as a guest that starts, writes and stops. */
+  guest(name: string, ...commands: string[]): Promise<string>;
+  /** Opens an image for writing and keeps it open, as a running VM does. */
+  runVm(name: string, ...commands: string[]): Promise<RunningVm>;
+  bitmapNames(name: string): Promise<string[]>;
+  /** Ends every storage daemon whose sockets are below this part of the state folder, as a crash would. */
+  kill(part: string): Promise<void>;
+}
+
+export interface RunningVm {
+  /** A clean shut-down. */
+  stop(): Promise<void>;
+  crash(): Promise<void>;
+}
+
+const DAEMON = 'qemu-storage-daemon';
+const milliseconds = 30_000;
+const formatOf = (name: string): string => (name.endsWith('.qcow2') ? 'qcow2' : 'raw');
+
+export async function makeImageFolder(options: { hostId?: string } = {}): Promise<ImageFolder> {
+  const root = await mkdtemp(join(tmpdir(), 'bh-'));
+  const folder = join(root, 'images');
+  const stateDirectory = join(root, 'state');
+  const hostId = options.hostId ?? 'h1';
+  const stateFolder = join(stateDirectory, hostId);
+  await mkdir(folder);
+  const running = new Set<RunningVm>();
+  const path = (name: string) => join(folder, name);
+
+  const img = async (...args: string[]) => (await runTool('qemu-img', args, { milliseconds })).stdout;
+  const io = (name: string, commands: readonly string[]) => [
+    '-f',
+    formatOf(name),
+    ...commands.flatMap((command) => ['-c', command]),
+    path(name),
+  ];
+  const imageOf = async (diskId: string): Promise<string> => {
+    const name = (await readdir(path('web'))).find((one) => one.startsWith(`${diskId}.`));
+    return `web/${name}`;
+  };
+  const kill = async (part: string) => {
+    for (const { pid } of await processesNaming(DAEMON, join(stateFolder, part)))
+      process.kill(pid, 'SIGKILL');
+    await eventually(`The end of ${part}`, milliseconds, async () =>
+      (await processesNaming(DAEMON, join(stateFolder, part))).length === 0 ? true : undefined,
+    );
+  };
+
+  const self: ImageFolder = {
+    vmId: 'web',
+    folder,
+    stateFolder,
+    path,
+    img,
+    kill,
+    open: (): Promise<HypervisorHost> =>
+      openHost({ hostId, kind: 'directory', address: folder, stateDirectory, lockPatienceMilliseconds: 300 }),
+    async create(name, size, ...more) {
+      await mkdir(dirname(path(name)), { recursive: true });
+      await img('create', '-q', '-f', formatOf(name), ...more, path(name), size);
+      return path(name);
+    },
+    guest: async (name, ...commands) =>
+      (await runTool('qemu-io', io(name, commands), { milliseconds })).stdout,
+    async runVm(name, ...commands) {
+      const child = spawn('qemu-io', io(name, [...commands, 'sleep 600000']), {
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      const ended = once(child, 'exit');
+      let said = '';
+      child.stdout.on('data', (text) => {
+        said += text;
+      });
+      // It has the image open once it has answered its first command.
+      await eventually(`The start of a VM on ${name}`, milliseconds, () =>
+        said.includes('ops;') || commands.length === 0 ? true : undefined,
+      );
+      const end = async (signal: NodeJS.Signals) => {
+        running.delete(vm);
+        child.kill(signal);
+        await ended;
+      };
+      const vm: RunningVm = { stop: () => end('SIGTERM'), crash: () => end('SIGKILL') };
+      running.add(vm);
+      return vm;
+    },
+    async bitmapNames(name) {
+      const info = JSON.parse(await img('info', '--output=json', path(name)));
+      return (info['format-specific']?.data?.bitmaps ?? []).map((one: { name: string }) => one.name);
+    },
+    async contents(diskId) {
+      const name = await imageOf(diskId);
+      const copy = join(root, 'copy.raw');
+      await img('convert', '-f', formatOf(name), '-O', 'raw', path(name), copy);
+      const contents = await readFile(copy);
+      await rm(copy);
+      return contents;
+    },
+    async write(diskId, offset, data) {
+      const source = join(root, 'data');
+      await writeFile(source, data);
+      await self.guest(await imageOf(diskId), `write -s ${source} ${offset} ${data.length}`);
+      await rm(source);
+    },
+    killProxy: (proxyId) => kill(`proxies/${proxyId}/`),
+    async leftovers() {
+      const files = await readdir(stateFolder, { recursive: true, withFileTypes: true }).catch(() => []);
+      const daemons = await processesNaming(DAEMON, stateFolder);
+      const bitmaps: string[] = [];
+      for (const vm of await readdir(folder, { withFileTypes: true })) {
+        if (!vm.isDirectory()) continue;
+        for (const file of await readdir(path(vm.name))) {
+          const names = await self.bitmapNames(`${vm.name}/${file}`);
+          bitmaps.push(...names.map((name) => `bitmap ${name} of ${vm.name}/${file}`));
+        }
+      }
+      return [
+        ...files.filter((file) => !file.isDirectory()).map((file) => join(file.parentPath, file.name)),
+        ...daemons.map(({ pid }) => `process ${pid}`),
+        ...bitmaps,
+      ].sort();
+    },
+    async remove() {
+      for (const vm of running) await vm.crash();
+      for (const mark of await processesNaming(DAEMON, stateFolder)) await endProcess('a test daemon', mark);
+      await rm(root, { recursive: true, force: true });
+    },
+  };
+  return self;
+}
