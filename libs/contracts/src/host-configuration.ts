@@ -32,10 +32,11 @@ export const HostsSetting = z
       return z.NEVER;
     }
   })
-  .pipe(HostList);
+  .pipe(HostList)
+  .meta({ examples: ['[{"hostId":"lab","kind":"directory","address":"/srv/images"}]'] });
 
 /** For `BACKHAUL_STATE_DIRECTORY`: where hosts keep sockets and notes about what they started. Absolute. */
 export const StateDirectorySetting = z
   .string()
   .startsWith('/', 'must be an absolute path')
-  .describe('folder for sockets and notes of started proxies');
+  .meta({ examples: ['/var/lib/backhaul'] });

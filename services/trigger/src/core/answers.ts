@@ -1,7 +1,7 @@
 /** What the requester is told: at once, from where the backup stands; and again when it has ended. */
-import type { Answer, EventData } from '@backhaul/contracts';
-import type { Refusal } from '@backhaul/kernel';
+import type { Answer } from '@backhaul/contracts';
 import { type Backup, cancelled } from './backup.ts';
+import type { NewsOfBackup } from './reactions.ts';
 
 /** The same request again gets the same answer, unless the backup was cancelled meanwhile. */
 export function answerTo(requestId: string, backupId: string, state: Backup): Answer {
@@ -17,25 +17,17 @@ export function answerTo(requestId: string, backupId: string, state: Backup): An
   }
 }
 
-/** Undefined for a backup that nobody here asked for. */
-export function answerAtTheEnd(
-  state: Backup,
-  end:
-    | { readonly type: 'BackupCompleted'; readonly data: EventData<'BackupCompleted'> }
-    | {
-        readonly type: 'BackupFailed' | 'PlanRefused';
-        readonly data: { backupId: string; refusal: Refusal };
-      },
-): Answer | undefined {
-  if (!('asked' in state)) return undefined;
-  const { requestId } = state.asked.origin;
-  const { backupId } = end.data;
-  switch (end.type) {
+/** Undefined for news that are no end of the backup. */
+export function answerAtTheEnd(requestId: string, news: NewsOfBackup): Answer | undefined {
+  const { backupId } = news.data;
+  switch (news.type) {
     case 'BackupCompleted':
       return { requestId, outcome: 'completed', backupId };
     case 'BackupFailed':
-      return { requestId, outcome: 'failed', backupId, refusal: end.data.refusal };
+      return { requestId, outcome: 'failed', backupId, refusal: news.data.refusal };
     case 'PlanRefused':
-      return { requestId, outcome: 'refused', backupId, refusal: end.data.refusal };
+      return { requestId, outcome: 'refused', backupId, refusal: news.data.refusal };
+    case 'RunClosed':
+      return undefined;
   }
 }

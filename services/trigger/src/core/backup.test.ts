@@ -2,7 +2,6 @@ import type { EventData } from '@backhaul/contracts';
 import { describe, expect, test } from 'vitest';
 import { type BackupEvent, backup } from './backup.ts';
 import { asked, at, given } from './requests.fixture.ts';
-import { refusedEvent } from './turns.ts';
 
 const one = asked('r1');
 const history = given(backup);
@@ -25,7 +24,7 @@ const refusal: EventData<'BackupRefused'> = {
   request: '{}',
   refusedAt: at,
 };
-const refused = refusedEvent(refusal);
+const refused: BackupEvent = { type: 'BackupRefused', data: refusal };
 const trigger = { type: 'TriggerBackup' as const, asked: one, parent: null };
 
 describe('a backup is triggered', () => {
@@ -62,6 +61,9 @@ describe('a backup is cancelled', () => {
 });
 
 test('a request that is kept in a refusal is cut at 16 KiB, between two characters', () => {
-  const long = refusedEvent({ ...refusal, request: `x${'ü'.repeat(10_000)}` });
-  expect(long.type === 'BackupRefused' && long.data.request).toBe(`x${'ü'.repeat(8191)}`);
+  const long = { ...refusal, request: `x${'ü'.repeat(10_000)}` };
+  expect(history().when({ type: 'RefuseBackup', refused: long })).toEqual({
+    ok: true,
+    value: [{ type: 'BackupRefused', data: { ...refusal, request: `x${'ü'.repeat(8191)}` } }],
+  });
 });

@@ -69,7 +69,7 @@ export const backup: Decider<Backup, BackupCommand, BackupEvent> = {
         return ok(state.state === 'unknown' ? [{ type: 'BackupQueued', data: { ...asked, behind } }] : []);
       }
       case 'RefuseBackup':
-        return ok(state.state === 'unknown' ? [{ type: 'BackupRefused', data: command.refused }] : []);
+        return ok(state.state === 'unknown' ? [refused(command.refused)] : []);
       case 'CancelBackup':
         return cancel(state, command);
       default:
@@ -77,6 +77,17 @@ export const backup: Decider<Backup, BackupCommand, BackupEvent> = {
     }
   },
 };
+
+const requestBytesMax = 16 * 1024;
+
+/** What was asked is kept as it came, as far as it fits: never cut in the middle of a character. */
+function refused(data: EventData<'BackupRefused'>): BackupEvent {
+  const request = Buffer.from(data.request, 'utf8').subarray(0, requestBytesMax);
+  return {
+    type: 'BackupRefused',
+    data: { ...data, request: new TextDecoder().decode(request, { stream: true }) },
+  };
+}
 
 function cancel(state: Backup, command: BackupCommand & { type: 'CancelBackup' }) {
   const { backupId, cancelledBy, reason } = command;

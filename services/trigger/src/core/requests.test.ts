@@ -13,8 +13,19 @@ test('a request that fits is understood, with its defaults', () => {
 });
 
 test('what came by a path or a header wins over the body', () => {
-  const read = readRequest('BackupRequested', json(good), { requestId: 'from-header' });
+  const read = readRequest('BackupRequested', json(good), { over: { requestId: 'from-header' } });
   expect(read).toMatchObject({ value: { body: { requestId: 'from-header' } } });
+});
+
+test('what has a default stands only where the body says nothing', () => {
+  const { requestId: _, ...anonymous } = good;
+  const under = { requestId: 'made-up' };
+  expect(readRequest('BackupRequested', json(good), { under })).toMatchObject({
+    value: { body: { requestId: 'r1' } },
+  });
+  expect(readRequest('BackupRequested', json(anonymous), { under })).toMatchObject({
+    value: { body: { requestId: 'made-up' } },
+  });
 });
 
 test('what is not JSON, not UTF-8 or no object is refused, and kept as text', () => {

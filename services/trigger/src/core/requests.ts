@@ -17,16 +17,23 @@ export interface NotUnderstood extends Refusal {
   readonly request: string;
 }
 
-/** `fields` come by another way than the body (a path, a header) and win over it. */
+/** Parts of a request that come by another way than its body. */
+export interface Fields {
+  /** From a path or a header: these win over the body. */
+  readonly over?: Record<string, unknown>;
+  /** These stand where the body says nothing. */
+  readonly under?: Record<string, unknown>;
+}
+
 export function readRequest(
   name: string,
   body: Uint8Array,
-  fields: Record<string, unknown> = {},
+  { over = {}, under = {} }: Fields = {},
 ): Result<Understood, NotUnderstood> {
   const request = new TextDecoder().decode(body);
   const json = parsed(body);
-  const value = isObject(json.value) ? { ...json.value, ...fields } : json.value;
-  const requestId = RequestId.safeParse(isObject(value) ? value.requestId : fields.requestId).data;
+  const value = isObject(json.value) ? { ...under, ...json.value, ...over } : json.value;
+  const requestId = RequestId.safeParse(isObject(value) ? value.requestId : over.requestId).data;
   const no = (refusal: Refusal): Result<Understood, NotUnderstood> =>
     refuse({ ...refusal, requestId, request });
 

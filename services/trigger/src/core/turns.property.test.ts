@@ -41,7 +41,7 @@ class World {
     const nothing: Change = { backup: [], vm: [] };
     if (step.do === 'pass') {
       const next = this.vm().waiting[0];
-      return next === undefined ? nothing : passTurn(this.backup(next.backupId), this.vm(), next);
+      return next === undefined ? nothing : passTurn(this.backup(next.backupId), this.vm());
     }
     const backupId = backupIdOf(step.id);
     const of = { hostId: 'lab', vmId: 'web-1', backupId };

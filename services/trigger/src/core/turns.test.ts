@@ -86,7 +86,7 @@ test('a turn that is free passes to the next backup, which starts with the resto
     type: 'VmReleased',
     data: { ...ofVm, backupId: first.backupId, outcome: 'completed', restorePoint: restorePointOf('r1') },
   });
-  expect(passTurn(backupAfter(secondQueued), state, second)).toEqual({
+  expect(passTurn(backupAfter(secondQueued), state)).toEqual({
     backup: [{ type: 'BackupTriggered', data: { ...second, parent: restorePointOf('r1') } }],
     vm: [{ type: 'VmClaimed', data: { ...ofVm, backupId: second.backupId } }],
   });

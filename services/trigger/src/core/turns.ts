@@ -2,7 +2,7 @@
  * What happens to a backup and to its VM's turn at the same time. The two streams are appended to in one append, so
  * neither can say something that the other does not: a backup is triggered exactly when it is given the turn.
  */
-import type { BackupRequested, EventData, Origin, Policy } from '@backhaul/contracts';
+import type { BackupRequested, Origin, Policy } from '@backhaul/contracts';
 import { derivedId, invariant, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { type Asked, type Backup, type BackupEvent, backup, contentOf, knownContent } from './backup.ts';
 import { type Vm, type VmEvent, vm } from './vm.ts';
@@ -34,17 +34,21 @@ export function requestBackup(ofBackup: Backup, ofVm: Vm, command: RequestBackup
   if (ofBackup.state !== 'unknown') {
     return knownContent(ofBackup) === contentOf(request) ? ok(NOTHING) : refuse(requestIdReused(request));
   }
-  if (!command.hostKnown) return ok(refused(command, unknownHost(request)));
-  if (policy === undefined) return ok(refused(command, unknownPolicy(request)));
+  if (!command.hostKnown) return ok(refused(ofBackup, command, unknownHost(request)));
+  if (policy === undefined) return ok(refused(ofBackup, command, unknownPolicy(request)));
 
   const { kind, mode } = request;
   const asked = { backupId, hostId: request.host, vmId: request.vm, kind, mode, policy, origin, requestedAt };
   const turn = vm.decide(ofVm, { type: 'AskForTurn', asked });
-  return ok(turn.ok ? followTurn(ofBackup, ofVm, asked, turn.value) : refused(command, turn.refusal));
+  return ok(
+    turn.ok ? followTurn(ofBackup, ofVm, asked, turn.value) : refused(ofBackup, command, turn.refusal),
+  );
 }
 
-/** The turn of this VM is free: the backup that waits first starts now. */
-export function passTurn(ofBackup: Backup, ofVm: Vm, next: Asked): Change {
+/** The turn of this VM is free: the backup that waits first, which `ofBackup` must be, starts now. */
+export function passTurn(ofBackup: Backup, ofVm: Vm): Change {
+  const next = ofVm.waiting[0];
+  if (next === undefined) return NOTHING;
   const { hostId, vmId } = next;
   const turn = vm.decide(ofVm, { type: 'PassTurn', of: { hostId, vmId } });
   return turn.ok ? followTurn(ofBackup, ofVm, next, turn.value) : NOTHING;
@@ -79,29 +83,14 @@ function followTurn(ofBackup: Backup, ofVm: Vm, asked: Asked, news: VmEvent[]): 
   return { backup: commands.flatMap((decision) => (decision.ok ? decision.value : [])), vm: news };
 }
 
-function refused(command: RequestBackup, refusal: Refusal): Change {
-  const { backupId, origin, request, requestedAt } = command;
-  return {
-    backup: [
-      refusedEvent({ backupId, origin, refusal, request: JSON.stringify(request), refusedAt: requestedAt }),
-    ],
-    vm: [],
-  };
-}
-
-const requestBytesMax = 16 * 1024;
-
-/** What was asked is kept as it came, as far as it fits. */
-export const refusedEvent = (data: EventData<'BackupRefused'>): BackupEvent => ({
-  type: 'BackupRefused',
-  data: { ...data, request: cutToBytes(data.request, requestBytesMax) },
-});
-
-/** Never in the middle of a character. */
-function cutToBytes(text: string, bytes: number): string {
-  const encoded = Buffer.from(text, 'utf8');
-  if (encoded.byteLength <= bytes) return text;
-  return new TextDecoder().decode(encoded.subarray(0, bytes), { stream: true });
+function refused(ofBackup: Backup, command: RequestBackup, refusal: Refusal): Change {
+  const { backupId, origin, requestedAt } = command;
+  const request = JSON.stringify(command.request);
+  const decision = backup.decide(ofBackup, {
+    type: 'RefuseBackup',
+    refused: { backupId, origin, refusal, request, refusedAt: requestedAt },
+  });
+  return { backup: decision.ok ? decision.value : [], vm: [] };
 }
 
 const requestIdReused = ({ requestId }: BackupRequested): Refusal => ({

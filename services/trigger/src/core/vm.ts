@@ -145,3 +145,7 @@ const without = (waiting: readonly Asked[], backupId: string): readonly Asked[] 
 
 const duringTurn = (state: Vm, backupId: string, facts: Partial<Turn>): Vm =>
   state.turn?.backupId === backupId ? { ...state, turn: { ...state.turn, ...facts } } : state;
+
+/** A schedule that comes due while its last backup still waits asks for nothing new: that backup is as good. */
+export const waitingForSchedule = (state: Vm, scheduleId: string): Asked | undefined =>
+  state.waiting.find(({ origin }) => origin.scheduleId === scheduleId);

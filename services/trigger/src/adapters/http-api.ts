@@ -1,0 +1,151 @@
+/**
+ * The same requests over HTTP. Answers are JSON; what is refused is a problem document (RFC 9457) with `code`, `message`
+ * and `wayOut` beside the members that the RFC names. `Idempotency-Key` is the request id.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Answer, RequestName } from '@backhaul/contracts';
+import type { Refusal } from '@backhaul/kernel';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Schedules } from '../fire-schedules.ts';
+import { handleRequest } from '../handle-request.ts';
+import type { Desk } from '../subjects.ts';
+
+const BODY_BYTES_MAX = 64 * 1024;
+
+export function serveHttp(
+  http: FastifyInstance,
+  desk: Desk,
+  schedules: Schedules,
+  tell: (answer: Answer) => void,
+): void {
+  // Bodies stay bytes: one reader understands requests, whichever way they come.
+  http.removeAllContentTypeParsers();
+  http.addContentTypeParser(
+    '*',
+    { parseAs: 'buffer', bodyLimit: BODY_BYTES_MAX },
+    (_request, body: Buffer, done) => done(null, body),
+  );
+
+  const take = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    name: RequestName,
+    fields: Record<string, unknown>,
+    body = bodyOf(request),
+  ): Promise<FastifyReply> => {
+    const key = idempotencyKey(request);
+    const { traceparent } = request.headers;
+    const handled = await handleRequest(desk, schedules, {
+      name,
+      body,
+      fields: {
+        over: key === undefined ? fields : { ...fields, requestId: key },
+        under: { requestId: randomUUID() },
+      },
+      via: 'http',
+      messageId: `http-${randomUUID()}`,
+      ...(typeof traceparent === 'string' ? { traceparent } : {}),
+    });
+    if (handled.alsoTell !== undefined) tell(handled.alsoTell);
+    const refusal = handled.answer?.refusal ?? handled.notUnderstood;
+    if (refusal !== undefined) return await sendProblem(request, reply, refusal, handled.answer);
+    return await reply.code(name === 'BackupRequested' ? 202 : 200).send(handled.answer);
+  };
+
+  http.post('/api/v1/backups', (request, reply) => take(request, reply, 'BackupRequested', {}));
+
+  http.delete<{ Params: { id: string } }>('/api/v1/backups/:id', (request, reply) =>
+    take(request, reply, 'BackupCancellationRequested', { backupId: request.params.id }),
+  );
+
+  http.put<{ Params: { id: string } }>('/api/v1/schedules/:id', (request, reply) =>
+    take(request, reply, 'ScheduleRequested', { scheduleId: request.params.id }),
+  );
+
+  http.delete<{ Params: { id: string } }>('/api/v1/schedules/:id', (request, reply) =>
+    take(request, reply, 'ScheduleRemovalRequested', { scheduleId: request.params.id }),
+  );
+
+  // The body is the policy itself; its name is the path's.
+  http.put<{ Params: { id: string } }>('/api/v1/policies/:id', (request, reply) =>
+    take(request, reply, 'PolicyRequested', {}, asPolicyRequest(bodyOf(request), request.params.id)),
+  );
+
+  http.setNotFoundHandler((request, reply) =>
+    sendProblem(request, reply, {
+      code: 'NoSuchRoute',
+      message: `There is no ${request.method} ${request.url.split('?')[0]}.`,
+    }),
+  );
+
+  http.setErrorHandler((error: Error & { statusCode?: number }, request, reply) => {
+    const status = error.statusCode ?? 500;
+    const refusal =
+      status < 500
+        ? { code: 'BadRequest', message: error.message }
+        : {
+            code: 'NotNow',
+            message: 'The request could not be carried out now, and nothing of it was kept.',
+            wayOut: 'Send it again with the same Idempotency-Key: it will be done once.',
+          };
+    return sendProblem(request, reply, refusal, undefined, status < 500 ? status : 503);
+  });
+}
+
+const statusOf: Record<string, number> = {
+  MalformedJson: 400,
+  NoSuchRoute: 404,
+  UnknownBackup: 404,
+  UnknownSchedule: 404,
+  VmBusy: 409,
+  BackupAlreadyStarted: 409,
+  BackupWasRefused: 409,
+  BackupCancelled: 409,
+};
+
+async function sendProblem(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { code, message, wayOut }: Refusal,
+  answer?: Answer,
+  status = statusOf[code] ?? 422,
+): Promise<FastifyReply> {
+  return await reply
+    .code(status)
+    .type('application/problem+json')
+    .send(
+      JSON.stringify({
+        type: `urn:backhaul:problem:${code}`,
+        title: code,
+        status,
+        detail: message,
+        instance: request.url,
+        code,
+        message,
+        wayOut,
+        requestId: answer?.requestId,
+        backupId: answer?.backupId,
+      }),
+    );
+}
+
+/** A call without a body asks with an empty object: everything it needs may be in its path. */
+const bodyOf = ({ body }: FastifyRequest): Uint8Array =>
+  body instanceof Uint8Array && body.byteLength > 0 ? body : Buffer.from('{}');
+
+/** What is not JSON stays as it is: the reader says what is wrong with it. */
+function asPolicyRequest(body: Uint8Array, policyId: string): Uint8Array {
+  try {
+    const policy: unknown = JSON.parse(Buffer.from(body).toString('utf8'));
+    const named = typeof policy === 'object' ? { ...policy, policyId } : policy;
+    return Buffer.from(JSON.stringify({ policy: named }));
+  } catch {
+    return body;
+  }
+}
+
+function idempotencyKey({ headers }: FastifyRequest): string | undefined {
+  const key = headers['idempotency-key'];
+  // The draft of the header has it as a quoted string; most clients send it bare.
+  return typeof key === 'string' ? key.replace(/^"(.*)"$/, '$1') : undefined;
+}

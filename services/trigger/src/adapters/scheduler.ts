@@ -1,0 +1,34 @@
+/**
+ * The clock of the schedules: follows their streams in the log and fires what has come due. Any number of these may run,
+ * and one is enough. After a start it finds what came due while none ran.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { dueTime, type Schedule, type ScheduleEvent, schedule } from '../core/schedule.ts';
+import { fireSchedule, type Schedules } from '../fire-schedules.ts';
+import type { Desk } from '../subjects.ts';
+
+/** How late a backup may be asked for after its due time, at most. */
+const TICK_MILLISECONDS = 500;
+
+/** Runs until the signal aborts. Throws what the log throws; whoever runs this runs it again. */
+export async function runScheduler(desk: Desk, schedules: Schedules, signal: AbortSignal): Promise<void> {
+  const known = new Map<string, Schedule>();
+  let position = 0;
+  while (!signal.aborted) {
+    for (let more = true; more && !signal.aborted; ) {
+      const page = await desk.store.readLog(position, { categories: ['schedule'] });
+      for (const event of page.events as unknown as readonly ScheduleEvent[]) {
+        const { scheduleId } = event.data;
+        known.set(scheduleId, schedule.evolve(known.get(scheduleId) ?? schedule.initialState, event));
+      }
+      more = page.next < page.highWater;
+      position = page.next;
+    }
+    const now = desk.now();
+    for (const [scheduleId, state] of known) {
+      const dueAt = dueTime(state, now);
+      if (dueAt !== undefined) await fireSchedule(desk, schedules, scheduleId, dueAt);
+    }
+    await pause(TICK_MILLISECONDS, undefined, { signal }).catch(() => undefined);
+  }
+}

@@ -1,0 +1,48 @@
+/** A schedule that came due: recorded, and its backup asked for, in one append, so neither is there without the other. */
+import type { Origin } from '@backhaul/contracts';
+import { type CommandService, type StreamAppend, untilAppended } from '@backhaul/event-store';
+import { derivedId, ok, type Refusal } from '@backhaul/kernel';
+import {
+  requestIdOf,
+  type Schedule,
+  type ScheduleCommand,
+  type ScheduleEvent,
+  schedule,
+  scheduleStream,
+} from './core/schedule.ts';
+import { backupIdOf } from './core/turns.ts';
+import { waitingForSchedule } from './core/vm.ts';
+import { appendsOf, type Desk } from './subjects.ts';
+
+export type Schedules = CommandService<Schedule, ScheduleCommand, ScheduleEvent>;
+
+/** Safe to call by any number of triggers for the same due time. */
+export async function fireSchedule(
+  desk: Desk,
+  schedules: Schedules,
+  scheduleId: string,
+  dueAt: string,
+): Promise<void> {
+  const requestId = requestIdOf(scheduleId, dueAt);
+  const context = {
+    commandId: derivedId('FireSchedule', scheduleId, dueAt),
+    metadata: { causation: requestId, actor: 'trigger', correlation: backupIdOf(requestId) },
+  };
+  await untilAppended<void, Refusal>(desk.store, context, async () => {
+    const nothing = { appends: [] as StreamAppend[], onAppended: () => undefined };
+    const loaded = await schedules.load(scheduleStream(scheduleId));
+    if (loaded.state.definition === null) return ok(nothing);
+    const { hostId: host, vmId, kind, policyId } = loaded.state.definition;
+    const request = { requestId, host, vm: vmId, kind, mode: 'auto' as const, policy: policyId };
+    const origin: Origin = { via: 'schedule', requestId, scheduleId };
+    const { subjects, decision } = await desk.decideRequest(request, origin);
+    const inLine = waitingForSchedule(subjects.vm.state, scheduleId);
+    const backupId = inLine?.backupId ?? subjects.backupId;
+    const command = { type: 'FireSchedule' as const, dueAt, firedAt: desk.now(), backupId };
+    const fired = schedule.decide(loaded.state, command);
+    if (!fired.ok || fired.value.length === 0) return ok(nothing);
+    const fires = { stream: scheduleStream(scheduleId), expected: loaded.version, events: fired.value };
+    const asks = decision.ok && inLine === undefined ? appendsOf(subjects, decision.value) : [];
+    return ok({ ...nothing, appends: [fires, ...asks] });
+  });
+}

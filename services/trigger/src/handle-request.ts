@@ -1,0 +1,142 @@
+/**
+ * One door for every request, whichever way it came: read, carried out, answered. A request that cannot be understood is
+ * refused by an event that keeps it as it came, so that nothing anybody sent is lost.
+ */
+import type { Answer, Origin } from '@backhaul/contracts';
+import type { EventTransaction } from '@backhaul/event-store';
+import { derivedId, type Result } from '@backhaul/kernel';
+import { policyStream } from './core/policy.ts';
+import { type Fields, type NotUnderstood, readRequest, type Understood } from './core/requests.ts';
+import { scheduleStream } from './core/schedule.ts';
+import type { Schedules } from './fire-schedules.ts';
+import type { Cause, Desk } from './subjects.ts';
+import { keepRefused, takeCancellation, takeRequest } from './take-requests.ts';
+
+export interface Incoming {
+  readonly name: string;
+  readonly body: Uint8Array;
+  readonly fields?: Fields;
+  readonly via: Exclude<Origin['via'], 'schedule'>;
+  /** Stable over redelivery of the same message. */
+  readonly messageId: string;
+  readonly traceparent?: string;
+}
+
+export interface Handled {
+  /** Undefined when no request id can be read: then there is nobody to answer. */
+  readonly answer: Answer | undefined;
+  /** Set when the request could not be understood, and so will not be better when it is sent again. */
+  readonly notUnderstood: NotUnderstood | undefined;
+  /** Somebody else to tell: the one whose backup was cancelled by this request. */
+  readonly alsoTell: Answer | undefined;
+}
+
+export async function handleRequest(
+  desk: Desk,
+  schedules: Schedules,
+  incoming: Incoming,
+  transaction?: EventTransaction,
+): Promise<Handled> {
+  const read = readRequest(incoming.name, incoming.body, incoming.fields);
+  if (!read.ok) {
+    return { ...(await keepUnreadable(desk, incoming, read.refusal)), alsoTell: undefined };
+  }
+  const cause: Cause = {
+    causation: incoming.messageId,
+    actor: requesterOf(read.value) ?? 'trigger',
+    ...(incoming.traceparent === undefined ? {} : { traceparent: incoming.traceparent }),
+  };
+  const carriedOut = await carryOut(desk, schedules, read.value, incoming.via, cause, transaction);
+  return { notUnderstood: undefined, alsoTell: undefined, ...carriedOut };
+}
+
+async function carryOut(
+  desk: Desk,
+  schedules: Schedules,
+  { name, body }: Understood,
+  via: Incoming['via'],
+  cause: Cause,
+  transaction: EventTransaction | undefined,
+): Promise<{ answer: Answer; alsoTell?: Answer | undefined }> {
+  const { requestId } = body;
+  /** One command to one stream of its own. */
+  const context = (stream: string) => ({
+    commandId: derivedId(name, requestId, JSON.stringify(body)),
+    metadata: { ...cause, correlation: stream },
+  });
+  switch (name) {
+    case 'BackupRequested': {
+      const { requestedBy } = body;
+      const origin: Origin = { via, requestId, ...(requestedBy === undefined ? {} : { requestedBy }) };
+      return { answer: await takeRequest(desk, body, origin, cause, transaction) };
+    }
+    case 'BackupCancellationRequested': {
+      const { backupId, reason } = body;
+      const command = { backupId, reason, cancelledBy: body.requestedBy ?? via };
+      const result = await takeCancellation(desk, command, cause, transaction);
+      return {
+        answer: { ...answerOf(requestId, result), backupId },
+        alsoTell: result.ok ? result.value.told : undefined,
+      };
+    }
+    case 'ScheduleRequested': {
+      const { requestId: _, host: hostId, vm: vmId, policy: policyId, ...rest } = body;
+      const definition = { ...rest, hostId, vmId, policyId, definedAt: desk.now() };
+      const stream = scheduleStream(body.scheduleId);
+      const command = { type: 'DefineSchedule' as const, definition };
+      return {
+        answer: answerOf(requestId, await schedules.execute(stream, command, context(stream), transaction)),
+      };
+    }
+    case 'ScheduleRemovalRequested': {
+      const stream = scheduleStream(body.scheduleId);
+      const command = {
+        type: 'RemoveSchedule' as const,
+        scheduleId: body.scheduleId,
+        removedAt: desk.now(),
+      };
+      return {
+        answer: answerOf(requestId, await schedules.execute(stream, command, context(stream), transaction)),
+      };
+    }
+    case 'PolicyRequested': {
+      const stream = policyStream(body.policy.policyId);
+      const command = { type: 'DefinePolicy' as const, policy: body.policy, definedAt: desk.now() };
+      return {
+        answer: answerOf(
+          requestId,
+          await desk.policies.execute(stream, command, context(stream), transaction),
+        ),
+      };
+    }
+  }
+}
+
+const answerOf = (requestId: string, result: Result<unknown>): Answer =>
+  result.ok ? { requestId, outcome: 'accepted' } : { requestId, outcome: 'refused', refusal: result.refusal };
+
+/**
+ * On a stream named after the message and not after the request id, which stays free for the request as it should have
+ * been. Outside the transaction of the message, which ends as a dead letter.
+ */
+async function keepUnreadable(
+  desk: Desk,
+  { messageId, via, traceparent }: Incoming,
+  notUnderstood: NotUnderstood,
+): Promise<Pick<Handled, 'answer' | 'notUnderstood'>> {
+  const { requestId, request, ...refusal } = notUnderstood;
+  const answer = await keepRefused(
+    desk,
+    {
+      backupId: derivedId('unreadable', messageId),
+      origin: { via, requestId: requestId ?? messageId },
+      refusal,
+      request,
+    },
+    { causation: messageId, actor: 'trigger', ...(traceparent === undefined ? {} : { traceparent }) },
+  );
+  return { answer: requestId === undefined ? undefined : answer, notUnderstood };
+}
+
+const requesterOf = ({ body }: Understood): string | undefined =>
+  'requestedBy' in body ? body.requestedBy : undefined;
