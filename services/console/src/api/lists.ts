@@ -1,0 +1,145 @@
+/** The lists: rows of the projections, filtered and in pages. */
+import { consoleApi } from '@backhaul/contracts';
+import type { EventStore } from '@backhaul/event-store';
+import { type RawBuilder, sql } from 'kysely';
+import { z } from 'zod';
+import { columnName, decode, type Row, tableRef } from '../adapters/row-storage.ts';
+import { type Snapshot, withSnapshot } from '../adapters/snapshot.ts';
+import type { AnyProjection } from '../projection.ts';
+import { backups } from '../projections/backups.ts';
+import { childJobs } from '../projections/child-jobs.ts';
+import { hosts } from '../projections/hosts.ts';
+import { obligations } from '../projections/obligations.ts';
+import { policies } from '../projections/policies.ts';
+import { proxies } from '../projections/proxies.ts';
+import { schedules } from '../projections/schedules.ts';
+import { vms } from '../projections/vms.ts';
+import { afterCursor, cursorOf, type Order, orderBy, paging } from './paging.ts';
+import { type Route, route } from './route.ts';
+
+interface Source {
+  readonly name: Exclude<consoleApi.ListName, 'dead-letters'>;
+  readonly summary: string;
+  readonly projection: AnyProjection;
+  readonly order: Order;
+}
+
+const ascending = (...columns: string[]): Order => ({ columns, direction: 'asc' });
+const descending = (...columns: string[]): Order => ({ columns, direction: 'desc' });
+
+const sources: readonly Source[] = [
+  {
+    name: 'vms',
+    summary: 'VMs and their newest restore points',
+    projection: vms,
+    order: ascending('host_id', 'vm_id'),
+  },
+  {
+    name: 'backups',
+    summary: 'Backups, newest first',
+    projection: backups,
+    order: descending('first_position'),
+  },
+  {
+    name: 'child-jobs',
+    summary: 'Child jobs, in the order of their plans',
+    projection: childJobs,
+    order: ascending('first_position', 'ordinal'),
+  },
+  { name: 'hosts', summary: 'Hosts', projection: hosts, order: ascending('host_id') },
+  {
+    name: 'proxies',
+    summary: 'Proxies with their ports and who holds them, newest first',
+    projection: proxies,
+    order: descending('first_position', 'proxy_id'),
+  },
+  {
+    name: 'obligations',
+    summary: 'What was taken from hosts and not given back yet, oldest first',
+    projection: obligations,
+    order: ascending('first_position', 'obligation_id'),
+  },
+  { name: 'schedules', summary: 'Schedules', projection: schedules, order: ascending('schedule_id') },
+  { name: 'policies', summary: 'Policies', projection: policies, order: ascending('policy_id') },
+];
+
+/** Columns behind the filters. */
+const filterColumns: Record<string, string> = {
+  state: 'state',
+  kind: 'kind',
+  host: 'host_id',
+  vm: 'vm_id',
+  backup: 'backup_id',
+};
+
+/** One value, or several with commas between them. */
+export const severalOf = (value: z.ZodType<string>) =>
+  z.string().transform((text, context): string[] => {
+    const values = text.split(',').map((part) => part.trim());
+    for (const part of values) {
+      if (value.safeParse(part).success && part !== '') continue;
+      const known = value instanceof z.ZodEnum ? `, only ${value.options.join(', ')}` : '';
+      context.addIssue({ code: 'custom', message: `cannot be "${part}"${known}` });
+    }
+    return values;
+  });
+
+export const listQuery = (filters: Record<string, z.ZodType<string>>): z.ZodObject =>
+  z.strictObject({
+    ...paging,
+    ...Object.fromEntries(
+      Object.entries(filters).map(([name, value]) => [
+        name,
+        severalOf(value).optional().describe('One value, or several with commas between them'),
+      ]),
+    ),
+  });
+
+export const listRoutes = (store: EventStore): Route[] =>
+  sources.map((source) => {
+    const { item, filters } = consoleApi.lists[source.name];
+    return route({
+      path: `/${source.name}`,
+      summary: source.summary,
+      query: listQuery(filters),
+      answer: consoleApi.listOf(item as z.ZodType),
+      handle: ({ query }) => withSnapshot(store, (snapshot) => listRows(snapshot, source, query)),
+    });
+  });
+
+async function listRows(
+  { db, generation, asOf }: Snapshot,
+  { projection, order }: Source,
+  query: Record<string, unknown>,
+): Promise<{ asOf: number; items: Row[]; next: string | null }> {
+  const { limit, after, ...filters } = query as { limit: number; after?: string };
+  const conditions: RawBuilder<unknown>[] = after === undefined ? [] : [afterCursor(order, after)];
+  for (const [name, values] of Object.entries(filters)) {
+    if (values !== undefined) {
+      conditions.push(sql`${sql.ref(filterColumns[name] ?? name)} = any(${values}::text[])`);
+    }
+  }
+  const where = conditions.length === 0 ? sql`` : sql`where ${sql.join(conditions, sql` and `)}`;
+  const { rows } = await sql<Row>`
+    select * from ${tableRef(projection.table, generation)} ${where}
+    order by ${orderBy(order)} limit ${limit + 1}`.execute(db);
+  const page = rows.slice(0, limit);
+  const last = page.at(-1);
+  return {
+    asOf,
+    items: page.map((row) => decode(projection, row)),
+    next: rows.length > limit && last !== undefined ? cursorOf(order, last) : null,
+  };
+}
+
+/** The row of one backup, named by its id or by a beginning of it that no other backup has. */
+export async function findBackups(
+  { db, generation }: Snapshot,
+  prefix: string,
+): Promise<consoleApi.BackupView[]> {
+  const id = columnName('backupId');
+  const { rows } = await sql<Row>`
+    select * from ${tableRef(backups.table, generation)}
+    where starts_with(${sql.ref(id)}, ${prefix}) order by ${sql.ref(id)} limit 5`.execute(db);
+  return rows.map((row) => decode(backups, row) as consoleApi.BackupView);
+}

@@ -1,0 +1,1 @@
+export { apiRoutes, serveApi } from './api/api.ts';
