@@ -59,6 +59,24 @@ describe('an append', () => {
     expect(await all(store.readStream(stream))).toHaveLength(accepted ? version + 1 : version);
   });
 
+  test('may hold events of several correlations, each found with its own story', async () => {
+    const stream = newStream();
+    await store.append(
+      [{ stream, expected: 'none', events: [proxyIdle('p1'), proxyIdle('p2'), proxyIdle('p3')] }],
+      {
+        ...context(),
+        correlationOf: (event) =>
+          event.type === 'ProxyIdle' && event.data.proxyId !== 'p1'
+            ? `of ${event.data.proxyId} ${stream}`
+            : undefined,
+      },
+    );
+    const page = await store.readLog(0, { correlation: `of p2 ${stream}` });
+    expect(page.events.map(({ version }) => version)).toEqual([2]);
+    const kept = await all(store.readStream(stream));
+    expect(kept[0]?.metadata.correlation).toBe(context().metadata.correlation);
+  });
+
   test('over several streams is all or nothing', async () => {
     const [one, two] = [newStream(), newStream()];
     await appendOne(two, 'none');

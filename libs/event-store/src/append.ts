@@ -60,14 +60,15 @@ function prepare(
   context: AppendContext,
 ): { sorted: readonly StreamAppend[]; drafts: Draft[]; values: unknown[] } {
   const sorted = appends.length === 1 ? appends : [...appends].sort(byStreamBytes);
-  const { correlation, causation, traceparent, actor } = context.metadata;
+  const { causation, traceparent, actor } = context.metadata;
   const drafts: Draft[] = [];
   // Positions are given in the order in which the caller named the streams, whatever the order of locking.
   for (const { stream, events } of appends) {
     const streamIndex = sorted.findIndex((other) => other.stream === stream) + 1;
     const category = categoryOf(stream);
     let offset = 0;
-    for (const { type, data } of events) {
+    for (const event of events) {
+      const { type, data } = event;
       const definition = catalogue[type];
       invariant(definition.category === category, `${type} does not belong into stream ${stream}`);
       const checked = definition.data.safeParse(data);
@@ -80,7 +81,10 @@ function prepare(
         stream,
         category,
         schemaVersion: definition.schemaVersion,
-        metadata: context.metadata,
+        metadata: {
+          ...context.metadata,
+          correlation: context.correlationOf?.(event) ?? context.metadata.correlation,
+        },
         streamIndex,
         offset,
       } as Draft);
@@ -94,8 +98,8 @@ function prepare(
     drafts.map((draft) => draft.offset),
     drafts.map((draft) => draft.type),
     drafts.map((draft) => draft.schemaVersion),
+    drafts.map((draft) => draft.metadata.correlation),
     JSON.stringify(drafts.map((draft) => draft.data)),
-    correlation,
     causation,
     traceparent ?? null,
     actor,

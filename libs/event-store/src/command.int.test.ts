@@ -168,7 +168,7 @@ describe('a long stream', () => {
     await newer.connect();
     await newer.query(
       `select public.append_events(array['${stream}'], array[1], array['${randomUUID()}'::uuid], array[1], array[1],
-       array['ProxyPraised'], array[1], '[{}]', 'c', 'c', null, 'a')`,
+       array['ProxyPraised'], array[1], array['c'], '[{}]', 'c', null, 'a')`,
     );
     await newer.end();
     expect(await service.execute(stream, note('p2'), context())).toMatchObject({

@@ -23,7 +23,7 @@ create table public.events (
   stream_id text collate "C" not null,
   category text collate "C" not null generated always as (split_part(stream_id, '-', 1)) stored,
   version integer not null,
-  type text collate "C" not null,
+  type text collate "C" not null check (position(E'\n' in type) = 0),
   schema_version smallint not null,
   data json not null,
   correlation text collate "C" not null,
@@ -46,20 +46,9 @@ end $$;
 create trigger events_only_grow before update or delete or truncate on public.events
   for each statement execute function public.refuse_rewriting();
 
--- A text with its length before it (the netstring of D. J. Bernstein): joined ones can be read in one way only.
+-- A text with its length in bytes before it (the netstring of D. J. Bernstein): joined ones can be read in one way only.
 create function public.netstring(value text) returns text language sql immutable parallel safe
   return coalesce(octet_length(value) || ':' || value || ',', '-');
-
--- The SHA-256 of what an event says and where it stands in its stream: netstrings of, in this order, event_id, stream_id,
--- version, type, schema_version, data (as stored), correlation, causation, traceparent ("-" when there is none), actor.
--- The position and the time of recording are the log's own and not part of it.
-create function public.content_hash(
-  event_id uuid, stream_id text, version integer, type text, schema_version integer, data json, metadata text
-) returns bytea language sql immutable parallel safe
-  return sha256(convert_to(
-    public.netstring(event_id::text) || public.netstring(stream_id) || public.netstring(version::text)
-    || public.netstring(type) || public.netstring(schema_version::text) || public.netstring(data::text) || metadata,
-    'UTF8'));
 
 -- Appends to one or more streams, all or nothing. A stream that stands otherwise is an answer, not an error, so that the
 -- transaction around it can go on. The order of what it locks matters:
@@ -68,12 +57,16 @@ create function public.content_hash(
 --   3. only then positions: a conflict takes none.
 -- Row locks come before the log's lock, or a writer, a reader and a writer would wait for each other in a ring.
 --
+-- content_hash is the SHA-256 of what an event says and where it stands in its stream: the netstrings of correlation, causation,
+-- traceparent ("-" when there is none) and actor; then event_id, stream_id, version, type and schema_version, each followed by
+-- a line feed (none can hold one); then data as it is stored. Position and time of recording are the log's own.
+--
 -- expectations: a version, or -1 (at least one event), or -2 (any). event_streams are indexes into stream_ids, and
 -- event_offsets count from 1 in each stream. event_ids[1] stands for the command: when it is stored, all are.
 create function public.append_events(
   stream_ids text[], expectations integer[], event_ids uuid[], event_streams integer[], event_offsets integer[],
-  types text[], schema_versions integer[], data json,
-  correlation text, causation text, traceparent text, actor text,
+  types text[], schema_versions integer[], correlations text[], data json,
+  causation text, traceparent text, actor text,
   out outcome text, out conflict_stream integer, out versions integer[], out positions bigint[],
   out recorded_at timestamptz
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -121,19 +114,21 @@ begin
   perform pg_advisory_xact_lock_shared(1111573323, 1);
   outcome := 'appended';
   recorded_at := clock_timestamp();
-  metadata := public.netstring(correlation) || public.netstring(causation) || public.netstring(traceparent)
-    || public.netstring(actor);
+  metadata := public.netstring(causation) || public.netstring(traceparent) || public.netstring(actor);
   with appended as (
     insert into public.events (
       position, event_id, stream_id, version, type, schema_version, data,
       correlation, causation, traceparent, actor, content_hash, recorded_at)
     select nextval('public.log_position'), e.id, stream_ids[e.stream], versions[e.stream] + e.step, e.type, e.schema, e.data,
       append_events.correlation, append_events.causation, append_events.traceparent, append_events.actor,
-      public.content_hash(e.id, stream_ids[e.stream], versions[e.stream] + e.step, e.type, e.schema, e.data, metadata),
+      sha256(convert_to(
+        metadata || e.id || E'\n' || stream_ids[e.stream] || E'\n' || versions[e.stream] + e.step || E'\n'
+        || e.type || E'\n' || e.schema || E'\n' || e.data, 'UTF8')),
       append_events.recorded_at
     from rows from (
-      unnest(event_ids, event_streams, event_offsets, types, schema_versions), json_array_elements(append_events.data)
-    ) as e(id, stream, step, type, schema, data)
+      unnest(event_ids, event_streams, event_offsets, types, schema_versions, correlations),
+      json_array_elements(append_events.data)
+    ) as e(id, stream, step, type, schema, correlation, data)
     returning position, stream_id
   ), counted as (
     select a.stream_id, count(*) as events from appended a group by a.stream_id
