@@ -120,9 +120,9 @@ begin
       position, event_id, stream_id, version, type, schema_version, data,
       correlation, causation, traceparent, actor, content_hash, recorded_at)
     select nextval('public.log_position'), e.id, stream_ids[e.stream], versions[e.stream] + e.step, e.type, e.schema, e.data,
-      append_events.correlation, append_events.causation, append_events.traceparent, append_events.actor,
+      e.correlation, append_events.causation, append_events.traceparent, append_events.actor,
       sha256(convert_to(
-        metadata || e.id || E'\n' || stream_ids[e.stream] || E'\n' || versions[e.stream] + e.step || E'\n'
+        public.netstring(e.correlation) || metadata || e.id || E'\n' || stream_ids[e.stream] || E'\n' || versions[e.stream] + e.step || E'\n'
         || e.type || E'\n' || e.schema || E'\n' || e.data, 'UTF8')),
       append_events.recorded_at
     from rows from (
