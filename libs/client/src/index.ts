@@ -1,0 +1,12 @@
+export {
+  type BackhaulClient,
+  backhaulClient,
+  type ListQuery,
+  type NewBackup,
+  type NewPolicy,
+  type NewSchedule,
+  type Page,
+} from './client.ts';
+export type { FollowOptions } from './follow.ts';
+export { ProblemFault } from './http.ts';
+export { requestBackup, type UpstreamRequest } from './upstream.ts';

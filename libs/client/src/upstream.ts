@@ -1,0 +1,113 @@
+/**
+ * How an upstream system asks for a backup over NATS, and hears what became of it. It needs nothing of Backhaul but three
+ * subjects and the shapes of the contracts, so this file can be copied into any language:
+ * 1. subscribe to `ans.<requestId>`, before anything is sent;
+ * 2. publish the request to `req.trigger.BackupRequested` in JetStream, with `Nats-Msg-Id` = requestId, and wait until it is
+ *    stored: from then on it is not lost, whatever else is down;
+ * 3. wait for the answer: `accepted` or `refused`; and, if wanted, for the last one: `completed` or `failed`.
+ * Answers are told once and not kept. Who missed one asks again with the same requestId, or asks the console.
+ */
+import { randomUUID } from 'node:crypto';
+import { Answer, answerSubject, type BackupRequested, requestSubject } from '@backhaul/contracts';
+import { describeError, Fault } from '@backhaul/kernel';
+import { connect, type Msg, type NatsConnection } from 'nats';
+import type { z } from 'zod';
+
+export interface UpstreamRequest extends Omit<z.input<typeof BackupRequested>, 'requestId'> {
+  readonly natsUrl: string;
+  /** The requester's own id of this wish. The same id again is the same backup. Default: a new one. */
+  readonly requestId?: string;
+  /** How long to wait for `accepted` or `refused`. Default 30 s. */
+  readonly answerMilliseconds?: number;
+  /** Wait for `completed` or `failed` too, at most this long. */
+  readonly finalMilliseconds?: number;
+  /** Called with each answer as it comes. */
+  readonly onAnswer?: (answer: Answer) => void;
+}
+
+const STORED_MILLISECONDS_MAX = 10_000;
+
+/** The last answer waited for. Throws a Fault when NATS does not store the request, or no answer comes in time. */
+export async function requestBackup(options: UpstreamRequest): Promise<Answer> {
+  const {
+    natsUrl,
+    requestId = randomUUID(),
+    answerMilliseconds = 30_000,
+    finalMilliseconds,
+    onAnswer,
+    ...body
+  } = options;
+  const connection = await connect({ servers: natsUrl.split(','), name: 'backhaul upstream' }).catch(
+    (cause: unknown) => {
+      throw new Fault(`NATS cannot be reached at ${natsUrl}: ${describeError(cause)}`, {
+        cause,
+        code: 'Unreachable',
+      });
+    },
+  );
+  try {
+    const answers = connection.subscribe(answerSubject(requestId))[Symbol.asyncIterator]();
+    await store(connection, requestId, { ...body, requestId });
+    const first = await nextAnswer(answers, requestId, answerMilliseconds);
+    onAnswer?.(first);
+    if (first.outcome !== 'accepted' || finalMilliseconds === undefined) return first;
+    const last = await nextAnswer(answers, requestId, finalMilliseconds);
+    onAnswer?.(last);
+    return last;
+  } finally {
+    await connection.close();
+  }
+}
+
+async function store(connection: NatsConnection, requestId: string, request: object): Promise<void> {
+  try {
+    await connection.jetstream().publish(requestSubject('BackupRequested'), JSON.stringify(request), {
+      msgID: requestId,
+      timeout: STORED_MILLISECONDS_MAX,
+    });
+  } catch (cause) {
+    throw new Fault(
+      `NATS did not store request ${requestId}: ${describeError(cause)}. Does the trigger run?`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+async function nextAnswer(
+  answers: AsyncIterator<Msg>,
+  requestId: string,
+  milliseconds: number,
+): Promise<Answer> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeUp = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const message = `No answer to request ${requestId} came within ${milliseconds} ms. It is stored and not lost: ask the console what became of it.`;
+      reject(new Fault(message, { code: 'TimedOut' }));
+    }, milliseconds);
+  });
+  const heard = (async () => {
+    for (;;) {
+      const { done, value } = await answers.next();
+      if (done === true)
+        throw new Fault(`NATS closed the connection before request ${requestId} was answered`);
+      const answer = Answer.safeParse(parsed(value.data));
+      if (answer.success) return answer.data;
+    }
+  })();
+  try {
+    return await Promise.race([heard, timeUp]);
+  } finally {
+    clearTimeout(timer);
+    heard.catch(() => undefined);
+  }
+}
+
+function parsed(data: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(data));
+  } catch {
+    return undefined;
+  }
+}
