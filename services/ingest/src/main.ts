@@ -1,0 +1,53 @@
+/** Ingest: carries out the leases of child jobs, and makes restore points. Start as many as the network can feed. */
+import { openRepository } from '@backhaul/repository';
+import { runService } from '@backhaul/service';
+import { z } from 'zod';
+import { BufferPool } from './buffer-pool.ts';
+import { completeBackup } from './complete-backup.ts';
+import { runChildJob } from './run-child-job.ts';
+import { end, failedBecause } from './transfer.ts';
+
+await runService({
+  name: 'ingest',
+  configuration: z.object({
+    BACKHAUL_REPOSITORY: z
+      .string()
+      .startsWith('/', 'must be an absolute path')
+      .describe('folder of the repository'),
+    BACKHAUL_CHILD_JOBS_AT_ONCE: z.coerce.number().int().positive().default(4),
+    /** 4 MiB each: the memory of the data path. */
+    BACKHAUL_CHUNK_BUFFERS: z.coerce.number().int().min(2).default(20),
+    BACKHAUL_READ_TIMEOUT_MILLISECONDS: z.coerce.number().int().positive().default(30_000),
+  }),
+  async start({ configuration, log, store, messaging, onStop }) {
+    const repository = await openRepository({ location: configuration.BACKHAUL_REPOSITORY });
+    onStop('repository', () => repository.close());
+    const parts = {
+      store,
+      repository,
+      buffers: new BufferPool(configuration.BACKHAUL_CHUNK_BUFFERS),
+      requestMilliseconds: configuration.BACKHAUL_READ_TIMEOUT_MILLISECONDS,
+      log,
+    };
+    await messaging.consumeWork({
+      purpose: 'child-jobs',
+      types: ['PortsLeased'],
+      concurrency: configuration.BACKHAUL_CHILD_JOBS_AT_ONCE,
+      handle: (event, signal) => runChildJob(parts, event, signal),
+    });
+    await messaging.consumeWork({
+      purpose: 'restore-points',
+      types: ['ChildJobCompleted'],
+      concurrency: 2,
+      handle: (event) => completeBackup(parts, event),
+    });
+    await messaging.consume({
+      purpose: 'failures',
+      types: ['RunFailed'],
+      async handle(event, transaction) {
+        const metadata = { ...event.metadata, causation: event.eventId, actor: 'ingest' };
+        await end(transaction, failedBecause(event, event.recordedAt), metadata);
+      },
+    });
+  },
+});

@@ -1,0 +1,111 @@
+/**
+ * `kill -9` of every service, and of NATS, in the middle of a backup: the same backup completes, what was received is not
+ * received again, and the restored bytes are right. The log of all of it obeys the same rules as an undisturbed run.
+ */
+import type { Service } from '@backhaul/contracts';
+import { MiB } from '@backhaul/kernel';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { copyOf, makeImage, sha256Of, writeRandom } from './disk-image.ts';
+import { type Lab, openLab } from './lab.ts';
+import { everythingWasGivenBack, nothingWasReadTwice, ofType, portsWereExclusive } from './log-checks.ts';
+
+const DATA = 160 * MiB;
+let lab: Lab;
+let sourceHash: string;
+
+beforeAll(async () => {
+  lab = await openLab();
+  await makeImage(lab.image('web.qcow2'), 512 * MiB);
+  await writeRandom(lab.image('web.qcow2'), 32 * MiB, DATA);
+  sourceHash = await sha256Of(await copyOf(lab.image('web.qcow2'), lab.image('../web.copy')));
+  await lab.definePolicy('proxies', {
+    childJobBytes: 16 * MiB,
+    maxPortsPerProxy: 2,
+    maxChildJobsPerProxy: 2,
+    maxProxiesPerHost: 1,
+    fullThresholdBytes: 1 * MiB,
+    proxyIdleSeconds: 5,
+  });
+});
+afterAll(() => lab?.close());
+
+const moments = [
+  ['when it was just requested', async () => undefined],
+  ['when proxies are being activated', (backupId: string) => lab.until(backupId, 'ActivationRequested', 1)],
+  ['when chunks arrive', (backupId: string) => lab.until(backupId, 'ChunkReceived', 12)],
+  ['when its first child jobs are done', (backupId: string) => lab.until(backupId, 'ChildJobCompleted', 3)],
+] as const;
+
+async function completesAsIfNothingHadHappened(backupId: string): Promise<void> {
+  expect(await lab.ended(backupId, 90_000)).toMatchObject({ type: 'BackupCompleted' });
+  await lab.closed(backupId);
+  const story = await lab.story(backupId);
+  nothingWasReadTwice(story);
+  portsWereExclusive(story);
+  everythingWasGivenBack(story);
+  const received = ofType(story, 'ChunkReceived').reduce((sum, { data }) => sum + data.readBytes, 0);
+  expect(received).toBe(DATA);
+  expect(await sha256Of(await lab.restore(backupId, 'web'))).toBe(sourceHash);
+}
+
+describe.each<Service>(['trigger', 'planner', 'proxy-manager', 'ingest', 'console'])(
+  'kill -9 of %s',
+  (name) => {
+    test.each(moments)('%s', async (_moment, reached) => {
+      const backupId = await lab.backup('web', { policy: 'proxies', kind: 'full' });
+      await reached(backupId);
+      const service = lab.stack.services.get(name);
+      await service?.kill();
+      await service?.start();
+      await completesAsIfNothingHadHappened(backupId);
+    });
+  },
+);
+
+test('what an ingest had received before it was killed is resumed, not read again: the count is on the record', async () => {
+  const backupId = await lab.backup('web', { policy: 'proxies', kind: 'full' });
+  await lab.until(backupId, 'ChunkReceived', 12);
+  const ingest = lab.stack.services.get('ingest');
+  await ingest?.kill();
+  const before = ofType(await lab.story(backupId), 'ChunkReceived').length;
+  await ingest?.start();
+  await completesAsIfNothingHadHappened(backupId);
+  const resumed = ofType(await lab.story(backupId), 'ChildJobStarted').reduce(
+    (sum, { data }) => sum + data.resumedBytes,
+    0,
+  );
+  expect(before).toBeGreaterThanOrEqual(12);
+  expect(resumed).toBeGreaterThan(0);
+});
+
+describe('NATS', () => {
+  test.each(moments)('killed and started again %s', async (_moment, reached) => {
+    const backupId = await lab.backup('web', { policy: 'proxies', kind: 'full' });
+    await reached(backupId);
+    await lab.stack.nats?.kill();
+    await lab.stack.nats?.restart();
+    await completesAsIfNothingHadHappened(backupId);
+  });
+
+  test('killed and wiped in mid-backup: it is refilled from Postgres, and no finished backup runs again', async () => {
+    const backupId = await lab.backup('web', { policy: 'proxies', kind: 'full' });
+    await lab.until(backupId, 'ChunkReceived', 8);
+    await lab.stack.nats?.kill();
+    await lab.stack.nats?.wipe();
+    await lab.stack.nats?.restart();
+    await completesAsIfNothingHadHappened(backupId);
+    const page = await lab.log.readLog(0, { types: ['BackupTriggered', 'BackupCompleted'], limit: 10_000 });
+    const triggered = ofType(page.events, 'BackupTriggered').length;
+    expect(ofType(page.events, 'BackupCompleted')).toHaveLength(triggered);
+  });
+});
+
+test('a proxy process killed in mid-backup costs only what had not been received', async () => {
+  const backupId = await lab.backup('web', { policy: 'proxies', kind: 'full' });
+  await lab.until(backupId, 'ChunkReceived', 8);
+  const [lease] = ofType(await lab.story(backupId), 'PortsLeased');
+  await lab.killProxy(lease?.data.proxyId ?? '');
+  await completesAsIfNothingHadHappened(backupId);
+  const story = await lab.story(backupId);
+  expect(ofType(story, 'PortsReleased').some(({ data }) => data.because !== 'completed')).toBe(true);
+});

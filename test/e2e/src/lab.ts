@@ -1,0 +1,181 @@
+/**
+ * A whole Backhaul in a folder of its own, with a folder of disk images as its host: what an end-to-end test works with. Speaks
+ * to it as an upstream system does (NATS), reads the log as the console may, and restores straight from the repository.
+ */
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type Answer,
+  Answer as AnswerSchema,
+  answerSubject,
+  type Event,
+  type EventType,
+  type Policy,
+  type Recorded,
+  requestSubject,
+} from '@backhaul/contracts';
+import { connectEventStore, type EventStore, serviceUrl } from '@backhaul/event-store';
+import { eventually } from '@backhaul/kernel';
+import { type Stack, type StackOptions, startStack } from '@backhaul/local';
+import { openRepository, restoreDisk } from '@backhaul/repository';
+import { connect, type NatsConnection } from 'nats';
+
+export const HOST = 'lab';
+const ENDED: readonly EventType[] = [
+  'BackupCompleted',
+  'BackupFailed',
+  'BackupRefused',
+  'PlanRefused',
+  'BackupCancelled',
+];
+
+export interface Lab {
+  readonly stack: Stack;
+  readonly images: string;
+  readonly log: EventStore;
+  image(name: string): string;
+  /** Publishes a request on NATS and resolves with the first answer. */
+  ask(name: string, body: Record<string, unknown>): Promise<Answer>;
+  /** Sends bytes as they are; the answer under `requestId`. */
+  askRaw(name: string, body: Uint8Array, requestId: string): Promise<Answer>;
+  definePolicy(policyId: string, policy: Partial<Policy>): Promise<void>;
+  backup(vm: string, more?: Record<string, unknown>): Promise<string>;
+  /** Every event of a backup so far, in the order of the log. */
+  story(backupId: string): Promise<Recorded[]>;
+  /** The event that ended the backup. */
+  ended(backupId: string, milliseconds?: number): Promise<Event>;
+  /** Waits until the run has given everything back. */
+  closed(backupId: string): Promise<void>;
+  /** Waits until the backup has this many events of a type. */
+  until(backupId: string, type: EventType, count: number): Promise<void>;
+  /** SIGKILL for every process whose command line names this proxy's folder. */
+  killProxy(proxyId: string): Promise<void>;
+  restore(backupId: string, diskId: string): Promise<string>;
+  close(): Promise<void>;
+}
+
+export async function openLab(options: Partial<StackOptions> = {}): Promise<Lab> {
+  const directory = await mkdtemp(join(tmpdir(), 'bh-'));
+  const images = join(directory, 'images');
+  await mkdir(images);
+  const repository = join(directory, 'repository');
+  const stack = await startStack({
+    directory,
+    repository,
+    hosts: [{ hostId: HOST, kind: 'directory', address: images }],
+    postgresSettings: ['fsync=off'],
+    ...options,
+  });
+  const log = await connectEventStore({ url: serviceUrl(stack.adminUrl, 'console', 'backhaul') });
+  let nats: NatsConnection = await connect({
+    servers: stack.natsUrl,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 100,
+  });
+  let requests = 0;
+
+  const askRaw = async (name: string, body: Uint8Array, requestId: string): Promise<Answer> => {
+    if (nats.isClosed()) nats = await connect({ servers: stack.natsUrl });
+    const answers = nats.subscribe(answerSubject(requestId), { max: 1, timeout: 20_000 });
+    await nats.flush();
+    await nats.jetstream().publish(requestSubject(name as never), body);
+    for await (const message of answers) return AnswerSchema.parse(message.json());
+    throw new Error(`Request ${requestId} was never answered`);
+  };
+  const ask: Lab['ask'] = (name, body) => {
+    requests += 1;
+    const requestId = String(body.requestId ?? `request-${requests}`);
+    return askRaw(name, new TextEncoder().encode(JSON.stringify({ requestId, ...body })), requestId);
+  };
+  const story = async (backupId: string): Promise<Recorded[]> => {
+    const events: Recorded[] = [];
+    for (let after = 0; ; ) {
+      const page = await log.readLog(after, { correlation: backupId });
+      events.push(...page.events);
+      if (page.next >= page.highWater) return events;
+      after = page.next;
+    }
+  };
+  const find = (
+    backupId: string,
+    what: string,
+    milliseconds: number,
+    types: readonly EventType[],
+  ): Promise<Event> =>
+    eventually(`${what} of backup ${backupId}`, milliseconds, async () => {
+      const page = await log.readLog(0, { correlation: backupId, types });
+      return page.events[0];
+    }).catch(async (error: unknown) => {
+      throw new Error(`${String(error)}\n${await tail(directory)}`, { cause: error });
+    });
+
+  return {
+    stack,
+    images,
+    log,
+    image: (name) => join(images, name),
+    ask,
+    askRaw,
+    async definePolicy(policyId, policy) {
+      const answer = await ask('PolicyRequested', { policy: { policyId, ...policy } });
+      if (answer.outcome !== 'accepted')
+        throw new Error(`The policy was refused: ${answer.refusal?.message}`);
+    },
+    async backup(vm, more = {}) {
+      const answer = await ask('BackupRequested', { host: HOST, vm, ...more });
+      if (answer.backupId === undefined)
+        throw new Error(`The backup was refused: ${answer.refusal?.message}`);
+      return answer.backupId;
+    },
+    story,
+    ended: (backupId, milliseconds = 60_000) => find(backupId, 'The end', milliseconds, ENDED),
+    async closed(backupId) {
+      await find(backupId, 'The run being closed', 60_000, ['RunClosed']);
+    },
+    async until(backupId, type, count) {
+      await eventually(`${count} ${type} of backup ${backupId}`, 60_000, async () => {
+        const page = await log.readLog(0, { correlation: backupId, types: [type], limit: count });
+        return page.events.length >= count ? true : undefined;
+      });
+    },
+    async killProxy(proxyId) {
+      const folder = join(stack.stateDirectory, HOST, 'proxies', proxyId);
+      for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+        const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+        if (command.includes('qemu-storage-daemon') && command.includes(folder))
+          process.kill(Number(pid), 'SIGKILL');
+      }
+    },
+    async restore(backupId, diskId) {
+      const opened = await openRepository({ location: repository, create: false });
+      try {
+        const stored = await opened.readManifest(backupId);
+        if (stored === undefined) throw new Error(`The repository has no manifest of ${backupId}`);
+        const target = join(directory, `${backupId}.${diskId}.restored`);
+        await restoreDisk({ repository: opened, manifest: stored.manifest, diskId, target, overwrite: true });
+        return target;
+      } finally {
+        await opened.close();
+      }
+    },
+    async close() {
+      await nats.close();
+      await log.close();
+      await stack.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The last lines of every service's log: what a failed wait is explained with. */
+async function tail(directory: string): Promise<string> {
+  const names = (await readdir(directory)).filter((name) => name.endsWith('.log'));
+  const parts = await Promise.all(
+    names.map(
+      async (name) =>
+        `--- ${name}\n${(await readFile(join(directory, name), 'utf8')).trim().split('\n').slice(-6).join('\n')}`,
+    ),
+  );
+  return parts.join('\n');
+}
