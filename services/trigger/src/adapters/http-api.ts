@@ -4,7 +4,6 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Answer, RequestName } from '@backhaul/contracts';
-import type { Refusal } from '@backhaul/kernel';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Schedules } from '../fire-schedules.ts';
 import { handleRequest } from '../handle-request.ts';
@@ -106,7 +105,7 @@ const statusOf: Record<string, number> = {
 async function sendProblem(
   request: FastifyRequest,
   reply: FastifyReply,
-  { code, message, wayOut }: Refusal,
+  { code, message, wayOut }: { code: string; message: string; wayOut?: string | undefined },
   answer?: Answer,
   status = statusOf[code] ?? 422,
 ): Promise<FastifyReply> {

@@ -1,0 +1,36 @@
+/** Wires the planner: a triggered backup is inspected and planned. */
+import { HostsSetting, StateDirectorySetting } from '@backhaul/contracts';
+import { describeError } from '@backhaul/kernel';
+import { runService, whole } from '@backhaul/service';
+import { z } from 'zod';
+import { hostsOf } from './adapters/hosts.ts';
+import { poolViewsFrom } from './adapters/pool-views.ts';
+import { inspectVm } from './inspect-vm.ts';
+import { backupPlanner } from './plan-backup.ts';
+
+await runService({
+  name: 'planner',
+  configuration: z.object({
+    BACKHAUL_HOSTS: HostsSetting,
+    BACKHAUL_STATE_DIRECTORY: StateDirectorySetting,
+    /** Inspections at a time: each starts processes at its host. */
+    BACKHAUL_INSPECTIONS: whole(1, 64, 4).default(4),
+  }),
+  async start({ configuration, store, messaging, log, onStop }) {
+    const hosts = hostsOf(configuration.BACKHAUL_HOSTS, configuration.BACKHAUL_STATE_DIRECTORY);
+    onStop('hosts', () => hosts.close());
+    await messaging.consumeWork({
+      purpose: 'plans',
+      types: ['BackupTriggered'],
+      concurrency: configuration.BACKHAUL_INSPECTIONS,
+      handle: backupPlanner(store, {
+        inspect: (triggered, signal) =>
+          inspectVm(hosts.named, triggered, signal, (error, attempt) => {
+            const { backupId, hostId, vmId } = triggered;
+            log.warn({ backupId, hostId, vmId, attempt, error: describeError(error) }, 'inspection failed');
+          }),
+        poolOf: poolViewsFrom(store),
+      }),
+    });
+  },
+});

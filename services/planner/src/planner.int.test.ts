@@ -1,0 +1,150 @@
+/** The planner against a real log, a real NATS and a folder of real images. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { type Event, type HostConfiguration, Policy, type Recorded } from '@backhaul/contracts';
+import { derivedId, eventually, MiB } from '@backhaul/kernel';
+import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { hostsOf } from './adapters/hosts.ts';
+import { poolViewsFrom } from './adapters/pool-views.ts';
+import { type PlanEvent, planStream, type Triggered } from './core/planning.ts';
+import { hostStream } from './core/pool-view.ts';
+import { inspectVm, type Patience } from './inspect-vm.ts';
+import { backupPlanner } from './plan-backup.ts';
+
+const run = promisify(execFile);
+
+let directory: string;
+let servers: TestMessaging;
+let trigger: TestService;
+let planner: TestService;
+let proxyManager: TestService;
+let hosts: ReturnType<typeof hostsOf>;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'backhaul-planner-'));
+  const images = await makeImages();
+  servers = await openTestMessaging();
+  [trigger, planner, proxyManager] = await Promise.all([
+    servers.connect('trigger'),
+    servers.connect('planner'),
+    servers.connect('proxy-manager'),
+  ]);
+  const configured: HostConfiguration[] = [
+    { hostId: 'lab', kind: 'directory', address: images },
+    { hostId: 'gone', kind: 'directory', address: join(directory, 'nowhere') },
+  ];
+  hosts = hostsOf(configured, join(directory, 'state'));
+  const patience: Patience = { attempts: 2, firstDelayMilliseconds: 10 };
+  await planner.messaging.consumeWork({
+    purpose: 'plans',
+    types: ['BackupTriggered'],
+    concurrency: 2,
+    handle: backupPlanner(planner.store, {
+      inspect: (triggered, signal) => inspectVm(hosts.named, triggered, signal, () => undefined, patience),
+      poolOf: poolViewsFrom(planner.store),
+    }),
+  });
+});
+
+afterAll(async () => {
+  await servers?.close();
+  await hosts?.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+/** web-1: 64 MiB with 12 MiB of data, as qcow2. broken: a qcow2 whose header is cut off. */
+async function makeImages(): Promise<string> {
+  const folder = join(directory, 'images');
+  await run('mkdir', [folder]);
+  const image = join(folder, 'web-1.qcow2');
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', image, '64M']);
+  await run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 8M 12M', image]);
+  await writeFile(
+    join(folder, 'broken.qcow2'),
+    Buffer.concat([Buffer.from('QFI\xfb', 'latin1'), Buffer.alloc(60)]),
+  );
+  return folder;
+}
+
+const backup = (requestId: string, fields: Partial<Triggered> = {}): Triggered => ({
+  backupId: derivedId('backup', requestId),
+  hostId: 'lab',
+  vmId: 'web-1',
+  kind: 'auto',
+  mode: 'auto',
+  policy: Policy.parse({ childJobBytes: 4 * MiB }),
+  origin: { via: 'nats', requestId },
+  requestedAt: new Date().toISOString(),
+  parent: null,
+  ...fields,
+});
+
+async function triggerAndPlan(triggered: Triggered): Promise<(Recorded & PlanEvent)[]> {
+  const event: Event = { type: 'BackupTriggered', data: triggered };
+  await trigger.append(`backup-${triggered.backupId}`, event);
+  return await eventually(`a plan of ${triggered.vmId}`, 20_000, async () => {
+    const { events } = (await planner.store.readStreamPage(planStream(triggered.backupId))) as unknown as {
+      events: (Recorded & PlanEvent)[];
+    };
+    return events.some(({ type }) => type !== 'VmInspected') ? events : undefined;
+  });
+}
+
+const refusalOf = (events: (Recorded & PlanEvent)[]) =>
+  events.map((event) => (event.type === 'PlanRefused' ? event.data.refusal : event.type));
+
+test('a triggered backup of a real image is inspected and planned', async () => {
+  const [inspected, calculated] = await triggerAndPlan(backup('r1'));
+  expect(inspected).toMatchObject({ type: 'VmInspected', data: { vmId: 'web-1' } });
+  expect(calculated).toMatchObject({
+    type: 'ProxiesCalculated',
+    metadata: { actor: 'planner' },
+    data: { kind: 'full', arithmetic: { totalBytes: 12 * MiB, childJobs: 3 }, expectedShared: 0 },
+  });
+});
+
+test('proxies that are active at the host are expected to be shared', async () => {
+  const ports = [{ port: 0, endpoint: 'nbd://127.0.0.1:1' }];
+  await proxyManager.append(hostStream('lab'), {
+    type: 'ProxyActivated',
+    data: { hostId: 'lab', proxyId: 'p1', ports },
+  });
+  const plan = (await triggerAndPlan(backup('r2', { mode: 'proxy-vm' }))).at(-1);
+  expect(plan).toMatchObject({ data: { expectedShared: 1, arithmetic: { activeProxies: 1 } } });
+});
+
+test('an inspection that stands is used, and the host is not asked again', async () => {
+  const [inspected] = await triggerAndPlan(backup('r1'));
+  const crashed = backup('r3', { vmId: 'no-such-vm' });
+  await planner.append(planStream(crashed.backupId), {
+    type: 'VmInspected',
+    data: { ...(inspected as Recorded<'VmInspected'>).data, backupId: crashed.backupId, vmId: 'no-such-vm' },
+  });
+  expect((await triggerAndPlan(crashed)).map(({ type }) => type)).toEqual([
+    'VmInspected',
+    'ProxiesCalculated',
+  ]);
+});
+
+test.each([
+  ['an unknown VM', { vmId: 'no-such-vm' }, 'no-such-vm'],
+  ['a corrupt image', { vmId: 'broken' }, 'broken'],
+  ['an unknown host', { hostId: 'elsewhere' }, 'elsewhere'],
+  ['a host whose folder is gone', { hostId: 'gone' }, 'nowhere'],
+  [
+    'a policy that allows no child job',
+    { policy: Policy.parse({ maxPortsPerProxy: 0 }) },
+    'maxPortsPerProxy',
+  ],
+])('%s is refused with the reason and a way out', async (name, fields, named) => {
+  const refusal = refusalOf(await triggerAndPlan(backup(name, fields))).at(-1);
+  expect(refusal).toMatchObject({
+    code: expect.any(String),
+    message: expect.stringContaining(named),
+    wayOut: expect.any(String),
+  });
+});

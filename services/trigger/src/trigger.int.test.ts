@@ -1,0 +1,323 @@
+/** The trigger against a real log and a real NATS; the other services speak through their own streams, as they would. */
+import type { Event, Recorded } from '@backhaul/contracts';
+import { commandService } from '@backhaul/event-store';
+import { eventually } from '@backhaul/kernel';
+import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
+import Fastify, { type FastifyInstance } from 'fastify';
+import { sql } from 'kysely';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { serveHttp } from './adapters/http-api.ts';
+import { consumeFromNats } from './adapters/nats.ts';
+import { runScheduler } from './adapters/scheduler.ts';
+import { backupStream } from './core/backup.ts';
+import { restorePointOf } from './core/requests.fixture.ts';
+import { schedule, scheduleStream } from './core/schedule.ts';
+import { backupIdOf } from './core/turns.ts';
+import { deskOn } from './subjects.ts';
+
+let servers: TestMessaging;
+let trigger: TestService;
+let ingest: TestService;
+let proxyManager: TestService;
+let planner: TestService;
+let http: FastifyInstance;
+const stopSchedulers = new AbortController();
+const schedulers: Promise<void>[] = [];
+
+beforeAll(async () => {
+  servers = await openTestMessaging();
+  [ingest, proxyManager, planner] = await Promise.all([
+    servers.connect('ingest'),
+    servers.connect('proxy-manager'),
+    servers.connect('planner'),
+  ]);
+  ({ service: trigger, http } = await startTrigger());
+});
+
+afterAll(async () => {
+  stopSchedulers.abort();
+  await Promise.all(schedulers);
+  await http?.close();
+  await servers?.close();
+});
+
+/** An instance as main.ts wires it, but for its schedules, which run where a test wants them. */
+async function startTrigger() {
+  const service = await servers.connect('trigger');
+  const desk = deskOn(service.store, new Set(['lab']), () => new Date().toISOString());
+  const schedules = commandService(service.store, schedule);
+  const routes = Fastify();
+  serveHttp(routes, desk, schedules, service.messaging.answer);
+  await consumeFromNats(service.messaging, desk, schedules);
+  const runSchedules = () => schedulers.push(runScheduler(desk, schedules, stopSchedulers.signal));
+  return { service, http: routes, runSchedules };
+}
+
+async function story(correlation: string): Promise<readonly Recorded[]> {
+  return (await trigger.store.readLog(0, { correlation })).events;
+}
+
+const typesOf = (events: readonly Recorded[]) => events.map(({ type }) => type);
+
+async function backupEvents(requestId: string): Promise<readonly Recorded[]> {
+  return (await trigger.store.readStreamPage(backupStream(backupIdOf(requestId)))).events;
+}
+
+/** Sends over NATS and waits for the first answer. */
+async function ask(body: { requestId: string }, name = 'BackupRequested', messageId = body.requestId) {
+  const { answer } = trigger.messaging.awaitAnswer(body.requestId, 15_000);
+  await trigger.messaging.request(name as 'BackupRequested', body, messageId);
+  return await answer;
+}
+
+const post = (body: unknown, headers: Record<string, string> = {}) =>
+  http.inject({
+    method: 'POST',
+    url: '/api/v1/backups',
+    headers: { 'content-type': 'application/json', ...headers },
+    payload: typeof body === 'string' ? body : JSON.stringify(body),
+  });
+
+/** How ingest and the proxy-manager end a backup. */
+const completed = (requestId: string): Event => ({
+  type: 'BackupCompleted',
+  data: {
+    backupId: backupIdOf(requestId),
+    hostId: 'lab',
+    vmId: 'any',
+    kind: 'full',
+    mode: 'proxy-vm',
+    totals: { diskBytes: 0, readBytes: 0, storedBytes: 0, zeroBytes: 0, chunks: 0, newChunks: 0 },
+    restorePoint: restorePointOf(requestId),
+    completedAt: new Date().toISOString(),
+  },
+});
+const runClosed = (requestId: string): Event => ({
+  type: 'RunClosed',
+  data: { hostId: 'lab', backupId: backupIdOf(requestId), outcome: 'completed' },
+});
+
+describe('the same request', () => {
+  test('over NATS and HTTP, mixed and at once, is one backup with one answer', async () => {
+    const body = { requestId: 'same-1', host: 'lab', vm: 'mixed' };
+    const { answer } = trigger.messaging.awaitAnswer('same-1', 15_000);
+    const replies = await Promise.all([
+      ...[1, 2, 3].map((n) => trigger.messaging.request('BackupRequested', body, `same-1-${n}`)),
+      ...[1, 2, 3].map(() => post({ host: 'lab', vm: 'mixed' }, { 'idempotency-key': 'same-1' })),
+    ]);
+    const expected = { requestId: 'same-1', outcome: 'accepted', backupId: backupIdOf('same-1') };
+    expect(await answer).toEqual(expected);
+    for (const reply of replies.slice(3)) {
+      expect(reply).toMatchObject({ statusCode: 202 });
+      expect(JSON.parse((reply as { body: string }).body)).toEqual(expected);
+    }
+    expect(await ask(body, 'BackupRequested', 'same-1-later')).toEqual(expected);
+    expect(typesOf(await story(backupIdOf('same-1')))).toEqual(['VmClaimed', 'BackupTriggered']);
+  });
+
+  test('id with another content is refused, and both are on record', async () => {
+    await ask({ requestId: 'reused', host: 'lab', vm: 'reused-1' } as never);
+    const other = await post({ requestId: 'reused', host: 'lab', vm: 'reused-2' });
+    expect(other.statusCode).toBe(422);
+    const problem = other.json();
+    expect(problem).toMatchObject({
+      code: 'RequestIdReused',
+      requestId: 'reused',
+      wayOut: expect.any(String),
+    });
+    expect(other.headers['content-type']).toMatch('application/problem+json');
+    expect(typesOf(await story(problem.backupId))).toEqual(['BackupRefused']);
+    expect(typesOf(await backupEvents('reused'))).toEqual(['BackupTriggered']);
+  });
+});
+
+describe('a request that cannot be done', () => {
+  test('is refused by an event, and answered with code and way out', async () => {
+    for (const [requestId, fields, code] of [
+      ['unknown-host', { host: 'elsewhere' }, 'UnknownHost'],
+      ['unknown-policy', { policy: 'platinum' }, 'UnknownPolicy'],
+    ] as const) {
+      const answer = await ask({ requestId, host: 'lab', vm: 'web-9', ...fields } as never);
+      expect(answer).toMatchObject({ outcome: 'refused', refusal: { code, wayOut: expect.any(String) } });
+      expect(typesOf(await backupEvents(requestId))).toEqual(['BackupRefused']);
+    }
+  });
+
+  test('because it cannot be read is kept as it came, as an event and as a dead letter, and answered if it has an id', async () => {
+    const answer = await ask({ requestId: 'malformed-1', vm: 'x y' } as never);
+    expect(answer).toMatchObject({
+      requestId: 'malformed-1',
+      outcome: 'refused',
+      refusal: { code: 'InvalidRequest', message: expect.stringContaining('host') },
+    });
+    await trigger.messaging.request(
+      'EverythingDeleted' as never,
+      { requestId: 'malformed-2' },
+      'unknown-name',
+    );
+    const kept = await eventually('two refusals and their dead letters', 15_000, async () => {
+      const { events } = await trigger.store.readLog(0, { types: ['BackupRefused'] });
+      const refused = events as readonly Recorded<'BackupRefused'>[];
+      const { rows } = await sql<{ message_id: string }>`select message_id from public.dead_letters`.execute(
+        trigger.store.kysely,
+      );
+      const found = ['malformed-1', 'malformed-2'].map((id) =>
+        refused.find(({ data }) => data.origin.requestId === id),
+      );
+      return rows.length >= 2 && found.every((event) => event !== undefined) ? found : undefined;
+    });
+    expect(kept.map((event) => event?.data.refusal.code)).toEqual(['InvalidRequest', 'UnknownRequest']);
+    expect(JSON.parse(kept[0]?.data.request ?? '')).toEqual({ requestId: 'malformed-1', vm: 'x y' });
+    // The id stays free for the request as it should have been.
+    expect(
+      await ask({ requestId: 'malformed-1', host: 'lab', vm: 'mended' } as never, 'BackupRequested', 'again'),
+    ).toMatchObject({
+      outcome: 'accepted',
+    });
+  });
+
+  test('over HTTP is a problem document, whatever is wrong with it', async () => {
+    expect(await post('{"host":')).toMatchObject({ statusCode: 400 });
+    expect(await post({ host: 'lab' })).toMatchObject({ statusCode: 422 });
+    expect(await post({ host: 'lab', vm: 'v' }, { 'idempotency-key': 'no dots.please' })).toMatchObject({
+      statusCode: 422,
+    });
+    expect(await post('x'.repeat(70_000))).toMatchObject({ statusCode: 413 });
+    const lost = await http.inject({ method: 'GET', url: '/api/v1/nowhere' });
+    expect(lost.json()).toMatchObject({ status: 404, code: 'NoSuchRoute' });
+  });
+});
+
+describe('backups of one VM', () => {
+  test('take turns: the next starts when the first has an outcome and its run is closed, and builds on it', async () => {
+    await ask({ requestId: 'turn-1', host: 'lab', vm: 'turns' } as never);
+    await ask({ requestId: 'turn-2', host: 'lab', vm: 'turns' } as never);
+    expect(typesOf(await backupEvents('turn-2'))).toEqual(['BackupQueued']);
+
+    const { answer } = trigger.messaging.awaitAnswer('turn-1', 15_000);
+    await ingest.append(`transfer-${backupIdOf('turn-1')}`, completed('turn-1'));
+    expect(await answer).toMatchObject({ outcome: 'completed', backupId: backupIdOf('turn-1') });
+    expect(typesOf(await backupEvents('turn-2'))).toEqual(['BackupQueued']);
+
+    await proxyManager.append('host-lab', runClosed('turn-1'));
+    const second = await eventually('the second backup starting', 15_000, async () => {
+      const events = await backupEvents('turn-2');
+      return events.length === 2 ? events : undefined;
+    });
+    expect(second[1]).toMatchObject({
+      type: 'BackupTriggered',
+      data: { parent: { backupId: backupIdOf('turn-1') } },
+      metadata: { correlation: backupIdOf('turn-2') },
+    });
+    expect(typesOf(await story(backupIdOf('turn-2')))).toEqual([
+      'VmAwaited',
+      'BackupQueued',
+      'VmClaimed',
+      'BackupTriggered',
+    ]);
+  });
+
+  test('go on when a plan was refused, and its requester is told', async () => {
+    await ask({ requestId: 'plan-1', host: 'lab', vm: 'plans' } as never);
+    await ask({ requestId: 'plan-2', host: 'lab', vm: 'plans' } as never);
+    const { answer } = trigger.messaging.awaitAnswer('plan-1', 15_000);
+    const refusal = { code: 'ImageCorrupt', message: 'Disk vda cannot be read.' };
+    const backupId = backupIdOf('plan-1');
+    await planner.append(`plan-${backupId}`, {
+      type: 'PlanRefused',
+      data: { backupId, hostId: 'lab', vmId: 'plans', refusal },
+    });
+    expect(await answer).toMatchObject({ outcome: 'refused', refusal });
+    await eventually('the second backup starting', 15_000, async () =>
+      (await backupEvents('plan-2')).length === 2 ? true : undefined,
+    );
+  });
+
+  test('that wait can be cancelled, and those that run cannot', async () => {
+    await ask({ requestId: 'cancel-1', host: 'lab', vm: 'cancels' } as never);
+    await ask({ requestId: 'cancel-2', host: 'lab', vm: 'cancels' } as never);
+    const { answer } = trigger.messaging.awaitAnswer('cancel-2', 15_000);
+    const cancel = (requestId: string) =>
+      http.inject({ method: 'DELETE', url: `/api/v1/backups/${backupIdOf(requestId)}` });
+    expect(await cancel('cancel-2')).toMatchObject({ statusCode: 200 });
+    expect(await answer).toMatchObject({ outcome: 'refused', refusal: { code: 'BackupCancelled' } });
+    expect(await cancel('cancel-2')).toMatchObject({ statusCode: 200 });
+    expect((await cancel('cancel-1')).json()).toMatchObject({ status: 409, code: 'BackupAlreadyStarted' });
+    expect(await cancel('never-asked')).toMatchObject({ statusCode: 404 });
+  });
+});
+
+describe('policies and schedules', () => {
+  const put = (url: string, body: unknown) =>
+    http.inject({
+      method: 'PUT',
+      url,
+      headers: { 'content-type': 'application/json' },
+      payload: JSON.stringify(body),
+    });
+
+  test('a policy that was defined is used by the backups asked for afterwards', async () => {
+    expect(await put('/api/v1/policies/gold', { maxProxiesPerHost: 3 })).toMatchObject({ statusCode: 200 });
+    await ask({ requestId: 'gold-1', host: 'lab', vm: 'golden', policy: 'gold' } as never);
+    expect((await backupEvents('gold-1'))[0]).toMatchObject({
+      data: { policy: { policyId: 'gold', maxProxiesPerHost: 3 } },
+    });
+  });
+
+  test('a policy that makes no sense is refused with every reason', async () => {
+    const reply = await put('/api/v1/policies/bad', { childJobBytes: 5, maxProxyPerHost: 1 });
+    expect(reply.statusCode).toBe(422);
+    expect(reply.json().detail).toMatch(/childJobBytes: must be a multiple of 4 MiB.*maxProxyPerHost/s);
+  });
+
+  test('a schedule that cannot be read is refused', async () => {
+    const reply = await put('/api/v1/schedules/odd', { cron: 'whenever', host: 'lab', vm: 'odd' });
+    expect(reply.json()).toMatchObject({ status: 422, code: 'InvalidSchedule' });
+  });
+
+  test('a due time is fired once, with two triggers running', async () => {
+    const other = await startTrigger();
+    const first = await startTrigger();
+    expect(
+      await put('/api/v1/schedules/often', { cron: '* * * * * *', host: 'lab', vm: 'often' }),
+    ).toMatchObject({ statusCode: 200 });
+    other.runSchedules();
+    first.runSchedules();
+    const fired = await eventually('three due times', 15_000, async () => {
+      const { events } = await trigger.store.readStreamPage(scheduleStream('often'));
+      const found = events.filter(({ type }) => type === 'ScheduleFired') as Recorded<'ScheduleFired'>[];
+      return found.length >= 3 ? found : undefined;
+    });
+    const dueTimes = fired.map(({ data }) => data.dueAt);
+    expect(dueTimes).toEqual([...new Set(dueTimes)].toSorted());
+    // The first is running and the second waits: a third would be no use while the second has not started.
+    const backups = new Set(fired.map(({ data }) => data.backupId));
+    expect(backups.size).toBe(2);
+    await http.inject({ method: 'DELETE', url: '/api/v1/schedules/often' });
+  });
+
+  test('due times that were missed while no trigger ran are made up for by the latest, once', async () => {
+    const yesterday = new Date(Date.now() - 86_400_000).toISOString();
+    await trigger.append(scheduleStream('missed'), {
+      type: 'ScheduleDefined',
+      data: {
+        scheduleId: 'missed',
+        cron: '0 * * * *',
+        timeZone: 'UTC',
+        hostId: 'lab',
+        vmId: 'missed',
+        kind: 'auto',
+        policyId: 'default',
+        definedAt: yesterday,
+      },
+    });
+    const backupId = await eventually('the missed schedule firing', 15_000, async () => {
+      const { events } = await trigger.store.readStreamPage(scheduleStream('missed'));
+      const fired = events.filter(({ type }) => type === 'ScheduleFired') as Recorded<'ScheduleFired'>[];
+      return fired[0]?.data.backupId;
+    });
+    const { events } = await trigger.store.readStreamPage(backupStream(backupId));
+    expect(typesOf(events)).toEqual(['BackupTriggered']);
+    expect(events[0]).toMatchObject({ data: { origin: { via: 'schedule', scheduleId: 'missed' } } });
+  });
+});
