@@ -1,15 +1,15 @@
-/** What other services say about a backup, and what the trigger itself says about a turn, carried on to the next decision. */
-import type { Recorded } from '@backhaul/contracts';
-import type { EventTransaction } from '@backhaul/event-store';
-import { derivedId, Fault } from '@backhaul/kernel';
-import { backupStream } from './core/backup.ts';
+/** What other services say about a backup, carried on to its VM's turn and to the backup that waits for it. */
+import type { Event, Recorded } from '@backhaul/contracts';
+import { type EventTransaction, untilAppended } from '@backhaul/event-store';
+import { derivedId, ok } from '@backhaul/kernel';
+import { backup, backupStream } from './core/backup.ts';
 import { type NewsOfBackup, react } from './core/reactions.ts';
-import { passTurn } from './core/turns.ts';
+import { noteNews } from './core/turns.ts';
 import { vmStream } from './core/vm.ts';
 import { appendsOf, causeOf, type Desk } from './subjects.ts';
 
-/** The id of the backup's request, or undefined when nobody here asked for it. */
-export async function noteNews(
+/** The id of the request that had asked for the backup, or undefined when nobody here had. */
+export async function followNews(
   desk: Desk,
   news: Recorded & NewsOfBackup,
   transaction: EventTransaction,
@@ -17,44 +17,28 @@ export async function noteNews(
   const { state } = await desk.backups.load(backupStream(news.data.backupId), transaction);
   if (!('asked' in state)) return undefined;
   const { hostId, vmId, backupId, origin } = state.asked;
-  await desk.vms.execute(
-    vmStream(hostId, vmId),
-    react(news, state.asked),
-    {
-      commandId: derivedId('NoteNews', news.eventId),
-      metadata: { ...causeOf(news), correlation: backupId },
-    },
-    transaction,
-  );
+  const command = react(news, state.asked);
+  const context = {
+    commandId: derivedId('FollowNews', news.eventId),
+    metadata: { ...causeOf(news), correlation: backupId },
+    correlationOf: itsOwnBackup,
+  };
+  await untilAppended(transaction, context, async () => {
+    const stream = vmStream(hostId, vmId);
+    const ofVm = await desk.vms.load(stream, transaction);
+    const next = ofVm.state.waiting[0]?.backupId;
+    const ofNext =
+      next === undefined
+        ? { state: backup.initialState, version: 0 }
+        : await desk.backups.load(backupStream(next), transaction);
+    const change = noteNews(ofVm.state, command, ofNext.state);
+    if (!change.ok) return change;
+    const subjects = { backupId: next ?? backupId, vmStream: stream, backup: ofNext, vm: ofVm };
+    return ok({ appends: appendsOf(subjects, change.value), onAppended: () => undefined });
+  });
   return origin.requestId;
 }
 
-/**
- * A turn was given back: the backup that waits longest has it now. This is a step of its own, and not part of giving it
- * back, because it belongs to the story (the correlation) of another backup.
- */
-export async function passTurnOn(
-  desk: Desk,
-  released: Recorded<'VmReleased'>,
-  transaction: EventTransaction,
-): Promise<void> {
-  const { hostId, vmId } = released.data;
-  const ofVm = await desk.vms.load(vmStream(hostId, vmId), transaction);
-  const next = ofVm.state.waiting[0];
-  if (next === undefined) return;
-  const ofBackup = await desk.backups.load(backupStream(next.backupId), transaction);
-  const subjects = {
-    backupId: next.backupId,
-    vmStream: vmStream(hostId, vmId),
-    backup: ofBackup,
-    vm: ofVm,
-  };
-  const appends = appendsOf(subjects, passTurn(ofBackup.state, ofVm.state));
-  if (appends.length === 0) return;
-  const appended = await transaction.append(appends, {
-    commandId: derivedId('PassTurn', released.eventId),
-    metadata: { ...causeOf(released), correlation: next.backupId },
-  });
-  // Somebody else moved the line: the handler runs again as a whole, and may find another one next.
-  if (!appended.ok) throw new Fault(appended.refusal.message, { code: 'VersionConflict' });
-}
+/** The end of one backup and the start of the next stand in one append, and each belongs to its own story. */
+const itsOwnBackup = ({ data }: Event): string | undefined =>
+  'backupId' in data ? data.backupId : undefined;

@@ -1,11 +1,11 @@
-/** The trigger on NATS: requests from upstream, news from the other services, and its own news of turns given back. */
+/** The trigger on NATS: requests from upstream, and news from the other services. */
 
 import { Fault, refusalLine } from '@backhaul/kernel';
 import type { Messaging } from '@backhaul/messaging';
 import { answerAtTheEnd } from '../core/answers.ts';
 import { newsOfBackups } from '../core/reactions.ts';
 import type { Schedules } from '../fire-schedules.ts';
-import { noteNews, passTurnOn } from '../follow-news.ts';
+import { followNews } from '../follow-news.ts';
 import { handleRequest } from '../handle-request.ts';
 import type { Desk } from '../subjects.ts';
 
@@ -13,18 +13,11 @@ const CONCURRENCY = 4;
 
 export async function consumeFromNats(messaging: Messaging, desk: Desk, schedules: Schedules): Promise<void> {
   await messaging.consume({
-    purpose: 'turns',
-    types: ['VmReleased'],
-    concurrency: CONCURRENCY,
-    handle: (released, transaction) => passTurnOn(desk, released, transaction),
-  });
-
-  await messaging.consume({
     purpose: 'outcomes',
     types: newsOfBackups,
     concurrency: CONCURRENCY,
     async handle(news, transaction) {
-      const requestId = await noteNews(desk, news, transaction);
+      const requestId = await followNews(desk, news, transaction);
       const answer = requestId === undefined ? undefined : answerAtTheEnd(requestId, news);
       if (answer !== undefined) transaction.onCommitted(() => messaging.answer(answer));
     },

@@ -3,7 +3,7 @@ import { fold } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
 import { type BackupEvent, backup } from './backup.ts';
 import { asked, requestFor, restorePointOf } from './requests.fixture.ts';
-import { cancelBackup, passTurn, requestBackup } from './turns.ts';
+import { cancelBackup, noteNews, requestBackup } from './turns.ts';
 import { type VmEvent, vm } from './vm.ts';
 
 const unknown = backup.initialState;
@@ -81,14 +81,40 @@ describe('a request', () => {
   });
 });
 
-test('a turn that is free passes to the next backup, which starts with the restore point left behind', () => {
-  const state = vmAfter(claimed, secondWaits, {
+describe('news that end a turn', () => {
+  const of = { ...ofVm, backupId: first.backupId };
+  const released: VmEvent = {
     type: 'VmReleased',
-    data: { ...ofVm, backupId: first.backupId, outcome: 'completed', restorePoint: restorePointOf('r1') },
+    data: { ...of, outcome: 'completed', restorePoint: restorePointOf('r1') },
+  };
+  const ended: VmEvent = {
+    type: 'VmBackupEnded',
+    data: { ...of, outcome: 'completed', restorePoint: restorePointOf('r1') },
+  };
+
+  test('start the next backup in the same moment, with the restore point left behind', () => {
+    const state = vmAfter(claimed, secondWaits, ended);
+    expect(noteNews(state, { type: 'NoteRunClosed', of }, backupAfter(secondQueued))).toEqual({
+      ok: true,
+      value: {
+        vm: [
+          { type: 'VmRunClosed', data: of },
+          released,
+          { type: 'VmClaimed', data: { ...ofVm, backupId: second.backupId } },
+        ],
+        backup: [{ type: 'BackupTriggered', data: { ...second, parent: restorePointOf('r1') } }],
+      },
+    });
   });
-  expect(passTurn(backupAfter(secondQueued), state)).toEqual({
-    backup: [{ type: 'BackupTriggered', data: { ...second, parent: restorePointOf('r1') } }],
-    vm: [{ type: 'VmClaimed', data: { ...ofVm, backupId: second.backupId } }],
+
+  test('start nothing while one of the two facts is missing, or when nobody waits', () => {
+    const closed = { type: 'NoteRunClosed' as const, of };
+    expect(noteNews(vmAfter(claimed, secondWaits), closed, backupAfter(secondQueued))).toMatchObject({
+      value: { vm: [{ type: 'VmRunClosed' }], backup: [] },
+    });
+    expect(noteNews(vmAfter(claimed, ended), closed, unknown)).toMatchObject({
+      value: { vm: [{ type: 'VmRunClosed' }, { type: 'VmReleased' }], backup: [] },
+    });
   });
 });
 

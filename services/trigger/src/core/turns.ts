@@ -3,9 +3,9 @@
  * neither can say something that the other does not: a backup is triggered exactly when it is given the turn.
  */
 import type { BackupRequested, Origin, Policy } from '@backhaul/contracts';
-import { derivedId, invariant, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import { derivedId, fold, invariant, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { type Asked, type Backup, type BackupEvent, backup, contentOf, knownContent } from './backup.ts';
-import { type Vm, type VmEvent, vm } from './vm.ts';
+import { type Vm, type VmCommand, type VmEvent, vm } from './vm.ts';
 
 export interface Change {
   readonly backup: BackupEvent[];
@@ -45,13 +45,23 @@ export function requestBackup(ofBackup: Backup, ofVm: Vm, command: RequestBackup
   );
 }
 
-/** The turn of this VM is free: the backup that waits first, which `ofBackup` must be, starts now. */
-export function passTurn(ofBackup: Backup, ofVm: Vm): Change {
+/**
+ * News about the backup that has the turn. When they end it, the one that waits longest, which `ofNext` must be, starts
+ * in the same moment: a turn is never free while somebody waits for it.
+ */
+export function noteNews(ofVm: Vm, news: VmCommand, ofNext: Backup): Result<Change> {
+  const noted = vm.decide(ofVm, news);
+  if (!noted.ok) return noted;
+  const passed = passTurn(ofNext, fold(vm.evolve, ofVm, noted.value));
+  return ok({ backup: passed.backup, vm: [...noted.value, ...passed.vm] });
+}
+
+function passTurn(ofNext: Backup, ofVm: Vm): Change {
   const next = ofVm.waiting[0];
   if (next === undefined) return NOTHING;
   const { hostId, vmId } = next;
   const turn = vm.decide(ofVm, { type: 'PassTurn', of: { hostId, vmId } });
-  return turn.ok ? followTurn(ofBackup, ofVm, next, turn.value) : NOTHING;
+  return turn.ok ? followTurn(ofNext, ofVm, next, turn.value) : NOTHING;
 }
 
 /** For now only a backup that waits can be cancelled. */

@@ -43,7 +43,7 @@ describe('the turn at a VM', () => {
     });
   });
 
-  test('is not taken from those who wait by one who comes while it is free for a moment', () => {
+  test('is not taken from those who wait, whoever has it', () => {
     const decision = history(claimed, secondWaits, ended, closed, released).when({
       type: 'AskForTurn',
       asked: third,
