@@ -5,7 +5,7 @@
 export interface Refusal {
   readonly code: string;
   readonly message: string;
-  readonly wayOut?: string;
+  readonly wayOut?: string | undefined;
 }
 
 /** One line for a log or a terminal. */
