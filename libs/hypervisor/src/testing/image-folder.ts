@@ -1,6 +1,7 @@
 /** A folder of images for tests, with the tools of a guest: every trace of it is gone after `remove`. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -49,12 +50,6 @@ export async function makeImageFolder(options: { hostId?: string } = {}): Promis
   const path = (name: string) => join(folder, name);
 
   const img = async (...args: string[]) => (await runTool('qemu-img', args, { milliseconds })).stdout;
-  const io = (name: string, commands: readonly string[]) => [
-    '-f',
-    formatOf(name),
-    ...commands.flatMap((command) => ['-c', command]),
-    path(name),
-  ];
   const imageOf = async (diskId: string): Promise<string> => {
     const name = (await readdir(path('web'))).find((one) => one.startsWith(`${diskId}.`));
     return `web/${name}`;
@@ -81,27 +76,35 @@ export async function makeImageFolder(options: { hostId?: string } = {}): Promis
       await img('create', '-q', '-f', formatOf(name), ...more, path(name), size);
       return path(name);
     },
-    guest: async (name, ...commands) =>
-      (await runTool('qemu-io', io(name, commands), { milliseconds })).stdout,
+    async guest(name, ...commands) {
+      const args = ['-f', formatOf(name), ...commands.flatMap((command) => ['-c', command]), path(name)];
+      return (await runTool('qemu-io', args, { milliseconds })).stdout;
+    },
     async runVm(name, ...commands) {
-      const child = spawn('qemu-io', io(name, [...commands, 'sleep 600000']), {
-        stdio: ['ignore', 'pipe', 'ignore'],
+      const child = spawn('qemu-io', ['-f', formatOf(name), path(name)], {
+        stdio: ['pipe', 'pipe', 'ignore'],
       });
       const ended = once(child, 'exit');
       let said = '';
       child.stdout.on('data', (text) => {
         said += text;
       });
-      // It has the image open once it has answered its first command.
-      await eventually(`The start of a VM on ${name}`, milliseconds, () =>
-        said.includes('ops;') || commands.length === 0 ? true : undefined,
-      );
-      const end = async (signal: NodeJS.Signals) => {
+      // One at a time: it takes one command per wake-up. Once it has answered the first, it has the image open.
+      for (const [index, command] of ['read 0 512', ...commands].entries()) {
+        child.stdin.write(`${command}\n`);
+        await eventually(`"${command}" of a VM on ${name}`, milliseconds, () =>
+          said.split(' ops;').length > index + 1 ? true : undefined,
+        );
+      }
+      const end = async (how: () => void) => {
         running.delete(vm);
-        child.kill(signal);
+        how();
         await ended;
       };
-      const vm: RunningVm = { stop: () => end('SIGTERM'), crash: () => end('SIGKILL') };
+      const vm: RunningVm = {
+        stop: () => end(() => child.stdin.end()),
+        crash: () => end(() => child.kill('SIGKILL')),
+      };
       running.add(vm);
       return vm;
     },
@@ -131,6 +134,7 @@ export async function makeImageFolder(options: { hostId?: string } = {}): Promis
       for (const vm of await readdir(folder, { withFileTypes: true })) {
         if (!vm.isDirectory()) continue;
         for (const file of await readdir(path(vm.name))) {
+          if (!existsSync(path(`${vm.name}/${file}`))) continue;
           const names = await self.bitmapNames(`${vm.name}/${file}`);
           bitmaps.push(...names.map((name) => `bitmap ${name} of ${vm.name}/${file}`));
         }
