@@ -36,6 +36,7 @@ export const catalogue = {
   ProxyActivationRequested: host.ProxyActivationRequested,
   ProxyActivated: host.ProxyActivated,
   ProxyLost: host.ProxyLost,
+  ProxyHealthObserved: host.ProxyHealthObserved,
   ProxyDeactivated: host.ProxyDeactivated,
   ProxyIdle: host.ProxyIdle,
   DiskAttachRequested: host.DiskAttachRequested,

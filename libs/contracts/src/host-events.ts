@@ -148,6 +148,16 @@ export const ProxyLost = defineEvent(
   z.object({ hostId: HostId, proxyId: ProxyId, reason: z.string() }),
 );
 
+/**
+ * Looked at after a child job had been interrupted on it: it is up, and may be given work again. (`ProxyLost` is the other
+ * outcome of that look.)
+ */
+export const ProxyHealthObserved = defineEvent(
+  'host',
+  'ProxyHealthObserved',
+  z.object({ hostId: HostId, proxyId: ProxyId, healthy: z.literal(true), detail: z.string() }),
+);
+
 /** Confirmed gone: no process, no socket, no attachment. */
 export const ProxyDeactivated = defineEvent(
   'host',

@@ -5,7 +5,10 @@
 import type { Observation } from '@backhaul/hypervisor';
 import { releaseOf } from './lease-ports.ts';
 import type { Action } from './next-steps.ts';
-import { attachmentKey, type HostEvent, type Pool } from './pool.ts';
+import { attachmentKey, directProxyId, type HostEvent, type Pool, type PooledProxy } from './pool.ts';
+
+/** A proxy on which so many child jobs in a row were interrupted is given up, although it seems to be up. */
+const INTERRUPTIONS_IN_ROW_MAX = 3;
 
 /** Keys of what the events say is there: `proxy <id>`, `attachment <proxy> <run>.<disk>`, `snapshot <run>`. */
 export type Settled = ReadonlySet<string>;
@@ -50,6 +53,9 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation)
       });
       continue;
     }
+    const verdict = proxy.suspect ? verdictOn(pool.hostId, proxy, found.detail) : undefined;
+    if (verdict !== undefined) events.push(verdict);
+    if (verdict?.type === 'ProxyLost') continue;
     const attached = new Set(
       found.attachments.map(({ snapshotId, diskId }) => attachmentKey(snapshotId, diskId)),
     );
@@ -68,7 +74,13 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation)
   for (const run of pool.runs.values()) {
     const { hostId, backupId } = run.order;
     const found = seenSnapshots.get(backupId);
-    if (!lasting(`snapshot ${backupId}`) || found?.alive === true) continue;
+    if (!lasting(`snapshot ${backupId}`)) continue;
+    if (found?.alive === true) {
+      const direct = pool.proxies.get(directProxyId(backupId));
+      // The run's own limit of attempts ends it when the host's export is up and its child jobs still fail.
+      if (direct?.suspect === true) events.push(seenHealthy(hostId, direct.proxyId, found.detail));
+      continue;
+    }
     for (const job of run.jobs.values()) if (job.lease) events.push(releaseOf(job.lease, 'snapshot-lost'));
     events.push({
       type: 'SnapshotLost',
@@ -76,6 +88,18 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation)
     });
   }
   return { events, strays: straysIn(pool, seen) };
+}
+
+const seenHealthy = (hostId: string, proxyId: string, detail: string): HostEvent => ({
+  type: 'ProxyHealthObserved',
+  data: { hostId, proxyId, healthy: true, detail },
+});
+
+function verdictOn(hostId: string, proxy: PooledProxy, detail: string): HostEvent {
+  const { proxyId, interruptionsInRow } = proxy;
+  if (interruptionsInRow < INTERRUPTIONS_IN_ROW_MAX) return seenHealthy(hostId, proxyId, detail);
+  const reason = `${interruptionsInRow} child jobs in a row were interrupted on it, although the host says it is up`;
+  return { type: 'ProxyLost', data: { hostId, proxyId, reason } };
 }
 
 function straysIn(pool: Pool, seen: Observation): Drift['strays'] {

@@ -36,6 +36,8 @@ export class HostWorker {
   #confirmed: HostEvent[] = [];
   #appending: Promise<number> = Promise.resolve(0);
   #straysSeen = new Set<string>();
+  /** Somebody waits to hear whether a proxy is up. */
+  #suspects = false;
   #wake: () => void = () => undefined;
   #woken = false;
 
@@ -62,7 +64,7 @@ export class HostWorker {
       while (!signal.aborted) {
         this.#woken = false;
         const more = await this.#look(signal);
-        if (observing === undefined && Date.now() >= observeAt) {
+        if (observing === undefined && (this.#suspects || Date.now() >= observeAt)) {
           observing = this.#observe()
             .catch((error: unknown) =>
               this.#log.warn({ error: describeError(error) }, 'the host could not be observed'),
@@ -70,6 +72,7 @@ export class HostWorker {
             .finally(() => {
               observing = undefined;
               observeAt = Date.now() + OBSERVE_MILLISECONDS;
+              if (this.#suspects) this.wake();
             });
         }
         if (!more) await this.#rest();
@@ -90,6 +93,9 @@ export class HostWorker {
       const decided = await this.#ledger.decide(this.#store, (pool) => {
         const steps = nextSteps(pool, now);
         actions = steps.actions;
+        this.#suspects = [...pool.proxies.values()].some(
+          (proxy) => proxy.suspect && proxy.state === 'active',
+        );
         return steps.decisions;
       });
       if (!signal.aborted) for (const action of actions) this.#start(action, now);

@@ -1,7 +1,7 @@
 /**
  * Who gets which ports, decided on the pool as it stands. Pure.
  * The rule: runs take turns, the one with the fewest ports held first; within a run, jobs go in the plan's order, each to
- * the least busy proxy that has its disk attached, ports free and room for one more child job. What finds no
+ * the least busy proxy that is not suspect, has its disk attached, ports free and room for one more child job. What finds no
  * port waits for the next release: the next wave.
  */
 import { type EventData, exportUri } from '@backhaul/contracts';
@@ -75,6 +75,7 @@ function firstThatFits(
   taken: ReadonlyMap<string, { ports: Set<number>; jobs: number }>,
 ): { job: Job; proxy: PooledProxy; ports: number[] } | undefined {
   const proxies = proxiesOf(pool, run)
+    .filter((proxy) => !proxy.suspect)
     .map((proxy) => {
       const use = taken.get(proxy.proxyId);
       const free = proxy.ports.map(({ port }) => port).filter((port) => use?.ports.has(port) !== true);

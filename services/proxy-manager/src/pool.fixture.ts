@@ -2,6 +2,7 @@
 import { defaultPolicy, type Plan, type Policy } from '@backhaul/contracts';
 import { derivedId, invariant } from '@backhaul/kernel';
 import { decide, type HostCommand } from './commands.ts';
+import { findDrift, settledIn } from './drift.ts';
 import { type Action, nextSteps } from './next-steps.ts';
 import { directProxyId, emptyPool, evolve, type HostEvent, type Order, type Pool } from './pool.ts';
 
@@ -111,6 +112,28 @@ export class TestPool {
       for (const action of actions) this.append(confirmed(action));
     }
     throw new Error('Actions never came to an end');
+  }
+
+  /** The host is asked what is really there: all that the events say, or (`dead`) no proxy that runs. */
+  observe({ dead = false, snapshots = true }: { dead?: boolean; snapshots?: boolean } = {}): void {
+    const before = settledIn(this.pool);
+    const proxies = [...this.pool.proxies.values()].map(({ proxyId, attachments }) => ({
+      proxyId,
+      alive: !dead,
+      detail: dead ? 'killed' : 'up',
+      attachments: [...attachments.values()].map(({ backupId, diskId }) => ({
+        snapshotId: backupId,
+        diskId,
+      })),
+    }));
+    const runs = snapshots ? [...this.pool.runs.values()] : [];
+    const seen = runs.map(({ order }) => ({
+      snapshotId: order.backupId,
+      vmId: order.vmId,
+      alive: true,
+      detail: 'up',
+    }));
+    this.append(findDrift(this.pool, before, { proxies, snapshots: seen }).events);
   }
 
   /** `d0.1@p1-…:2` of every lease, without the backup's id: readable in expectations. */

@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { findDrift, settledIn } from './drift.ts';
 import { confirmed, HOST, planOf, TestPool } from './pool.fixture.ts';
 
 /** One thing that can happen to a host; the number picks what it happens to. */
@@ -17,6 +16,7 @@ const happening = fc.record({
     'interrupt',
     'lose proxy',
     'lose snapshot',
+    'observe',
     'end',
     'restart',
     'wait',
@@ -75,20 +75,12 @@ function live(
           pool.append([{ type: 'ProxyLost', data: { hostId: HOST, proxyId, reason: 'killed' } }]);
         break;
       }
-      case 'lose snapshot': {
-        const settled = settledIn(pool.pool);
-        const proxies = [...pool.pool.proxies.values()].map(({ proxyId, attachments }) => ({
-          proxyId,
-          alive: true,
-          detail: '',
-          attachments: [...attachments.values()].map(({ backupId, diskId }) => ({
-            snapshotId: backupId,
-            diskId,
-          })),
-        }));
-        pool.append(findDrift(pool.pool, settled, { proxies, snapshots: [] }).events);
+      case 'lose snapshot':
+        pool.observe({ snapshots: false });
         break;
-      }
+      case 'observe':
+        pool.observe({ dead: pick % 4 === 0 });
+        break;
       case 'end': {
         const run = runs[pick % Math.max(1, runs.length)];
         if (run) pool.command({ type: 'EndRun', backupId: run.order.backupId, outcome: 'cancelled' });
@@ -123,6 +115,7 @@ test('whatever happens, limits hold, and in the end every run is closed and ever
       const pool = new TestPool();
       live(pool, policies, history);
       for (let pass = 0; pass < 200 && pool.pool.runs.size > 0; pass += 1) {
+        pool.observe();
         pool.run();
         for (const run of [...pool.pool.runs.values()]) {
           for (const job of run.jobs.values()) if (job.lease) pool.finishJob(job.childJobId);

@@ -197,12 +197,43 @@ describe('losses', () => {
     pool.run();
     pool.finishJob(jobId(plan, 0), false);
     pool.run();
+    expect(pool.leases(), 'a suspect proxy gets no work').toEqual([]);
+    pool.observe();
+    pool.run();
     expect(pool.leases()).toHaveLength(1);
     const events = pool.finishJob(jobId(plan, 0), false);
     expect(events.map(({ type }) => type)).toEqual(['PortsReleased', 'RunFailed']);
     expect(events[1]?.data).toMatchObject({
       refusal: { message: expect.stringContaining('the read failed') },
     });
+  });
+});
+
+describe('a proxy on which a child job was interrupted', () => {
+  test('is lost when the host says so, and the interruption is not held against the job', () => {
+    const pool = new TestPool();
+    const plan = planOf('web', [1], 1, { maxAttemptsPerChildJob: 2 });
+    pool.request(plan);
+    pool.run();
+    for (let round = 1; round <= 3; round += 1) {
+      pool.finishJob(jobId(plan, 0), false);
+      pool.observe({ dead: true });
+      pool.run();
+      expect(pool.leases()).toEqual([`web.d0.0@p${round + 1}:0`]);
+    }
+  });
+
+  test('is given up when three in a row were interrupted on it, although it is up', () => {
+    const pool = new TestPool();
+    const plan = planOf('web', [1], 1, { maxAttemptsPerChildJob: 9 });
+    pool.request(plan);
+    pool.run();
+    for (let round = 0; round < 3; round += 1) {
+      pool.finishJob(jobId(plan, 0), false);
+      pool.observe();
+      pool.run();
+    }
+    expect(pool.leases()).toEqual(['web.d0.0@p2:0']);
   });
 });
 

@@ -34,6 +34,8 @@ export interface Job {
   attempts: number;
   /** Attempts that ended in an interruption of their own, not in the loss of a proxy. */
   interruptions: number;
+  /** The proxy that the last interruption happened on, until something else is known of it. */
+  interruptedOn: string | undefined;
   lease: Lease | undefined;
 }
 
@@ -74,6 +76,10 @@ export interface PooledProxy {
   readonly holders: Map<number, Lease>;
   idleSince: string | undefined;
   lostBecause: string;
+  /** A child job was interrupted on it: it gets no work until the host was asked whether it is up. */
+  suspect: boolean;
+  /** Child jobs interrupted on it since one last completed. */
+  interruptionsInRow: number;
 }
 
 export interface Pool {
@@ -158,7 +164,12 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
         proxy.lostBecause = event.data.reason;
         proxy.attachments.clear();
       });
-      for (const run of pool.runs.values()) if (run.chosen?.delete(event.data.proxyId)) run.proxiesLost += 1;
+      for (const run of pool.runs.values()) forgetProxy(run, event.data.proxyId);
+      break;
+    case 'ProxyHealthObserved':
+      withProxy(pool, event.data.proxyId, (proxy) => {
+        proxy.suspect = false;
+      });
       break;
     case 'ProxyDeactivated':
       pool.proxies.delete(event.data.proxyId);
@@ -233,7 +244,7 @@ const openRun = (order: Order): Run => ({
   jobs: new Map(
     order.childJobs.map((job) => [
       job.childJobId,
-      { ...job, state: 'waiting', attempts: 0, interruptions: 0, lease: undefined },
+      { ...job, state: 'waiting', attempts: 0, interruptions: 0, interruptedOn: undefined, lease: undefined },
     ]),
   ),
 });
@@ -254,6 +265,8 @@ export const requestedProxy = (asked: EventData<'ProxyActivationRequested'>): Po
   holders: new Map(),
   idleSince: undefined,
   lostBecause: '',
+  suspect: false,
+  interruptionsInRow: 0,
 });
 
 function openDirect(pool: Pool, opened: EventData<'DirectEndpointOpened'>): void {
@@ -276,6 +289,8 @@ function openDirect(pool: Pool, opened: EventData<'DirectEndpointOpened'>): void
     holders: new Map(),
     idleSince: undefined,
     lostBecause: '',
+    suspect: false,
+    interruptionsInRow: 0,
   });
 }
 
@@ -304,13 +319,29 @@ function release(pool: Pool, released: EventData<'PortsReleased'>): void {
     for (const port of released.ports) {
       if (proxy.holders.get(port)?.leaseId === released.leaseId) proxy.holders.delete(port);
     }
+    if (released.because === 'completed') proxy.interruptionsInRow = 0;
+    if (released.because !== 'interrupted') return;
+    proxy.suspect = true;
+    proxy.interruptionsInRow += 1;
   });
   withJob(pool, released.backupId, released.childJobId, (job) => {
     if (job.lease?.leaseId !== released.leaseId) return;
     job.lease = undefined;
     job.state = released.because === 'completed' ? 'done' : 'waiting';
-    if (released.because === 'interrupted') job.interruptions += 1;
+    if (released.because !== 'interrupted') return;
+    job.interruptions += 1;
+    job.interruptedOn = released.proxyId;
   });
+}
+
+/** What was interrupted because this proxy died is not held against the child job. */
+function forgetProxy(run: Run, proxyId: string): void {
+  if (run.chosen?.delete(proxyId)) run.proxiesLost += 1;
+  for (const job of run.jobs.values()) {
+    if (job.interruptedOn !== proxyId) continue;
+    job.interruptedOn = undefined;
+    job.interruptions -= 1;
+  }
 }
 
 const withRun = (pool: Pool, backupId: string, change: (run: Run) => void): void => {
