@@ -1,0 +1,132 @@
+/** The lists of the console as tables: backups, VMs, proxies, obligations, schedules, policies, dead letters. */
+import type { ListQuery } from '@backhaul/client';
+import { type consoleApi, defaultPolicy } from '@backhaul/contracts';
+import { formatBytes } from '@backhaul/kernel';
+import type { CommandContext } from '../command.ts';
+import { moment, shortId, type TableColumn, table } from '../table.ts';
+import { json } from '../terminal.ts';
+
+type Item<L extends consoleApi.ListName> = consoleApi.ListItem<L>;
+type Columns = { readonly [L in consoleApi.ListName]?: readonly TableColumn<Item<L>>[] };
+
+const columns = {
+  backups: [
+    { title: 'BACKUP', value: (row) => shortId(row.backupId) },
+    { title: 'HOST', value: (row) => row.hostId },
+    { title: 'VM', value: (row) => row.vmId },
+    { title: 'STATE', value: (row) => row.state },
+    { title: 'KIND', value: (row) => row.kind },
+    { title: 'MODE', value: (row) => row.mode },
+    { title: 'READ', value: (row) => formatBytes(row.readBytes), right: true },
+    { title: 'STORED', value: (row) => formatBytes(row.storedBytes), right: true },
+    { title: 'JOBS', value: (row) => `${row.childJobsDone}/${row.childJobs}`, right: true },
+    { title: 'REQUESTED (UTC)', value: (row) => moment(row.requestedAt) },
+    { title: 'WHY NOT', value: (row) => row.refusal?.message ?? '' },
+  ],
+  vms: [
+    { title: 'HOST', value: (row) => row.hostId },
+    { title: 'VM', value: (row) => row.vmId },
+    { title: 'LAST RESTORE POINT (UTC)', value: (row) => moment(row.lastRestorePointAt) },
+    { title: 'LAST', value: (row) => row.lastOutcome },
+    { title: 'LAST BACKUP', value: (row) => row.lastBackupId && shortId(row.lastBackupId) },
+    { title: 'RUNNING', value: (row) => row.runningBackupId && shortId(row.runningBackupId) },
+    { title: 'QUEUED', value: (row) => row.queuedBackupIds.length, right: true },
+  ],
+  proxies: [
+    { title: 'HOST', value: (row) => row.hostId },
+    { title: 'PROXY', value: (row) => row.proxyId },
+    { title: 'STATE', value: (row) => row.state },
+    {
+      title: 'PORTS',
+      value: (row) =>
+        row.ports
+          .map((port) => `${port.port}:${port.heldBy === null ? 'free' : jobOf(port.heldBy)}`)
+          .join(' '),
+    },
+    {
+      title: 'DISKS',
+      value: (row) => row.attachments.map((disk) => `${shortId(disk.backupId)}.${disk.diskId}`).join(' '),
+    },
+    { title: 'LEASES', value: (row) => row.leasesServed, right: true },
+    { title: 'WHY', value: (row) => row.reason },
+  ],
+  obligations: [
+    { title: 'KIND', value: (row) => row.kind },
+    { title: 'STATE', value: (row) => row.state },
+    { title: 'HOST', value: (row) => row.hostId },
+    { title: 'BACKUP', value: (row) => shortId(row.backupId) },
+    { title: 'WHAT', value: (row) => row.subject },
+    { title: 'SINCE (UTC)', value: (row) => moment(row.openedAt) },
+    { title: 'UNTIL', value: (row) => row.closedBy },
+  ],
+  schedules: [
+    { title: 'SCHEDULE', value: (row) => row.scheduleId },
+    { title: 'CRON', value: (row) => row.cron },
+    { title: 'TIME ZONE', value: (row) => row.timeZone },
+    { title: 'HOST', value: (row) => row.hostId },
+    { title: 'VM', value: (row) => row.vmId },
+    { title: 'KIND', value: (row) => row.kind },
+    { title: 'POLICY', value: (row) => row.policyId },
+    { title: 'FIRED', value: (row) => row.fired, right: true },
+    { title: 'LAST (UTC)', value: (row) => moment(row.lastDueAt) },
+  ],
+  'dead-letters': [
+    { title: 'ID', value: (row) => row.deadLetterId, right: true },
+    { title: 'CONSUMER', value: (row) => row.consumer },
+    { title: 'SUBJECT', value: (row) => row.subject },
+    { title: 'SINCE (UTC)', value: (row) => moment(row.createdAt) },
+    { title: 'SENT AGAIN', value: (row) => moment(row.redrivenAt) },
+    { title: 'REASON', value: (row) => row.reason },
+  ],
+} satisfies Columns;
+
+const nothing: Record<keyof typeof columns, string> = {
+  backups: 'No backup fits.',
+  vms: 'No VM has been backed up yet.',
+  proxies: 'No proxy is up.',
+  obligations: 'Nothing is owed: no snapshot, proxy, attachment or lease is open.',
+  schedules: 'There is no schedule.',
+  'dead-letters': 'There are no dead letters.',
+};
+
+export async function showList<L extends keyof typeof columns>(
+  list: L,
+  query: ListQuery<L>,
+  flags: { readonly json?: boolean; readonly limit?: number },
+  { locations, terminal }: CommandContext,
+): Promise<void> {
+  const client = await locations.client();
+  const rows: Item<L>[] = [];
+  for await (const row of client.all(list, query)) {
+    rows.push(row);
+    if (rows.length === flags.limit) break;
+  }
+  if (flags.json === true) return terminal.out(json(rows));
+  if (rows.length === 0) return terminal.out(nothing[list]);
+  for (const line of table(columns[list] as unknown as readonly TableColumn<Item<L>>[], rows))
+    terminal.out(line);
+}
+
+/** Every policy with its fields. `default` stands also where nobody defined it. */
+export async function showPolicies(
+  flags: { json?: boolean },
+  { locations, terminal }: CommandContext,
+): Promise<void> {
+  const client = await locations.client();
+  const policies = [];
+  for await (const { policy, definedAt } of client.all('policies')) policies.push({ policy, definedAt });
+  if (!policies.some(({ policy }) => policy.policyId === defaultPolicy.policyId)) {
+    policies.unshift({ policy: defaultPolicy, definedAt: null });
+  }
+  if (flags.json === true) return terminal.out(json(policies.map(({ policy }) => policy)));
+  for (const { policy, definedAt } of policies) {
+    terminal.out(`${policy.policyId} (${definedAt === null ? 'built in' : `defined ${moment(definedAt)}`})`);
+    for (const [field, value] of Object.entries(policy)) {
+      if (field === 'policyId') continue;
+      const shown = field.endsWith('Bytes') && typeof value === 'number' ? formatBytes(value) : value;
+      terminal.out(`  ${field.padEnd(26)} ${shown}`);
+    }
+  }
+}
+
+const jobOf = (childJobId: string): string => childJobId.replace(/^([0-9a-f]{8})[0-9a-f-]{28}/, '$1');

@@ -1,0 +1,43 @@
+/** `backhaul events` and `backhaul explain`: what happened in a backup, and why it happened so. */
+import type { consoleApi } from '@backhaul/contracts';
+import type { CommandContext } from '../command.ts';
+import { chunksLine, storyLine } from '../event-line.ts';
+import { json } from '../terminal.ts';
+
+export async function explain(id: string, flags: { json?: boolean }, context: CommandContext): Promise<void> {
+  const explanation = await (await context.locations.client()).explain(id);
+  if (flags.json === true) context.terminal.out(json(explanation));
+  else for (const line of explanation.lines) context.terminal.out(line);
+}
+
+/** In order, from the log. With `json` every event on a line of its own; else chunks are told together unless asked for. */
+export async function events(
+  id: string,
+  flags: { json?: boolean; chunks?: boolean },
+  { locations, terminal }: CommandContext,
+): Promise<void> {
+  const client = await locations.client();
+  let firstAt: string | undefined;
+  // Chunks of several child jobs arrive interleaved: each job has its own run, told when the story goes on.
+  const runs = new Map<string, consoleApi.RecordedEvent[]>();
+  const tellRuns = (): void => {
+    for (const chunks of runs.values()) terminal.out(chunksLine(chunks, firstAt ?? ''));
+    runs.clear();
+  };
+  for await (const event of client.story(id)) {
+    if (flags.json === true) {
+      terminal.out(JSON.stringify(event));
+      continue;
+    }
+    firstAt ??= event.recordedAt;
+    if (event.type === 'ChunkReceived' && flags.chunks !== true) {
+      const run = runs.get(event.stream) ?? [];
+      run.push(event);
+      runs.set(event.stream, run);
+      continue;
+    }
+    tellRuns();
+    terminal.out(storyLine(event, firstAt));
+  }
+  tellRuns();
+}

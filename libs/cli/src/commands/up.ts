@@ -1,0 +1,72 @@
+/** `backhaul up`: everything on this machine, until it is told to stop. */
+import { mkdir } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { CommandContext } from '../command.ts';
+import { failed, usage } from '../exit.ts';
+import { loadStack } from '../load-stack.ts';
+import { isRunning, readStackFile, removeStackFile, stackFilePath, writeStackFile } from '../stack-file.ts';
+
+export interface UpFlags {
+  /** `name=folder`, once for each. */
+  readonly host: readonly string[];
+  readonly directory?: string;
+  readonly repository?: string;
+  readonly postgresUrl?: string;
+  readonly natsUrl?: string;
+}
+
+export async function up(flags: UpFlags, { terminal, environment, signal }: CommandContext): Promise<void> {
+  const hosts = flags.host.map(readHost);
+  if (hosts.length === 0)
+    throw usage('Which disk images? Name a folder of them with --host, such as --host lab=/srv/images.');
+  const stackFile = stackFilePath(environment);
+  const before = await readStackFile(stackFile);
+  if (before !== undefined && isRunning(before.pid)) {
+    throw failed(
+      `Backhaul is up already (process ${before.pid}, ${stackFile}). Stop it first, or set BACKHAUL_STACK_FILE to have a second one.`,
+    );
+  }
+  // PostgreSQL does not run as root, and the user it runs as may not look into /root.
+  const home = process.getuid?.() === 0 ? '/var/lib/backhaul' : join(homedir(), '.backhaul');
+  const directory = resolve(flags.directory ?? home);
+  const repository = resolve(
+    flags.repository ?? (environment.BACKHAUL_REPOSITORY || join(directory, 'repository')),
+  );
+  await mkdir(directory, { recursive: true });
+  terminal.note(`Starting in ${directory} ...`);
+  const { startStack } = await loadStack();
+  const stack = await startStack({
+    directory,
+    repository,
+    hosts,
+    postgresUrl: flags.postgresUrl ?? (environment.BACKHAUL_POSTGRES_URL || undefined),
+    natsUrl: flags.natsUrl ?? (environment.BACKHAUL_NATS_URL || undefined),
+    keep: true,
+    supervise: true,
+  });
+  try {
+    const { consoleUrl, triggerUrl, natsUrl } = stack;
+    await writeStackFile(stackFile, { pid: process.pid, consoleUrl, triggerUrl, natsUrl, repository });
+    terminal.out('Backhaul is up.');
+    terminal.out(`  console     ${consoleUrl}/api/v1`);
+    terminal.out(`  trigger     ${triggerUrl}/api/v1`);
+    terminal.out(`  NATS        ${natsUrl}`);
+    terminal.out(`  repository  ${repository}`);
+    for (const { hostId, address } of hosts) terminal.out(`  host        ${hostId} (${address})`);
+    terminal.out('Try: backhaul backup <vm> --wait. Stop with Ctrl-C.');
+    if (!signal.aborted) await new Promise((wake) => signal.addEventListener('abort', wake));
+    terminal.note('Stopping ...');
+  } finally {
+    await removeStackFile(stackFile);
+    await stack.stop();
+  }
+}
+
+function readHost(text: string): { hostId: string; kind: string; address: string } {
+  const at = text.indexOf('=');
+  if (at <= 0 || at === text.length - 1) {
+    throw usage(`"${text}" names no host. Write it as name=folder, such as lab=/srv/images.`);
+  }
+  return { hostId: text.slice(0, at), kind: 'directory', address: resolve(text.slice(at + 1)) };
+}

@@ -1,0 +1,198 @@
+/** The commands of `backhaul`, their arguments and their help. */
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import type { CommandContext } from './command.ts';
+import { type BackupFlags, backup } from './commands/backup.ts';
+import { showList, showPolicies } from './commands/lists.ts';
+import { type RestoreFlags, restore } from './commands/restore.ts';
+import { removeSchedule, type ScheduleFlags, setPolicy, setSchedule } from './commands/settings.ts';
+import { events, explain } from './commands/story.ts';
+import { type UpFlags, up } from './commands/up.ts';
+import { type VerifyFlags, verify } from './commands/verify.ts';
+import { type LocationFlags, locationsOf } from './locations.ts';
+import type { Terminal } from './terminal.ts';
+
+const EXIT_CODES = `
+Exit codes: 0 done; 1 failed; 2 the command was not understood; 3 refused, with the reason.
+Console, trigger and repository are found by flag, by environment (BACKHAUL_CONSOLE_URL, BACKHAUL_TRIGGER_URL,
+BACKHAUL_REPOSITORY), or in the file that "backhaul up" writes (~/.backhaul/stack.json, or BACKHAUL_STACK_FILE).
+A backup id may be shortened to any beginning that no other backup has.`;
+
+/** `--json` on a command whose answer has a shape. */
+const jsonOption = () => new Option('--json', 'print the answer as JSON');
+const backupArgument = () => new Argument('<backup>', 'a backup id, or a beginning of it');
+
+export function backhaulProgram(outside: {
+  readonly terminal: Terminal;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
+}): Command {
+  const program = new Command('backhaul');
+  const context = (): CommandContext => ({
+    ...outside,
+    locations: locationsOf(program.opts<LocationFlags>(), outside.environment),
+  });
+  program
+    .description('Backups of virtual machines through a calculated number of proxies.')
+    .option('--console-url <url>', 'where the console answers')
+    .option('--trigger-url <url>', 'where the trigger answers')
+    .option('--repository <folder>', 'the repository')
+    .option('--verbose', 'on a failure, show every cause')
+    .addHelpText('after', EXIT_CODES)
+    .showHelpAfterError('(backhaul --help tells more)')
+    .exitOverride();
+
+  program
+    .command('up')
+    .description('start everything on this machine, until Ctrl-C')
+    .option('--host <name=folder>', 'a folder of disk images as a host; may be repeated', collect, [])
+    .option('--directory <folder>', 'where the data of the services lives')
+    .option('--postgres-url <url>', 'a PostgreSQL that exists, as its administrator')
+    .option('--nats-url <url>', 'a NATS that exists')
+    .action((flags: Omit<UpFlags, 'repository'>) =>
+      up({ ...flags, ...program.opts<Pick<UpFlags, 'repository'>>() }, context()),
+    );
+
+  program
+    .command('backup')
+    .description('ask for a backup of a VM')
+    .argument('<vm>')
+    .option('--host <host>', 'the host of the VM; not needed where there is one host')
+    .option('--full', 'everything, whatever stands from before')
+    .option('--incremental', 'what changed since the newest restore point')
+    .addOption(
+      new Option('--mode <mode>', 'how the data travels').choices(['auto', 'proxy-vm', 'direct-to-host']),
+    )
+    .option('--policy <policy>', 'a policy other than "default"')
+    .option('--request-id <id>', 'the same id again is the same backup')
+    .option('--wait', 'show the backup until its end, and exit by its outcome')
+    .addOption(jsonOption())
+    .action((vm: string, flags: BackupFlags) => backup(vm, flags, context()));
+
+  program
+    .command('restore')
+    .description('write the disks of a backup to raw files, straight from the repository')
+    .addArgument(backupArgument())
+    .requiredOption('--to <path>', 'a file for one disk, or a folder')
+    .option('--disk <disk>', 'one disk only')
+    .option('--overwrite', 'replace files that exist')
+    .addOption(jsonOption())
+    .action((id: string, flags: RestoreFlags) => restore(id, flags, context()));
+
+  program
+    .command('backups')
+    .description('list backups, newest first')
+    .option('--host <host>')
+    .option('--vm <vm>')
+    .option('--state <states>', 'such as completed, or failed,refused')
+    .option('--limit <n>', 'at most so many', whole, 50)
+    .addOption(jsonOption())
+    .action(({ host, vm, state, ...flags }) => showList('backups', { host, vm, state }, flags, context()));
+
+  program
+    .command('vms')
+    .description('list VMs with their newest restore points')
+    .option('--host <host>')
+    .addOption(jsonOption())
+    .action(({ host, ...flags }) => showList('vms', { host }, flags, context()));
+
+  program
+    .command('proxies')
+    .description('list proxies with their ports and who holds them')
+    .option('--host <host>')
+    .option('--all', 'also those that are gone')
+    .addOption(jsonOption())
+    .action(({ host, all, ...flags }) =>
+      showList(
+        'proxies',
+        { host, state: all === true ? undefined : 'requested,active,idle,lost' },
+        flags,
+        context(),
+      ),
+    );
+
+  program
+    .command('obligations')
+    .description('list what was taken from hosts and not given back yet')
+    .option('--host <host>')
+    .addOption(jsonOption())
+    .action(({ host, ...flags }) => showList('obligations', { host }, flags, context()));
+
+  program
+    .command('explain')
+    .description('why this mode, this quantity and these proxies, and what went otherwise than planned')
+    .addArgument(backupArgument())
+    .addOption(jsonOption())
+    .action((id: string, flags: { json?: boolean }) => explain(id, flags, context()));
+
+  program
+    .command('events')
+    .description('the whole story of a backup in order, from the log')
+    .addArgument(backupArgument())
+    .option('--chunks', 'every chunk on a line of its own')
+    .addOption(jsonOption())
+    .action((id: string, flags: { json?: boolean; chunks?: boolean }) => events(id, flags, context()));
+
+  program
+    .command('verify')
+    .description('whether every restore point of the repository can be restored')
+    .argument('[backups...]', 'only these; default all')
+    .option('--deep', 'read and hash every chunk')
+    .addOption(jsonOption())
+    .action((ids: string[], flags: VerifyFlags) => verify(ids, flags, context()));
+
+  addSettings(program, context);
+  return program;
+}
+
+function addSettings(program: Command, context: () => CommandContext): void {
+  const schedule = program.command('schedule').description('backups that come due by themselves');
+  schedule
+    .command('set')
+    .argument('<schedule>')
+    .requiredOption('--cron <expression>', 'five or six fields, such as "0 1 * * *"')
+    .requiredOption('--host <host>')
+    .requiredOption('--vm <vm>')
+    .option('--time-zone <zone>', 'default UTC')
+    .option('--full', 'a full every time')
+    .option('--policy <policy>')
+    .action((id: string, flags: ScheduleFlags) => setSchedule(id, flags, context()));
+  schedule
+    .command('remove')
+    .argument('<schedule>')
+    .action((id: string) => removeSchedule(id, context()));
+  schedule
+    .command('list')
+    .addOption(jsonOption())
+    .action((flags) => showList('schedules', {}, flags, context()));
+
+  const policy = program.command('policy').description('limits and thresholds that plans obey');
+  policy
+    .command('set')
+    .description('what is not named keeps its value')
+    .argument('<policy>')
+    .argument('<field=value...>', 'such as maxProxiesPerHost=2 childJobBytes=4GiB mode=proxy-vm')
+    .action((id: string, settings: string[]) => setPolicy(id, settings, context()));
+  policy
+    .command('list')
+    .addOption(jsonOption())
+    .action((flags) => showPolicies(flags, context()));
+
+  program
+    .command('dead-letters')
+    .description('list messages that can never work, and why')
+    .addArgument(new Argument('[list]').choices(['list']))
+    .option('--all', 'also those that were sent again')
+    .addOption(jsonOption())
+    .action((_, { all, ...flags }) =>
+      showList('dead-letters', { state: all === true ? undefined : 'open' }, flags, context()),
+    );
+}
+
+const collect = (value: string, earlier: string[]): string[] => [...earlier, value];
+
+function whole(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError('Give a whole number from 1.');
+  return value;
+}

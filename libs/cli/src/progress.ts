@@ -1,0 +1,75 @@
+/** How far a backup is, folded from its events as they arrive. Pure: drawing is elsewhere. */
+import type { BackupTotals, consoleApi } from '@backhaul/contracts';
+import type { Refusal } from '@backhaul/kernel';
+import { knownEvent } from './event-line.ts';
+
+export interface Progress {
+  readonly phase: string;
+  readonly bytesToRead: number;
+  readonly readBytes: number;
+  readonly childJobs: number;
+  readonly childJobsDone: number;
+  readonly end:
+    | { readonly outcome: 'completed'; readonly totals: BackupTotals }
+    | { readonly outcome: 'failed' | 'refused' | 'cancelled'; readonly refusal: Refusal }
+    | undefined;
+}
+
+export const noProgress: Progress = {
+  phase: 'asked for',
+  bytesToRead: 0,
+  readBytes: 0,
+  childJobs: 0,
+  childJobsDone: 0,
+  end: undefined,
+};
+
+export function progressAfter(progress: Progress, recorded: consoleApi.RecordedEvent): Progress {
+  const event = knownEvent(recorded);
+  switch (event?.type) {
+    case 'BackupQueued':
+      return { ...progress, phase: `waiting for backup ${event.data.behind}` };
+    case 'BackupTriggered':
+      return { ...progress, phase: 'planning' };
+    case 'ProxiesCalculated': {
+      const { mode, kind, proxies, disks, childJobs } = event.data;
+      const how =
+        mode === 'proxy-vm' ? `through ${proxies} ${proxies === 1 ? 'proxy' : 'proxies'}` : 'direct to host';
+      return {
+        ...progress,
+        phase: `${kind}, ${how}`,
+        bytesToRead: disks.reduce((sum, disk) => sum + disk.bytesToRead, 0),
+        childJobs: childJobs.length,
+      };
+    }
+    case 'ChunkReceived':
+      return { ...progress, readBytes: progress.readBytes + event.data.readBytes };
+    case 'ChildJobCompleted':
+      return { ...progress, childJobsDone: progress.childJobsDone + 1 };
+    case 'BackupCompleted':
+      return { ...progress, phase: 'completed', end: { outcome: 'completed', totals: event.data.totals } };
+    case 'BackupFailed':
+      return {
+        ...progress,
+        phase: 'failed',
+        end: { outcome: 'failed', refusal: event.data.refusal as Refusal },
+      };
+    case 'PlanRefused':
+    case 'BackupRefused':
+      return {
+        ...progress,
+        phase: 'refused',
+        end: { outcome: 'refused', refusal: event.data.refusal as Refusal },
+      };
+    case 'BackupCancelled': {
+      const { cancelledBy, reason } = event.data;
+      const refusal = {
+        code: 'Cancelled',
+        message: `The backup was cancelled by ${cancelledBy}: ${reason}.`,
+      };
+      return { ...progress, phase: 'cancelled', end: { outcome: 'cancelled', refusal } };
+    }
+    default:
+      return progress;
+  }
+}
