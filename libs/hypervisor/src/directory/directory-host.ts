@@ -80,11 +80,13 @@ export async function openDirectoryHost(options: DirectoryHostOptions): Promise<
 
     releaseSnapshot: (snapshotId, vmId, checkpoints) =>
       turns.take(vmTurn(vmId), () =>
-        releaseSnapshot(states, snapshotId, checkpoints, lockPatienceMilliseconds, async () =>
-          (await proxies.observe())
-            .filter((proxy) => proxy.attachments.some((one) => one.snapshotId === snapshotId))
-            .map((proxy) => `proxy ${proxy.proxyId}`),
-        ),
+        releaseSnapshot(states, snapshotId, checkpoints, lockPatienceMilliseconds, async (disks) => {
+          for (const proxyId of await proxies.ids()) {
+            for (const disk of disks) {
+              await turns.take(proxyTurn(proxyId), () => proxies.detach(proxyId, disk));
+            }
+          }
+        }),
       ),
 
     activateProxy: ({ proxyId, ports, deadlineSeconds }) =>
@@ -92,9 +94,11 @@ export async function openDirectoryHost(options: DirectoryHostOptions): Promise<
 
     async attachDisk({ proxyId, snapshotId, diskId }) {
       const vmId = (await states.read(snapshotId))?.vmId ?? '';
-      const state = await turns.take(vmTurn(vmId), () => standingSnapshot(snapshotId));
-      const disk = frozenDisk(state, diskId);
-      return { exportName: await turns.take(proxyTurn(proxyId), () => proxies.attach(proxyId, disk)) };
+      // Always the VM's turn before the proxy's, so that no release comes in between and nobody waits in a circle.
+      return await turns.take(vmTurn(vmId), async () => {
+        const disk = frozenDisk(await standingSnapshot(snapshotId), diskId);
+        return { exportName: await turns.take(proxyTurn(proxyId), () => proxies.attach(proxyId, disk)) };
+      });
     },
 
     detachDisk: ({ proxyId, ...disk }) => turns.take(proxyTurn(proxyId), () => proxies.detach(proxyId, disk)),

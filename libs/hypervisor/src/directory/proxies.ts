@@ -108,9 +108,13 @@ export class Proxies {
     await removeFolder(folder);
   }
 
+  /** Every proxy that there is, alive or not. */
+  async ids(): Promise<string[]> {
+    return (await readdir(this.#folder).catch(() => [])).sort();
+  }
+
   async observe(): Promise<ObservedProxy[]> {
-    const ids = await readdir(this.#folder).catch(() => []);
-    return await Promise.all(ids.sort().map((proxyId) => this.#observe(proxyId)));
+    return await Promise.all((await this.ids()).map((proxyId) => this.#observe(proxyId)));
   }
 
   async #observe(proxyId: string): Promise<ObservedProxy> {

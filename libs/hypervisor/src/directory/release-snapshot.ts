@@ -3,6 +3,7 @@
  * be done again, so a crash in between only means that the caller asks once more.
  */
 import { Fault } from '@backhaul/kernel';
+import type { DiskKey } from './block-graph.ts';
 import { CHECKPOINT_PREFIX } from './change-tracking.ts';
 import { markFile, readImage, removeBitmap } from './image-file.ts';
 import { despiteLocks, ImageHeld } from './image-lock.ts';
@@ -12,15 +13,15 @@ import { endDaemon } from './storage-daemon.ts';
 /**
  * `committed`: the checkpoint of this snapshot is the only one left. `discarded`: it goes, and the others stay.
  * Once giving back has begun, its first outcome holds: asked for the other one then, the next backup finds no checkpoint
- * to build on and says so. Throws a retryable Fault with code `ImageInUse` when a writer holds an image meanwhile;
- * `stillAttachedTo` names who of ours might.
+ * to build on and says so. `detach` takes the disks from whatever proxy still has them. Throws a retryable Fault with
+ * code `ImageInUse` while a VM that started meanwhile holds an image.
  */
 export async function releaseSnapshot(
   states: SnapshotStates,
   snapshotId: string,
   outcome: 'committed' | 'discarded',
   patienceMilliseconds: number,
-  stillAttachedTo: () => Promise<string[]>,
+  detach: (disks: readonly DiskKey[]) => Promise<void>,
 ): Promise<void> {
   const known = await states.read(snapshotId);
   await endDaemon(states.serverOf(snapshotId));
@@ -28,18 +29,16 @@ export async function releaseSnapshot(
     // One that never stood was never told of, so there is nothing to commit.
     const releasing = known.releasing ?? (known.standing === null ? 'discarded' : outcome);
     await states.write({ ...known, releasing });
+    await detach(known.images.map(({ diskId }) => ({ snapshotId, diskId })));
     try {
       if (releasing === 'committed') await commitBitmaps(known, patienceMilliseconds);
       else await discardBitmaps(known, patienceMilliseconds);
     } catch (cause) {
       if (!(cause instanceof ImageHeld)) throw cause;
-      const holders = await stillAttachedTo();
-      throw new Fault(
-        `Snapshot ${snapshotId} of VM ${known.vmId} cannot be given back yet: ${
-          holders.length > 0 ? `it is attached to ${holders.join(', ')}` : 'another process holds an image'
-        }`,
-        { cause, code: 'ImageInUse' },
-      );
+      throw new Fault(`Snapshot ${snapshotId} of VM ${known.vmId} cannot be given back yet`, {
+        cause,
+        code: 'ImageInUse',
+      });
     }
   }
   await states.forget(snapshotId);
