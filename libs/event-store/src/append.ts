@@ -11,7 +11,7 @@ import { readCommand } from './reading.ts';
 const APPEND = {
   name: 'append_events',
   text: `select outcome, conflict_stream, versions, positions, recorded_at
-         from public.append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+         from public.append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 };
 
 interface AppendAnswer {
@@ -93,6 +93,7 @@ function prepare(
   const values = [
     sorted.map((each) => each.stream),
     sorted.map((each) => encoded(each.expected)),
+    sorted.map((each) => each.events.length),
     drafts.map((draft) => draft.eventId),
     drafts.map((draft) => draft.streamIndex),
     drafts.map((draft) => draft.offset),

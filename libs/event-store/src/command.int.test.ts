@@ -167,7 +167,7 @@ describe('a long stream', () => {
     const newer = new pg.Client({ connectionString: server.urlOf('proxy-manager') });
     await newer.connect();
     await newer.query(
-      `select public.append_events(array['${stream}'], array[1], array['${randomUUID()}'::uuid], array[1], array[1],
+      `select public.append_events(array['${stream}'], array[1], array[1], array['${randomUUID()}'::uuid], array[1], array[1],
        array['ProxyPraised'], array[1], array['c'], '[{}]', 'c', null, 'a')`,
     );
     await newer.end();

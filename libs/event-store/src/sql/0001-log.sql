@@ -21,7 +21,7 @@ create table public.events (
   position bigint primary key,
   event_id uuid not null unique,
   stream_id text collate "C" not null,
-  category text collate "C" not null generated always as (split_part(stream_id, '-', 1)) stored,
+  category text collate "C" not null,
   version integer not null,
   type text collate "C" not null check (position(E'\n' in type) = 0),
   schema_version smallint not null,
@@ -57,15 +57,16 @@ create function public.netstring(value text) returns text language sql immutable
 --   3. only then positions: a conflict takes none.
 -- Row locks come before the log's lock, or a writer, a reader and a writer would wait for each other in a ring.
 --
+-- expectations: a version, or -1 (at least one event), or -2 (any). counts: events per stream. event_streams are indexes into
+-- stream_ids; event_offsets count from 1 in each stream. event_ids[1] stands for the command: when it is stored, all are.
+--
 -- content_hash is the SHA-256 of what an event says and where it stands in its stream: the netstrings of correlation, causation,
 -- traceparent ("-" when there is none) and actor; then event_id, stream_id, version, type and schema_version, each followed by
 -- a line feed (none can hold one); then data as it is stored. Position and time of recording are the log's own.
---
--- expectations: a version, or -1 (at least one event), or -2 (any). event_streams are indexes into stream_ids, and
--- event_offsets count from 1 in each stream. event_ids[1] stands for the command: when it is stored, all are.
 create function public.append_events(
-  stream_ids text[], expectations integer[], event_ids uuid[], event_streams integer[], event_offsets integer[],
-  types text[], schema_versions integer[], correlations text[], data json,
+  stream_ids text[], expectations integer[], counts integer[],
+  event_ids uuid[], event_streams integer[], event_offsets integer[], types text[], schema_versions integer[],
+  correlations text[], data json,
   causation text, traceparent text, actor text,
   out outcome text, out conflict_stream integer, out versions integer[], out positions bigint[],
   out recorded_at timestamptz
@@ -74,6 +75,7 @@ declare
   stands integer;
   metadata text;
 begin
+  -- Every stream is moved on at once, which locks its row; it is put back when the append does not come about.
   for i in 1 .. cardinality(stream_ids) loop
     if i > 1 and stream_ids[i] collate "C" <= stream_ids[i - 1] collate "C" then
       raise exception 'Streams must be given once each and in ascending order: % after %', stream_ids[i], stream_ids[i - 1];
@@ -84,58 +86,57 @@ begin
         using errcode = 'insufficient_privilege';
     end if;
 
-    select s.version into stands from public.streams s where s.stream_id = stream_ids[i] for update;
-    if not found then
-      stands := 0;
-      if expectations[i] in (0, -2) then
-        insert into public.streams (stream_id, version) values (stream_ids[i], 0) on conflict do nothing;
-        if not found then  -- another append made it a moment ago, and has committed
-          select s.version into stands from public.streams s where s.stream_id = stream_ids[i] for update;
-        end if;
-      end if;
+    update public.streams s set version = s.version + counts[i] where s.stream_id = stream_ids[i]
+      returning s.version into stands;
+    if not found and expectations[i] in (0, -2) then
+      insert into public.streams as s (stream_id, version) values (stream_ids[i], counts[i])
+        -- Another append has made it since, and has committed.
+        on conflict (stream_id) do update set version = s.version + excluded.version
+        returning s.version into stands;
     end if;
-    versions[i] := stands;
+    versions[i] := coalesce(stands - counts[i], 0);
+
+    if outcome is null and not (versions[i] = expectations[i] or expectations[i] = -2
+      or (expectations[i] = -1 and versions[i] > 0)) then
+      outcome := 'conflict';
+      conflict_stream := i;
+    end if;
   end loop;
 
-  -- Before the expectations: a repeated command finds its streams moved on by itself.
+  -- Weighs more than a conflict: a repeated command finds its streams moved on by itself.
   perform from public.events e where e.event_id = event_ids[1];
   if found then
     outcome := 'duplicate';
+  end if;
+  if outcome is not null then
+    for i in 1 .. cardinality(stream_ids) loop
+      update public.streams s set version = versions[i] where s.stream_id = stream_ids[i];
+    end loop;
     return;
   end if;
-  for i in 1 .. cardinality(stream_ids) loop
-    if not (versions[i] = expectations[i] or expectations[i] = -2 or (expectations[i] = -1 and versions[i] > 0)) then
-      outcome := 'conflict';
-      conflict_stream := i;
-      return;
-    end if;
-  end loop;
 
   perform pg_advisory_xact_lock_shared(1111573323, 1);
-  outcome := 'appended';
+  for i in 1 .. cardinality(event_ids) loop
+    positions[i] := nextval('public.log_position');
+  end loop;
   recorded_at := clock_timestamp();
   metadata := public.netstring(causation) || public.netstring(traceparent) || public.netstring(actor);
-  with appended as (
-    insert into public.events (
-      position, event_id, stream_id, version, type, schema_version, data,
-      correlation, causation, traceparent, actor, content_hash, recorded_at)
-    select nextval('public.log_position'), e.id, stream_ids[e.stream], versions[e.stream] + e.step, e.type, e.schema, e.data,
-      e.correlation, append_events.causation, append_events.traceparent, append_events.actor,
-      sha256(convert_to(
-        public.netstring(e.correlation) || metadata || e.id || E'\n' || stream_ids[e.stream] || E'\n' || versions[e.stream] + e.step || E'\n'
-        || e.type || E'\n' || e.schema || E'\n' || e.data, 'UTF8')),
-      append_events.recorded_at
-    from rows from (
-      unnest(event_ids, event_streams, event_offsets, types, schema_versions, correlations),
-      json_array_elements(append_events.data)
-    ) as e(id, stream, step, type, schema, correlation, data)
-    returning position, stream_id
-  ), counted as (
-    select a.stream_id, count(*) as events from appended a group by a.stream_id
-  ), moved as (
-    update public.streams s set version = s.version + c.events from counted c where s.stream_id = c.stream_id
-  )
-  select array_agg(a.position order by a.position) into positions from appended a;
+  insert into public.events (
+    position, event_id, stream_id, category, version, type, schema_version, data,
+    correlation, causation, traceparent, actor, content_hash, recorded_at)
+  select e.position, e.id, stream_ids[e.stream], split_part(stream_ids[e.stream], '-', 1), versions[e.stream] + e.step,
+    e.type, e.schema, e.data,
+    e.correlation, append_events.causation, append_events.traceparent, append_events.actor,
+    sha256(convert_to(
+      octet_length(e.correlation) || ':' || e.correlation || ',' || metadata
+      || e.id || E'\n' || stream_ids[e.stream] || E'\n' || versions[e.stream] + e.step || E'\n'
+      || e.type || E'\n' || e.schema || E'\n' || e.data, 'UTF8')),
+    append_events.recorded_at
+  from rows from (
+    unnest(positions, event_ids, event_streams, event_offsets, types, schema_versions, correlations),
+    json_array_elements(append_events.data)
+  ) as e(position, id, stream, step, type, schema, correlation, data);
+  outcome := 'appended';
 end $$;
 
 -- Everything at or below the answer is visible, for good: the exclusive side of the log's lock waits for every append that has

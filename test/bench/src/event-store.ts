@@ -1,0 +1,142 @@
+/**
+ * The event store beside emmett-postgresql: the same server (fsync on, defaults), the same event, exact expectations,
+ * as many connections. Rounds of the two alternate and the medians are compared, so that what else the machine does hits both.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connectEventStore, type EventStore, migrate, serviceUrl, tail } from '@backhaul/event-store';
+import { startPostgres } from '@backhaul/local';
+import { getPostgreSQLEventStore } from '@event-driven-io/emmett-postgresql';
+import pg from 'pg';
+import { type Appender, backhaulAppender, emmettAppender, oneEvent } from './event-store-appenders.ts';
+
+const ROUNDS = 5;
+const ROUND_MILLISECONDS = 1_000;
+const POOL_SIZE = 16;
+const PASSWORD = 'bench';
+
+const workloads = [
+  { key: 'append1', callers: 1, batch: 1 },
+  { key: 'append16', callers: 16, batch: 1 },
+  { key: 'batch100x4', callers: 4, batch: 100 },
+] as const;
+
+export async function run(): Promise<Record<string, number>> {
+  const directory = await mkdtemp(join(tmpdir(), 'backhaul-bench-store-'));
+  const server = await startPostgres({ directory: join(directory, 'pg') });
+  try {
+    const adminUrl = await server.createDatabase('ours');
+    await migrate({ adminUrl, rolePassword: PASSWORD });
+    const url = serviceUrl(adminUrl, 'ingest', PASSWORD);
+    const store = await connectEventStore({ url, service: 'ingest', poolSize: POOL_SIZE });
+    const peerUrl = await server.createDatabase('theirs');
+    const pool = new pg.Pool({ connectionString: peerUrl, max: POOL_SIZE });
+    const peer = getPostgreSQLEventStore(peerUrl, { connectionOptions: { connectionString: peerUrl, pool } });
+    try {
+      await peer.schema.migrate();
+      const appends = await compareAppends(backhaulAppender(store), emmettAppender(peer));
+      return { ...appends, ...(await measureReplay(store)), ...(await measureTail(store)) };
+    } finally {
+      await store.close();
+      await peer.close();
+      await pool.end();
+    }
+  } finally {
+    await server.stop();
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function compareAppends(ours: Appender, theirs: Appender): Promise<Record<string, number>> {
+  const figures: Record<string, number> = {};
+  for (const { key, callers, batch } of workloads) {
+    const [mine, peers]: [number[], number[]] = [[], []];
+    await appendFor(200, ours, callers, batch); // connections, plans and compiled code warm up
+    await appendFor(200, theirs, callers, batch);
+    for (let round = 0; round < ROUNDS; round += 1) {
+      mine.push(await appendFor(ROUND_MILLISECONDS, ours, callers, batch));
+      peers.push(await appendFor(ROUND_MILLISECONDS, theirs, callers, batch));
+    }
+    figures[`eventStore.${key}.eventsPerSecond`] = Math.round(median(mine));
+    figures[`eventStore.${key}.emmettEventsPerSecond`] = Math.round(median(peers));
+    figures[`eventStore.${key}.vsEmmett`] = Number((median(mine) / median(peers)).toFixed(2));
+  }
+  return figures;
+}
+
+/** Every caller appends to a stream of its own, one call after the other. Events per second. */
+async function appendFor(
+  milliseconds: number,
+  appender: Appender,
+  callers: number,
+  batch: number,
+): Promise<number> {
+  const start = performance.now();
+  let events = 0;
+  const caller = async (): Promise<void> => {
+    const append = appender();
+    while (performance.now() - start < milliseconds) {
+      await append(batch);
+      events += batch;
+    }
+  };
+  await Promise.all(Array.from({ length: callers }, caller));
+  return (events / (performance.now() - start)) * 1000;
+}
+
+/** Reads the whole log, checked and lifted to the newest schema as every reader gets it. */
+async function measureReplay(store: EventStore): Promise<Record<string, number>> {
+  const speeds: number[] = [];
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const over = new AbortController();
+    const start = performance.now();
+    let events = 0;
+    for await (const page of tail(store, { after: 0, signal: over.signal })) {
+      events += page.events.length;
+      if (page.next >= page.highWater) over.abort();
+    }
+    speeds.push((events / (performance.now() - start)) * 1000);
+  }
+  return { 'eventStore.replay.eventsPerSecond': Math.round(median(speeds)) };
+}
+
+/** From the commit of an append to the handler of a tail reader in the same process, as in a relay. */
+async function measureTail(store: EventStore): Promise<Record<string, number>> {
+  const over = new AbortController();
+  const delays: number[] = [];
+  let committedAt = 0;
+  let handled: () => void = () => undefined;
+  const after = (await store.readLog(0, { correlation: 'nothing' })).next;
+  const reading = (async () => {
+    for await (const page of tail(store, { after, signal: over.signal })) {
+      if (page.events.length === 0) continue;
+      delays.push(performance.now() - committedAt);
+      handled();
+    }
+  })();
+  for (let i = 0; i < 500; i += 1) {
+    const seen = new Promise<void>((resolve) => {
+      handled = resolve;
+    });
+    const append = store.append(...oneEvent('childJob-tailed', 'any'));
+    committedAt = performance.now();
+    append.then(() => {
+      committedAt = performance.now();
+    });
+    await append;
+    await seen;
+  }
+  over.abort();
+  await reading;
+  delays.sort((a, b) => a - b);
+  const at = (share: number): number =>
+    Number((delays[Math.floor(delays.length * share)] ?? Number.NaN).toFixed(2));
+  return { 'eventStore.tail.p50Milliseconds': at(0.5), 'eventStore.tail.p99Milliseconds': at(0.99) };
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+if (import.meta.main) console.log(await run());
