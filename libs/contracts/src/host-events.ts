@@ -54,7 +54,7 @@ export const ActivationRequested = defineEvent(
     portsPerProxy: z.int().positive(),
     maxChildJobsPerProxy: z.int().positive(),
     maxDisksPerProxy: z.int().positive(),
-    maxProxiesPerHost: z.int().positive(),
+    maxProxiesPerHost: z.int().nonnegative(),
     maxDirectStreams: z.int().positive(),
     maxAttemptsPerChildJob: z.int().positive(),
     proxyIdleSeconds: z.int().nonnegative(),

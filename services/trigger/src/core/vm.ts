@@ -112,7 +112,7 @@ export const vm: Decider<Vm, VmCommand, VmEvent> = {
   },
 };
 
-/** Whoever came while others wait comes after them, also when the turn is free for a moment. */
+/** Whoever comes while others wait comes after them. */
 function askForTurn(state: Vm, asked: Asked): Result<VmEvent[]> {
   const { backupId, hostId, vmId, policy } = asked;
   if (state.turn?.backupId === backupId || isWaiting(state, backupId)) return ok([]);
