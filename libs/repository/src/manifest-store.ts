@@ -113,7 +113,9 @@ export class ManifestStore {
       );
     }
     try {
-      yield* decodeSegmentMap(disk.sizeBytes, this.#backend.stream(name));
+      for await (const run of decodeSegmentMap(disk.sizeBytes, this.#backend.stream(name))) {
+        for (const segment of run) yield segment;
+      }
     } catch (error) {
       throw wrapped(
         `${name} in ${this.#backend.location}, the map of disk ${disk.diskId}, cannot be read`,

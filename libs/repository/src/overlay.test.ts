@@ -104,7 +104,12 @@ describe('lists that cannot be are refused', () => {
     ['a change across the end', [], [piece(10, 4, 1)], "ends beyond the disk's 12 bytes"],
     ['a change after the end', [], [piece(12, 4, 1)], "lies beyond the disk's 12 bytes"],
     ['an empty change', [], [piece(0, 0, 1)], 'impossible segment'],
-    ['a name that is no digest', [], [{ ...piece(0, 4, 1), digest: 'x' }], 'which is no digest'],
+    [
+      'bytes beyond a chunk',
+      [],
+      [piece(0, 4, 1, 4 * 1024 * 1024 - 3)],
+      'takes 4 bytes at 4194301 of a chunk',
+    ],
   ])('%s', async (_what, parent, changes, reason) => {
     await expect(collected(overlay(parent, changes, 12))).rejects.toThrow(reason);
   });
@@ -134,6 +139,8 @@ test('the canonical form joins what belongs together and refuses gaps', async ()
     piece(16, 4, 1, 0),
   ]);
   expect(await collected(joined)).toEqual([piece(0, 8, null), piece(8, 8, 1), piece(16, 4, 1)]);
+  const nameless = { ...piece(0, 8, 1), digest: 'x' };
+  await expect(collected(canonical(8, [nameless]))).rejects.toThrow('which is no digest');
   await expect(collected(canonical(8, [piece(4, 4, 1)]))).rejects.toThrow('leaves a gap at 0');
   await expect(collected(canonical(8, [piece(0, 4, 1)]))).rejects.toThrow('ends at 4, before');
   await expect(collected(canonical(2, [piece(0, 4, 1)]))).rejects.toThrow('ends at 4, beyond');

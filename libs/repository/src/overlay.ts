@@ -4,7 +4,7 @@
  */
 import { Fault, invariant } from '@backhaul/kernel';
 import type { Segment, Segments } from './repository.ts';
-import { check } from './segments.ts';
+import { checkPlace } from './segments.ts';
 
 /**
  * The segments of a disk of `sizeBytes`: `changes` where there are any, else what `parent` has there, else zero. Both
@@ -21,7 +21,8 @@ export async function* overlay(
   let offset = 0;
   try {
     while (offset < sizeBytes) {
-      const change = await above.at(offset);
+      if (above.isBehind(offset)) await above.advance(offset);
+      const change = above.at(offset);
       if (change?.offset === offset) {
         if (change.offset + change.length > sizeBytes) {
           throw new Fault(`A change at ${change.offset} ends beyond the disk's ${sizeBytes} bytes`, {
@@ -33,7 +34,8 @@ export async function* overlay(
         continue;
       }
       const end = Math.min(change?.offset ?? sizeBytes, sizeBytes);
-      const kept = await below.at(offset);
+      if (below.isBehind(offset)) await below.advance(offset);
+      const kept = below.at(offset);
       const piece =
         kept?.offset === offset
           ? { ...kept, length: Math.min(kept.length, end - offset) }
@@ -42,7 +44,8 @@ export async function* overlay(
       yield piece;
       offset += piece.length;
     }
-    const beyond = await above.at(offset);
+    await above.advance(offset);
+    const beyond = above.at(offset);
     if (beyond !== undefined) {
       throw new Fault(`A change at ${beyond.offset} lies beyond the disk's ${sizeBytes} bytes`, {
         permanent: true,
@@ -69,16 +72,22 @@ class Cursor {
       Symbol.asyncIterator in segments ? segments[Symbol.asyncIterator]() : segments[Symbol.iterator]();
   }
 
-  /** The part of the list from `offset` on: the first segment that ends after it, without what lies before it. */
-  async at(offset: number): Promise<Segment | undefined> {
-    while (
-      !this.#ended &&
-      (this.#current === undefined || this.#current.offset + this.#current.length <= offset)
-    ) {
+  /** Whether `advance` has to run before `at`. Asked first, because waiting for nothing costs more than all the rest. */
+  isBehind(offset: number): boolean {
+    const current = this.#current;
+    return !this.#ended && (current === undefined || current.offset + current.length <= offset);
+  }
+
+  async advance(offset: number): Promise<void> {
+    while (this.isBehind(offset)) {
       const next = await this.#segments.next();
       this.#ended = next.done === true;
       this.#current = next.done === true ? undefined : this.#ordered(next.value);
     }
+  }
+
+  /** The list from `offset` on: the first segment that ends after it, without what of it lies before. */
+  at(offset: number): Segment | undefined {
     const current = this.#current;
     if (current === undefined || current.offset >= offset) return current;
     const skipped = offset - current.offset;
@@ -91,7 +100,7 @@ class Cursor {
   }
 
   #ordered(segment: Segment): Segment {
-    check(segment);
+    checkPlace(segment);
     if (segment.offset < this.#end) {
       throw new Fault(`In ${this.#what}, the segment at ${segment.offset} begins before ${this.#end}`, {
         permanent: true,

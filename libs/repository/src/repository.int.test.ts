@@ -7,7 +7,8 @@ import { chunkName, manifestName, mapName } from './format/bounds.ts';
 import { openRepository } from './open-repository.ts';
 import type { NewManifest, Segment } from './repository.ts';
 import { collected } from './testing/collected.ts';
-import { noise, sampleBackupId, sampleRepository, storeDisk } from './testing/sample-repository.ts';
+import { sampleBackupId } from './testing/sample-backup-id.ts';
+import { noise, sampleRepository, storeDisk } from './testing/sample-repository.ts';
 import { temporaryFolder } from './testing/temporary-folder.ts';
 
 const sha256 = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');

@@ -7,7 +7,8 @@ import { overlay } from './overlay.ts';
 import type { Segment } from './repository.ts';
 import { restoreDisk } from './restore-disk.ts';
 import { collected } from './testing/collected.ts';
-import { noise, sampleBackupId, sampleRepository, storeDisk } from './testing/sample-repository.ts';
+import { sampleBackupId } from './testing/sample-backup-id.ts';
+import { noise, sampleRepository, storeDisk } from './testing/sample-repository.ts';
 import { temporaryFolder } from './testing/temporary-folder.ts';
 
 /** 12 MiB and a bit: data, a hole, data with a hole inside, and an end that fills no block. */

@@ -13,7 +13,10 @@ export async function* canonical(sizeBytes: number, segments: Segments): AsyncGe
   let last: Segment | undefined;
   let end = 0;
   for await (const segment of segments) {
-    check(segment);
+    checkPlace(segment);
+    if (segment.digest !== null && !DIGEST_PATTERN.test(segment.digest)) {
+      throw wrong(`names "${segment.digest}", which is no digest, at ${segment.offset}`);
+    }
     if (segment.offset !== end) {
       throw wrong(segment.offset > end ? `leaves a gap at ${end}` : `goes back to ${segment.offset}`);
     }
@@ -34,14 +37,13 @@ const continues = (before: Segment, after: Segment): boolean =>
   before.digest === after.digest &&
   (before.digest === null || before.chunkOffset + before.length === after.chunkOffset);
 
-/** Throws a permanent Fault where the segment is impossible by itself. */
-export function check(segment: Segment): void {
+/** Throws a permanent Fault where the segment takes bytes that cannot be. */
+export function checkPlace(segment: Segment): void {
   const { offset, length, digest, chunkOffset } = segment;
   const possible =
     Number.isSafeInteger(offset) && offset >= 0 && Number.isSafeInteger(offset + length) && length > 0;
   if (!possible) throw wrong(`has an impossible segment of ${length} bytes at ${offset}`);
   if (digest === null) return;
-  if (!DIGEST_PATTERN.test(digest)) throw wrong(`names "${digest}", which is no digest, at ${offset}`);
   if (!Number.isSafeInteger(chunkOffset) || chunkOffset < 0 || chunkOffset + length > CHUNK_BYTES_MAX) {
     throw wrong(`takes ${length} bytes at ${chunkOffset} of a chunk, at ${offset}`);
   }

@@ -4,7 +4,8 @@ import { MiB } from '@backhaul/kernel';
 import { expect, test } from 'vitest';
 import { chunkName, manifestName, mapName } from './format/bounds.ts';
 import { collected } from './testing/collected.ts';
-import { noise, sampleBackupId, sampleRepository, storeDisk } from './testing/sample-repository.ts';
+import { sampleBackupId } from './testing/sample-backup-id.ts';
+import { noise, sampleRepository, storeDisk } from './testing/sample-repository.ts';
 import { verify } from './verify.ts';
 
 test('a sound repository has no problems, and every chunk is counted once', async () => {

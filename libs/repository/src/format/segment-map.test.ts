@@ -12,8 +12,8 @@ async function* stream<T>(items: Iterable<T>): AsyncGenerator<T> {
 }
 const encoded = async (size: number, segments: readonly Segment[]): Promise<Buffer> =>
   Buffer.concat(await collected(encodeSegmentMap(size, stream(segments))));
-const decoded = (size: number, ...pieces: Uint8Array[]): Promise<Segment[]> =>
-  collected(decodeSegmentMap(size, stream(pieces)));
+const decoded = async (size: number, ...pieces: Uint8Array[]): Promise<Segment[]> =>
+  (await collected(decodeSegmentMap(size, stream(pieces)))).flat();
 
 /** Lays pieces end to end. */
 const laid = (

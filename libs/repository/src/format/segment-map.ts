@@ -18,38 +18,29 @@ const END = 3;
 
 /** Longer runs are cut here, so that a reader needs no more than 128 KiB for one. */
 export const RUN_MAX = 4096;
-const FLUSH_BYTES = 64 * 1024;
+/** Segments are handed on in lists of about so many: one by one, waiting would cost more than reading. */
+const LIST_SEGMENTS = 1024;
+const PIECE_BYTES = 64 * 1024;
 
 /** The file's bytes, in pieces. `segments` must be in their one canonical form (see segments.ts): equal disks give equal files. */
 export async function* encodeSegmentMap(
   sizeBytes: number,
   segments: AsyncIterable<Segment>,
 ): AsyncGenerator<Uint8Array> {
-  const header = Buffer.alloc(HEADER_BYTES);
-  header.writeUInt32BE(MAGIC, 0);
-  header.writeUInt8(VERSION, 4);
-  header.writeBigUInt64BE(BigInt(sizeBytes), 8);
-  let pending: Uint8Array[] = [header];
-  let pendingBytes = HEADER_BYTES;
+  let piece = new Piece();
   let run: { length: number; chunkOffset: number; digests: string[] } | undefined;
   let count = 0;
-
-  const push = (bytes: Uint8Array): void => {
-    pending.push(bytes);
-    pendingBytes += bytes.length;
-  };
   const endRun = (): void => {
-    if (run === undefined) return;
-    push(record(CHUNKS, run.digests.length, (BigInt(run.length) << 32n) | BigInt(run.chunkOffset)));
-    push(Buffer.from(run.digests.join(''), 'hex'));
+    if (run !== undefined) piece.run(run.length, run.chunkOffset, run.digests);
     run = undefined;
   };
 
+  piece.header(sizeBytes);
   for await (const segment of segments) {
     count += 1;
     if (segment.digest === null) {
       endRun();
-      push(record(ZERO, 0, BigInt(segment.length)));
+      piece.record(ZERO, 0, segment.length);
     } else if (
       run !== undefined &&
       run.length === segment.length &&
@@ -61,34 +52,66 @@ export async function* encodeSegmentMap(
       endRun();
       run = { length: segment.length, chunkOffset: segment.chunkOffset, digests: [segment.digest] };
     }
-    if (pendingBytes >= FLUSH_BYTES) {
-      yield Buffer.concat(pending);
-      pending = [];
-      pendingBytes = 0;
+    if (piece.length >= PIECE_BYTES) {
+      yield piece.bytes();
+      piece = new Piece();
     }
   }
   endRun();
-  push(record(END, 0, BigInt(count)));
-  yield Buffer.concat(pending);
+  piece.record(END, 0, count);
+  yield piece.bytes();
 }
 
-function record(kind: number, count: number, value: bigint): Uint8Array {
-  const bytes = Buffer.alloc(RECORD_BYTES);
-  bytes.writeUInt8(kind, 0);
-  bytes.writeUInt32BE(count, 4);
-  bytes.writeBigUInt64BE(value, 8);
-  return bytes;
+/** A part of the file in the making. */
+class Piece {
+  readonly #bytes = Buffer.alloc(PIECE_BYTES + 2 * RECORD_BYTES + RUN_MAX * DIGEST_BYTES);
+  length = 0;
+
+  header(sizeBytes: number): void {
+    this.#bytes.writeUInt32BE(MAGIC, 0);
+    this.#bytes.writeUInt8(VERSION, 4);
+    this.#bytes.writeBigUInt64BE(BigInt(sizeBytes), 8);
+    this.length = HEADER_BYTES;
+  }
+
+  record(kind: number, count: number, value: number): void {
+    this.#bytes.writeUInt8(kind, this.length);
+    this.#bytes.writeUInt32BE(count, this.length + 4);
+    this.#bytes.writeUInt32BE(Math.floor(value / 2 ** 32), this.length + 8);
+    this.#bytes.writeUInt32BE(value % 2 ** 32, this.length + 12);
+    this.length += RECORD_BYTES;
+  }
+
+  run(length: number, chunkOffset: number, digests: readonly string[]): void {
+    this.record(CHUNKS, digests.length, 0);
+    this.#bytes.writeUInt32BE(length, this.length - 8);
+    this.#bytes.writeUInt32BE(chunkOffset, this.length - 4);
+    for (const digest of digests) this.length += this.#bytes.write(digest, this.length, 'hex');
+  }
+
+  bytes(): Uint8Array {
+    return this.#bytes.subarray(0, this.length);
+  }
 }
 
 /**
- * The segments of a map file, given in pieces of any size. Checks all that the format promises of a map by itself, and
- * throws a permanent Fault with the reason; that the bytes are the ones that were written is for the digest to say.
+ * The segments of a map file, given in pieces of any size, in lists of bounded length. Checks all that the format promises of a map by itself, and throws a permanent Fault with the reason; that the bytes are the ones
+ * that were written is for the digest to say.
  */
 export async function* decodeSegmentMap(
   sizeBytes: number,
   pieces: AsyncIterable<Uint8Array>,
-): AsyncGenerator<Segment> {
+): AsyncGenerator<Segment[]> {
   const bytes = new ByteReader(pieces);
+  try {
+    yield* records(sizeBytes, bytes);
+  } finally {
+    // Also when the reader stops early: the pieces may hold an open file.
+    await bytes.close();
+  }
+}
+
+async function* records(sizeBytes: number, bytes: ByteReader): AsyncGenerator<Segment[]> {
   const header = await bytes.take(HEADER_BYTES, 'its header');
   if (header.readUInt32BE(0) !== MAGIC) throw bad('does not start as a segment map does');
   if (header.readUInt8(4) !== VERSION) {
@@ -99,37 +122,44 @@ export async function* decodeSegmentMap(
 
   let offset = 0;
   let count = 0;
+  let list: Segment[] = [];
   for (;;) {
-    const head = await bytes.take(RECORD_BYTES, `the record after offset ${offset}`);
+    if (list.length >= LIST_SEGMENTS) {
+      yield list;
+      list = [];
+    }
+    const head =
+      bytes.ready(RECORD_BYTES) ?? (await bytes.take(RECORD_BYTES, `the record at offset ${offset}`));
     const kind = head.readUInt8(0);
     const runLength = head.readUInt32BE(4);
+    const [high, low] = [head.readUInt32BE(8), head.readUInt32BE(12)];
     if (kind === ZERO) {
-      const length = Number(head.readBigUInt64BE(8));
+      const length = high * 2 ** 32 + low;
       if (length === 0 || length > sizeBytes - offset)
         throw bad(`has zeros beyond the disk at offset ${offset}`);
-      yield { offset, length, digest: null, chunkOffset: 0 };
+      list.push({ offset, length, digest: null, chunkOffset: 0 });
       offset += length;
       count += 1;
     } else if (kind === CHUNKS) {
-      const length = head.readUInt32BE(8);
-      const chunkOffset = head.readUInt32BE(12);
+      const [length, chunkOffset] = [high, low];
       if (runLength === 0 || runLength > RUN_MAX || length === 0 || chunkOffset + length > CHUNK_BYTES_MAX) {
         throw bad(`has an impossible run of chunks at offset ${offset}`);
       }
       if (runLength * length > sizeBytes - offset)
         throw bad(`has chunks beyond the disk at offset ${offset}`);
-      const digests = await bytes.take(runLength * DIGEST_BYTES, `the digests of offset ${offset}`);
-      const hex = digests.toString('hex');
+      const size = runLength * DIGEST_BYTES;
+      const digests = bytes.ready(size) ?? (await bytes.take(size, `the digests of offset ${offset}`));
       for (let i = 0; i < runLength; i += 1) {
-        yield { offset, length, digest: hex.slice(i * 64, i * 64 + 64), chunkOffset };
+        const digest = digests.toString('hex', i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES);
+        list.push({ offset, length, digest, chunkOffset });
         offset += length;
       }
       count += runLength;
     } else if (kind === END) {
       if (offset !== sizeBytes) throw bad(`ends at offset ${offset} of ${sizeBytes}`);
-      if (Number(head.readBigUInt64BE(8)) !== count)
-        throw bad(`has ${count} segments, not as many as written`);
+      if (high * 2 ** 32 + low !== count) throw bad(`has ${count} segments, not as many as written`);
       if (!(await bytes.atEnd())) throw bad('goes on after its end');
+      if (list.length > 0) yield list;
       return;
     } else {
       throw bad(`has a record of kind ${kind} at offset ${offset}, which is not known here`);
@@ -146,7 +176,15 @@ class ByteReader {
     this.#pieces = pieces[Symbol.asyncIterator]();
   }
 
-  /** A copy: the pieces' memory may be used again. */
+  /** The next bytes when they are at hand in one piece; good until the next call. */
+  ready(length: number): Buffer | undefined {
+    if (this.#left.length < length) return undefined;
+    const taken = this.#left.subarray(0, length);
+    this.#left = this.#left.subarray(length);
+    return taken;
+  }
+
+  /** The next bytes, from as many pieces as it takes: a copy, because a piece's memory may be used again. */
   async take(length: number, what: string): Promise<Buffer> {
     const taken = Buffer.allocUnsafe(length);
     let filled = 0;
@@ -162,6 +200,10 @@ class ByteReader {
 
   async atEnd(): Promise<boolean> {
     return this.#left.length === 0 && !(await this.#next());
+  }
+
+  async close(): Promise<void> {
+    await this.#pieces.return?.();
   }
 
   async #next(): Promise<boolean> {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import { openRepository } from '../open-repository.ts';
 import type { OpenRepositoryOptions, Repository, Segment, StoredManifest } from '../repository.ts';
+import { sampleBackupId } from './sample-backup-id.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
 /** A repository of the running test's own, closed and removed when the test ends. */
@@ -14,8 +15,6 @@ export async function sampleRepository(options: Partial<OpenRepositoryOptions> =
 
 /** Bytes in a buffer of their own, as `putChunk` takes them. */
 export const noise = (length: number): Uint8Array<ArrayBuffer> => new Uint8Array(randomBytes(length));
-
-export const sampleBackupId = (n: number): string => `00000000-0000-5000-8000-${String(n).padStart(12, '0')}`;
 
 /** Stores a disk cut at every `pieceBytes` and a manifest that names it as disk `vda`. */
 export async function storeDisk(

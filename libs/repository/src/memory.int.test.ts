@@ -1,0 +1,22 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { MiB, TiB } from '@backhaul/kernel';
+import { expect, test } from 'vitest';
+import { temporaryFolder } from './testing/temporary-folder.ts';
+
+test('a disk of 8 TiB with 2 TiB of data needs no more memory than a small one', async () => {
+  const script = join(import.meta.dirname, 'testing', 'map-of-8-tib.ts');
+  const location = await temporaryFolder();
+  // The whole list would need over 100 MiB: with this heap, holding it ends the process.
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--max-old-space-size=48',
+    script,
+    location,
+  ]);
+  const slots = (8 * TiB) / (4 * MiB);
+  const { segments, sparseSegments, maxRssMebibytes } = JSON.parse(stdout);
+  expect(segments).toBe(slots / 2 + 2 * Math.ceil(slots / 100));
+  expect(sparseSegments).toBe(1);
+  expect(maxRssMebibytes).toBeLessThan(250);
+}, 120_000);
