@@ -7,6 +7,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     projects: ['libs/*', 'services/*', 'infra/*', 'test/*'],
+    reporters: ['default', './infra/local/src/plain-summary.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },

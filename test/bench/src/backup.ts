@@ -1,0 +1,195 @@
+/**
+ * A full and an incremental from end to end (request published to BackupCompleted, services running), beside what others need
+ * for the same disk: restic and borg of the image file, and `nbdcopy | zstd -1` of the same export. Each into an empty repository,
+ * interleaved, medians. Ours is durable when it ends; `...Synced` peers are followed by a sync of what they wrote.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { requestBackup } from '@backhaul/client';
+import type { EventData, EventType } from '@backhaul/contracts';
+import { connectEventStore, type EventStore, serviceUrl } from '@backhaul/event-store';
+import { eventually, Fault, GiB, MiB, TiB } from '@backhaul/kernel';
+import { type Stack, startStack } from '@backhaul/local';
+import { median, peakMemoryMiB, timed, withQemuNbd } from './peers.ts';
+
+const ROUNDS = 3;
+const HOST = 'bench';
+/** A third random, a third text, a third zero. */
+const SIZE = 4 * GiB;
+
+export async function run(): Promise<Record<string, number>> {
+  const directory = await mkdtemp(join(tmpdir(), 'bb-'));
+  try {
+    const images = join(directory, 'images');
+    await timed(`mkdir -p ${images}`);
+    const image = join(images, 'disk.qcow2');
+    await makeDisk(directory, image);
+    await timed(
+      `qemu-img create -q -f qcow2 ${images}/huge.qcow2 ${8 * TiB} && qemu-io -f qcow2 -c 'write -q 3T 64M' ${images}/huge.qcow2`,
+    );
+    const ours = await open(directory, images);
+    try {
+      return {
+        ...(await full(directory, image, ours)),
+        ...(await incremental(image, ours)),
+        ...(await sparse(ours)),
+      };
+    } finally {
+      await ours.close();
+    }
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function makeDisk(directory: string, image: string): Promise<void> {
+  const third = Math.floor(SIZE / 3 / MiB);
+  const raw = join(directory, 'disk.raw');
+  // Text that compresses as text does, without repeating in the chunk size: numbered lines of words.
+  await timed(`
+    truncate -s ${SIZE} ${raw}
+    head -c ${third}M /dev/urandom | dd of=${raw} bs=1M conv=notrunc status=none
+    awk 'BEGIN { srand(7); split("the backup of a virtual machine goes through proxies and every change of state is an event in the log of the host", w, " "); for (;;) { s = NR; for (i = 0; i < 14; i++) s = s " " w[int(rand() * 23) + 1]; print s, rand() } }' \
+      | head -c ${third}M | dd of=${raw} bs=1M seek=${third} conv=notrunc iflag=fullblock status=none || true
+    qemu-img convert -f raw -O qcow2 ${raw} ${image}
+    rm ${raw}`);
+}
+
+interface Ours {
+  readonly stack: Stack;
+  backup(
+    vm: string,
+    kind: 'full' | 'auto',
+  ): Promise<{ seconds: number; completed: EventData<'BackupCompleted'>; first: number }>;
+  forget(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The stack, with its log: each full goes into the repository after its chunks were removed, as the peers begin with an empty one. */
+async function open(directory: string, images: string): Promise<Ours> {
+  const repository = join(directory, 'repository');
+  const stack = await startStack({
+    directory,
+    repository,
+    hosts: [{ hostId: HOST, kind: 'directory', address: images }],
+  });
+  const log = await connectEventStore({ url: serviceUrl(stack.adminUrl, 'console', 'backhaul') });
+  return {
+    stack,
+    async backup(vm, kind) {
+      const begun = Date.now();
+      const answer = await requestBackup({ natsUrl: stack.natsUrl, host: HOST, vm, kind });
+      if (answer.backupId === undefined)
+        throw new Fault(`The backup was refused: ${answer.refusal?.message}`);
+      const completed = await find(log, answer.backupId, 'BackupCompleted');
+      const chunk = await find(log, answer.backupId, 'ChunkReceived');
+      await find(log, answer.backupId, 'RunClosed');
+      return {
+        seconds: (Date.parse(completed.data.completedAt) - begun) / 1000,
+        completed: completed.data as EventData<'BackupCompleted'>,
+        first: (Date.parse(chunk.recordedAt) - begun) / 1000,
+      };
+    },
+    async forget() {
+      const ingest = stack.services.get('ingest');
+      await ingest?.stop();
+      await timed(`rm -rf ${repository} && mkdir ${repository} && sync`);
+      await ingest?.start();
+    },
+    async close() {
+      await log.close();
+      await stack.stop();
+    },
+  };
+}
+
+async function find(log: EventStore, backupId: string, type: EventType) {
+  return await eventually(`${type} of ${backupId}`, 300_000, async () => {
+    const page = await log.readLog(0, {
+      correlation: backupId,
+      types: [type, 'BackupFailed', 'PlanRefused'],
+      limit: 1,
+    });
+    const [event] = page.events;
+    if (event !== undefined && event.type !== type)
+      throw new Fault(`The backup failed: ${JSON.stringify(event.data)}`);
+    return event as unknown as { recordedAt: string; data: { completedAt: string } } | undefined;
+  });
+}
+
+async function full(directory: string, image: string, ours: Ours): Promise<Record<string, number>> {
+  const times: Record<string, number[]> = {
+    ours: [],
+    restic: [],
+    borg: [],
+    zstd: [],
+    zstdSynced: [],
+    null: [],
+  };
+  const note = (name: string, seconds: number): void => void times[name]?.push(seconds);
+  const firsts: number[] = [];
+  let peak = 0;
+  const out = join(directory, 'peer');
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const { seconds, first } = await ours.backup('disk', 'full');
+    note('ours', seconds);
+    firsts.push(first);
+    peak = Math.max(peak, await peakMemoryMiB(ours.stack.services.get('ingest')?.pid ?? 0));
+    await ours.forget();
+    await withQemuNbd(image, 'qcow2', join(directory, 'n.sock'), async (uri) => {
+      note('null', await timed(`nbdcopy '${uri}' null:`));
+      note('zstd', await timed(`nbdcopy '${uri}' - | zstd -q -1 -o ${out}`));
+      await timed(`rm -f ${out} && sync`);
+      note('zstdSynced', await timed(`nbdcopy '${uri}' - | zstd -q -1 -o ${out} && sync ${out}`));
+      await timed(`rm -f ${out} && sync`);
+    });
+    const secret = {
+      RESTIC_PASSWORD: 'bench',
+      BORG_PASSPHRASE: '',
+      BORG_BASE_DIR: join(directory, 'borg'),
+      XDG_CACHE_HOME: join(directory, 'cache'),
+    };
+    await timed(`restic init -q -r ${out}`, secret);
+    note('restic', await timed(`restic backup -q -r ${out} ${image}`, secret));
+    await timed(`rm -rf ${out} && borg init -e none ${out} && sync`, secret);
+    note('borg', await timed(`borg create ${out}::one ${image}`, secret));
+    await timed(`rm -rf ${out} && sync`);
+  }
+  const of = (name: string): number => median(times[name] ?? []);
+  return {
+    'backup.full.seconds': of('ours'),
+    'backup.full.mibPerSecond': SIZE / MiB / of('ours'),
+    'backup.full.firstChunkSeconds': median(firsts),
+    'backup.full.vsRestic': of('restic') / of('ours'),
+    'backup.full.vsBorg': of('borg') / of('ours'),
+    'backup.full.vsNbdcopyZstd': of('zstd') / of('ours'),
+    'backup.full.vsNbdcopyZstdSynced': of('zstdSynced') / of('ours'),
+    'backup.full.vsNbdcopyNull': of('null') / of('ours'),
+    'backup.full.ingestPeakMiB': peak,
+  };
+}
+
+/** The same change on a disk of 4 GiB and on one of 8 TiB: time follows the change, and exactly the dirty extents are read. */
+async function incremental(image: string, ours: Ours): Promise<Record<string, number>> {
+  await ours.backup('disk', 'full');
+  const figures: Record<string, number> = {};
+  for (const mib of [16, 256]) {
+    await timed(`qemu-io -f qcow2 -c 'write -q -P ${mib} 1G ${mib}M' ${image}`);
+    const { seconds, completed } = await ours.backup('disk', 'auto');
+    figures[`backup.incremental${mib}MiB.seconds`] = seconds;
+    figures[`backup.incremental${mib}MiB.readPerDirty`] = completed.totals.readBytes / (mib * MiB);
+  }
+  return figures;
+}
+
+async function sparse(ours: Ours): Promise<Record<string, number>> {
+  const ingest = ours.stack.services.get('ingest');
+  await ingest?.stop();
+  await ingest?.start();
+  const { seconds } = await ours.backup('huge', 'full');
+  return {
+    'backup.sparse8TiB.seconds': seconds,
+    'backup.sparse8TiB.ingestPeakMiB': await peakMemoryMiB(ingest?.pid ?? 0),
+  };
+}
