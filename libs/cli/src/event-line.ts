@@ -25,10 +25,12 @@ export function chunksLine(chunks: readonly consoleApi.RecordedEvent[], firstAt:
     .map((event) => event.data);
   const sum = (of: (chunk: (typeof data)[number]) => number): number =>
     data.reduce((total, chunk) => total + of(chunk), 0);
+  const zero = sum((chunk) => (chunk.digest === null ? chunk.length : 0));
+  const stored = sum((chunk) => chunk.storedBytes);
   const words =
-    `${jobName(String(first.data.childJobId))}: ${count(chunks.length, 'chunk')}, ${formatBytes(sum((chunk) => chunk.length))}, ` +
-    `${formatBytes(sum((chunk) => (chunk.digest === null ? chunk.length : 0)))} of it zero, ` +
-    `${formatBytes(sum((chunk) => chunk.storedBytes))} stored`;
+    `${jobName(String(first.data.childJobId))}: ${count(chunks.length, 'chunk')}, ${formatBytes(sum((chunk) => chunk.length))}` +
+    `${zero === 0 ? '' : `, ${formatBytes(zero)} of it zero`}` +
+    `${stored === 0 ? ', nothing new' : `, ${formatBytes(stored)} stored`}`;
   return `${offsetOf(first.recordedAt, firstAt)}  ${'ChunkReceived'.padEnd(25)} ${words}`;
 }
 
@@ -57,6 +59,7 @@ const requestWords: Words = {
   VmAwaited: ({ vmId, behind }) => `VM ${vmId} is busy with backup ${behind}`,
   VmClaimed: ({ vmId }) => `it is this backup's turn at VM ${vmId}`,
   VmBackupEnded: ({ vmId, outcome }) => `VM ${vmId}: ${outcome}`,
+  VmRunClosed: ({ vmId }) => `the host has everything back of VM ${vmId}`,
   VmReleased: ({ vmId, outcome }) => `VM ${vmId}: ${outcome}`,
   VmInspected: ({ disks }) =>
     disks

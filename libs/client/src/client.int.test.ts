@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually, Fault } from '@backhaul/kernel';
 import { freePort, type Stack, startStack } from '@backhaul/local';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type BackhaulClient, backhaulClient } from './client.ts';
 import { ProblemFault } from './http.ts';
 import { requestBackup } from './upstream.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 let directory: string;
 let stack: Stack;

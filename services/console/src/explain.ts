@@ -26,7 +26,7 @@ export function explain(backupId: string, story: readonly Recorded[]): Explanati
     proxies: proxiesOf(story),
     shortfall: backup.shortfall,
     waves: wavesOf(story),
-    fallbacks: fallbacksOf(story, plan),
+    fallbacks: fallbacksOf(story, backup.requestedKind === 'full' ? undefined : plan),
     retries: of(story, 'ChildJobInterrupted').map(({ data }) => ({
       childJobId: data.childJobId,
       attempt: data.attempt,
@@ -105,7 +105,10 @@ function wavesOf(story: readonly Recorded[]): Explanation['waves'] {
     .map(([wave, { childJobs, proxies }]) => ({ wave, childJobs: childJobs.size, proxies: proxies.size }));
 }
 
-/** Where a disk was read in full although a restore point stood: when planned, at the snapshot, or by the child job. */
+/**
+ * Where a disk was read in full although a restore point stood: when planned, at the snapshot, or by the child job. Whoever
+ * asked for a full (no `plan` here) got what was asked for.
+ */
 function fallbacksOf(story: readonly Recorded[], plan: Plan | undefined): Reasoned[] {
   const fallbacks: Reasoned[] = [];
   for (const disk of plan?.parent ? plan.disks : []) {
@@ -133,9 +136,6 @@ function lossesOf(story: readonly Recorded[]): Reasoned[] {
       losses.push({ subject: `Proxy ${event.data.proxyId}`, reason: event.data.reason });
     } else if (event.type === 'SnapshotLost') {
       losses.push({ subject: 'Snapshot', reason: event.data.reason });
-    } else if (event.type === 'DriftFound') {
-      const { what, expected, found, repair } = event.data;
-      losses.push({ subject: what, reason: `expected ${expected}, found ${found}; ${repair}` });
     }
   }
   return losses;

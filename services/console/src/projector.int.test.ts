@@ -3,12 +3,14 @@ import type { EventStore } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { eventually, Fault } from '@backhaul/kernel';
 import { sql } from 'kysely';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { prepareGenerations, readGenerations, startRebuild } from './adapters/generations.ts';
 import { projectRound, runProjector } from './adapters/projector.ts';
 import { projections } from './projections/all.ts';
 import { type Narrator, narrator } from './testing/append-story.ts';
 import { backupIdOf, backupStory, sharedProxyStory, teller } from './testing/story.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 let server: TestStore;
 let database: Omit<TestStore, 'openDatabase' | 'server'>;

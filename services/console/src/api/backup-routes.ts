@@ -1,8 +1,9 @@
 /** One backup: its row, its whole story from the log, and why it went as it went. */
-import { catalogue, consoleApi, type EventType, type Recorded } from '@backhaul/contracts';
+import { catalogue, consoleApi, type EventType } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { z } from 'zod';
 import { withSnapshot } from '../adapters/snapshot.ts';
+import { readStory, readStoryPage } from '../adapters/story.ts';
 import { explain } from '../explain.ts';
 import { findBackups, severalOf } from './lists.ts';
 import { paging } from './paging.ts';
@@ -60,15 +61,15 @@ export function backupRoutes(store: EventStore): Route[] {
       async handle({ id, query }) {
         const { item } = await one(id);
         const { limit, after, type } = query;
-        const page = await store.readLog(after, {
-          correlation: item.backupId,
+        const page = await readStoryPage(store, item, {
+          after,
           limit,
           ...(type === undefined ? {} : { types: type as EventType[] }),
         });
         return {
-          asOf: page.highWater,
+          asOf: page.asOf,
           items: page.events as unknown as consoleApi.RecordedEvent[],
-          next: page.next < page.highWater ? String(page.next) : null,
+          next: page.next === undefined ? null : String(page.next),
         };
       },
     }),
@@ -79,7 +80,7 @@ export function backupRoutes(store: EventStore): Route[] {
       answer: consoleApi.oneOf(consoleApi.Explanation),
       async handle({ id }) {
         const { item } = await one(id);
-        const { story, asOf } = await storyOf(store, item.backupId);
+        const { story, asOf } = await readStory(store, item, explaining);
         const explanation = explain(item.backupId, story);
         if (explanation === undefined)
           throw notFound(`The log tells nothing of backup ${id}.`, 'Is it an old id?');
@@ -87,16 +88,6 @@ export function backupRoutes(store: EventStore): Route[] {
       },
     }),
   ];
-}
-
-async function storyOf(store: EventStore, backupId: string): Promise<{ story: Recorded[]; asOf: number }> {
-  const story: Recorded[] = [];
-  for (let after = 0; ; ) {
-    const page = await store.readLog(after, { correlation: backupId, types: explaining });
-    story.push(...page.events);
-    if (page.next >= page.highWater) return { story, asOf: page.highWater };
-    after = page.next;
-  }
 }
 
 const ambiguous = (id: string, found: readonly consoleApi.BackupView[]): ApiProblem =>

@@ -42,6 +42,16 @@ export interface BackupStory {
   readonly policy?: Partial<Policy>;
 }
 
+/** What is told of a proxy belongs to every backup that it serves, and so to none: its correlation is the host's. */
+const OF_THE_HOST = new Set<EventType>([
+  'HostRegistered',
+  'ProxyActivated',
+  'ProxyLost',
+  'ProxyIdle',
+  'ProxyDeactivated',
+  'DriftFound',
+]);
+
 export const backupIdOf = (name: string): string => derivedId('story', name);
 const DIGEST = 'ab'.repeat(32);
 const instantAt = (second: number): string => new Date(Date.UTC(2026, 0, 1) + second * 1000).toISOString();
@@ -479,7 +489,8 @@ export function teller(correlation: string) {
     told,
     append<T extends EventType>(category: Category, id: string, type: T, data: EventData<T>): void {
       const event = { type, data } as unknown as Event;
-      told.push({ stream: streamName(category, id), event, correlation });
+      const stream = streamName(category, id);
+      told.push({ stream, event, correlation: OF_THE_HOST.has(type) ? stream : correlation });
     },
   };
 }
