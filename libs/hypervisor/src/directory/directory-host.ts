@@ -5,7 +5,6 @@
  */
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { RestorePoint } from '@backhaul/contracts';
 import { describeError, Fault, type Result, refuse } from '@backhaul/kernel';
 import type { HypervisorHost, Observation, SnapshotOrder } from '../host.ts';
 import { requireTools, storageTools } from '../required-tools.ts';
@@ -71,9 +70,7 @@ export async function openDirectoryHost(options: DirectoryHostOptions): Promise<
 
     inspect: (vmId, parent) =>
       turns.take(vmTurn(vmId), () =>
-        refusedWhenHeld(() =>
-          despiteLocks(lockPatienceMilliseconds, () => inspectVm(site, vmId, parent as RestorePoint | null)),
-        ),
+        refusedWhenHeld(() => despiteLocks(lockPatienceMilliseconds, () => inspectVm(site, vmId, parent))),
       ),
 
     takeSnapshot: (order: SnapshotOrder) => turns.take(vmTurn(order.vmId), () => takeSnapshot(site, order)),
