@@ -7,13 +7,15 @@ import { promisify } from 'node:util';
 import { type Event, type HostConfiguration, Policy, type Recorded } from '@backhaul/contracts';
 import { derivedId, eventually, MiB } from '@backhaul/kernel';
 import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { hostsOf } from './adapters/hosts.ts';
 import { poolViewsFrom } from './adapters/pool-views.ts';
 import { type PlanEvent, planStream, type Triggered } from './core/planning.ts';
 import { hostStream } from './core/pool-view.ts';
 import { inspectVm, type Patience } from './inspect-vm.ts';
 import { backupPlanner } from './plan-backup.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const run = promisify(execFile);
 

@@ -5,7 +5,7 @@ import { eventually } from '@backhaul/kernel';
 import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { serveHttp } from './adapters/http-api.ts';
 import { consumeFromNats } from './adapters/nats.ts';
 import { runScheduler } from './adapters/scheduler.ts';
@@ -14,6 +14,8 @@ import { restorePointOf } from './core/requests.fixture.ts';
 import { schedule, scheduleStream } from './core/schedule.ts';
 import { backupIdOf } from './core/turns.ts';
 import { deskOn } from './subjects.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 let servers: TestMessaging;
 let trigger: TestService;
