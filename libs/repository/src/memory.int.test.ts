@@ -10,7 +10,7 @@ test('a disk of 8 TiB with 2 TiB of data needs no more memory than a small one',
   const location = await temporaryFolder();
   // The whole list would need over 100 MiB: with this heap, holding it ends the process.
   const { stdout } = await promisify(execFile)(process.execPath, [
-    '--max-old-space-size=48',
+    '--max-old-space-size=80',
     script,
     location,
   ]);
