@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Service } from '@backhaul/contracts';
 import { migrate, serviceUrl } from '@backhaul/event-store';
+import { openHost } from '@backhaul/hypervisor';
 import { type LocalNats, startNats } from './nats.ts';
 import { type LocalPostgres, startPostgres } from './postgres.ts';
 import { ServiceProcess } from './service-process.ts';
@@ -55,8 +56,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   let stopping = false;
   const stop = async (): Promise<void> => {
     stopping = true;
-    // In the reverse order: services before the servers they need.
-    for (const end of stops.reverse()) await end();
+    // In the reverse order: services before the servers they need. One that fails to end does not keep the others up.
+    const failures: unknown[] = [];
+    for (const end of stops.reverse()) await end().catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) throw new AggregateError(failures, 'The stack did not end cleanly');
   };
   try {
     const postgres = options.postgresUrl === undefined ? await ownPostgres(options) : undefined;
@@ -85,6 +88,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       });
       services.set(name, service);
     }
+    stops.push(() => leaveHosts(options, stateDirectory));
     stops.push(() => Promise.all([...services.values()].map((service) => service.stop())));
     await Promise.all([...services.values()].map((service) => service.start()));
     if (options.supervise === true)
@@ -103,6 +107,24 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+/**
+ * Proxies and snapshots outlive the services that asked for them, on purpose. A stack that ends takes its proxies with it; its
+ * snapshots too, unless it will be started again and go on with them.
+ */
+async function leaveHosts({ hosts, keep = false }: StackOptions, stateDirectory: string): Promise<void> {
+  for (const configured of hosts) {
+    const host = await openHost({ ...configured, stateDirectory });
+    try {
+      const { proxies, snapshots } = await host.observe();
+      for (const { proxyId } of proxies) await host.deactivateProxy(proxyId);
+      if (keep) continue;
+      for (const { snapshotId, vmId } of snapshots) await host.releaseSnapshot(snapshotId, vmId, 'discarded');
+    } finally {
+      await host.close();
+    }
   }
 }
 

@@ -7,8 +7,8 @@ import { HostId } from './vocabulary.ts';
 
 export const HostConfiguration = z.strictObject({
   hostId: HostId,
-  /** Which kind of host answers at `address`; for `directory` a folder of disk images. */
-  kind: z.enum(['directory']),
+  /** Which kind of host answers at `address`; for `directory` a folder of disk images; `simulated` has no data (load tests). */
+  kind: z.enum(['directory', 'simulated']),
   address: z.string().min(1),
 });
 export type HostConfiguration = z.infer<typeof HostConfiguration>;

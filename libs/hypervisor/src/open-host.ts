@@ -2,6 +2,7 @@
 import { Fault } from '@backhaul/kernel';
 import { type DirectoryHostOptions, openDirectoryHost } from './directory/directory-host.ts';
 import type { HypervisorHost } from './host.ts';
+import { openSimulatedHost } from './simulated/simulated-host.ts';
 
 export interface HostOptions extends DirectoryHostOptions {
   readonly kind: string;
@@ -10,8 +11,12 @@ export interface HostOptions extends DirectoryHostOptions {
 /** Throws a permanent Fault when the host cannot be opened as it is configured, saying what to change. */
 export async function openHost(options: HostOptions): Promise<HypervisorHost> {
   if (options.kind === 'directory') return await openDirectoryHost(options);
-  throw new Fault(`Host ${options.hostId} is of kind "${options.kind}", and only "directory" is known`, {
-    permanent: true,
-    code: 'HostKindUnknown',
-  });
+  if (options.kind === 'simulated') return openSimulatedHost(options);
+  throw new Fault(
+    `Host ${options.hostId} is of kind "${options.kind}", and only "directory" and "simulated" are known`,
+    {
+      permanent: true,
+      code: 'HostKindUnknown',
+    },
+  );
 }
