@@ -1,62 +1,32 @@
 /**
- * The transmission phase of one connection: which requests are in flight, what each of them waits for, and what happens to all
- * of them when the connection fails. Promises kept here:
- * - never more in flight than the window allows, in requests and in bytes;
- * - every request ends: by its reply, by the time-out, or with the connection;
- * - an operation is over only when none of its requests is in flight, so that its buffer is its owner's again.
+ * The transmission phase of one connection: the machine for replies, the window and the wire put together, and what happens to
+ * everybody when the connection fails. The promise kept here: every request ends, by its reply, by the time-out, or with the
+ * connection.
  */
-import { Fault, invariant } from '@backhaul/kernel';
+import { Fault } from '@backhaul/kernel';
+import { InFlight, Operation, type Window } from './in-flight.ts';
 import type { Piece } from './pieces.ts';
 import { Feed } from './protocol/machine.ts';
 import { type Progress, replies, type Settled } from './protocol/replies.ts';
 import { encodeDisconnect, encodeRequest, REQUEST_BYTES, requestLine } from './protocol/requests.ts';
-import { COMMAND } from './protocol/values.ts';
+import type { Transaction } from './protocol/transactions.ts';
 import type { Wire } from './wire.ts';
 
-export interface Window {
-  readonly requests: number;
-  readonly bytes: number;
-}
-
-interface Operation {
-  readonly what: string;
-  readonly pieces: Iterator<Piece>;
-  readonly resolve: () => void;
-  readonly reject: (fault: Fault) => void;
-  /** Cut, but not sent: the window was full. */
-  next: Piece | undefined;
-  inFlight: number;
-  exhausted: boolean;
-  error: Fault | undefined;
-}
-
-interface InFlight {
-  readonly piece: Piece;
-  readonly operation: Operation;
-}
-
 const GOODBYE_MILLISECONDS = 1000;
-const HANDLES = 2 ** 32;
 
 export class Connection {
   readonly #wire: Wire;
   readonly #name: string;
-  readonly #window: Window;
   readonly #requestMilliseconds: number;
+  readonly #inFlight: InFlight;
   readonly #feed: Feed<never, Settled | Progress>;
-  /** By handle, in the order of sending. */
-  readonly #inFlight = new Map<number, InFlight>();
-  /** Operations with requests still to send; the first one sends. */
-  readonly #queue: Operation[] = [];
   readonly #unfinished = new Set<Operation>();
-  #bytesInFlight = 0;
-  #nextHandle = 1;
   #failure: Fault | undefined;
   #watch: NodeJS.Timeout | undefined;
   /** When the oldest request last made progress, or became the oldest. */
   #aliveAt = 0;
   /** The request whose reply is arriving. */
-  #receiving: Progress['progress'] | undefined;
+  #receiving: Transaction | undefined;
 
   /** `name` of the export and endpoint, for faults. The handshake is over. */
   constructor(
@@ -66,12 +36,11 @@ export class Connection {
   ) {
     this.#wire = wire;
     this.#name = name;
-    this.#window = options.window;
     this.#requestMilliseconds = options.requestMilliseconds;
-    const pending = { get: (handle: number) => this.#inFlight.get(handle)?.piece.transaction };
-    this.#feed = new Feed(replies(pending, options.structured), (effect) => {
+    this.#inFlight = new InFlight(options.window, (operation) => this.#over(operation));
+    this.#feed = new Feed(replies(this.#inFlight, options.structured), (effect) => {
       if ('settled' in effect) this.#settled(effect);
-      else this.#progressed(effect);
+      else this.#progressed(effect.progress);
     });
     this.#feed.start();
     wire.listen({
@@ -85,22 +54,13 @@ export class Connection {
   /** Sends all pieces, in order, as the window allows. Resolves when every one has succeeded. */
   run(what: string, pieces: Iterable<Piece>): Promise<void> {
     return new Promise((resolve, reject) => {
-      const operation: Operation = {
-        what,
-        pieces: pieces[Symbol.iterator](),
-        resolve,
-        reject,
-        next: undefined,
-        inFlight: 0,
-        exhausted: false,
-        error: undefined,
-      };
+      const operation = new Operation(what, pieces, { resolve, reject });
       if (this.#failure !== undefined) {
         reject(this.#faultOf(operation, this.#failure));
         return;
       }
       this.#unfinished.add(operation);
-      this.#queue.push(operation);
+      this.#inFlight.enqueue(operation);
       this.#pump();
     });
   }
@@ -113,7 +73,7 @@ export class Connection {
   }
 
   async close(): Promise<void> {
-    // "A client SHOULD wait until there are no inflight requests": with some, no polite goodbye is possible.
+    // "A client SHOULD wait until there are no inflight requests first": with some, no polite goodbye is possible.
     const polite = this.#failure === undefined && this.#inFlight.size === 0;
     if (polite) this.#wire.write([encodeDisconnect()]);
     else this.#wire.destroy();
@@ -126,16 +86,13 @@ export class Connection {
     this.#failure = cause;
     clearTimeout(this.#watch);
     this.#inFlight.clear();
-    this.#queue.length = 0;
     for (const operation of this.#unfinished) operation.reject(this.#faultOf(operation, cause));
     this.#unfinished.clear();
   }
 
   #accept(bytes: Uint8Array): void {
     if (this.#failure !== undefined) return;
-    const oldest = this.#oldest;
-    if (oldest !== undefined && this.#receiving === oldest.piece.transaction)
-      this.#aliveAt = performance.now();
+    this.#progressed(this.#receiving);
     try {
       this.#feed.accept(bytes);
     } catch (error) {
@@ -147,89 +104,41 @@ export class Connection {
     this.#pump();
   }
 
-  #progressed({ progress }: Progress): void {
-    this.#receiving = progress;
-    if (progress === this.#oldest?.piece.transaction) this.#aliveAt = performance.now();
+  #progressed(transaction: Transaction | undefined): void {
+    this.#receiving = transaction;
+    if (transaction !== undefined && transaction === this.#inFlight.oldest) this.#aliveAt = performance.now();
   }
 
   #settled({ settled, handle }: Settled): void {
-    const entry = this.#inFlight.get(handle);
-    invariant(entry?.piece.transaction === settled, 'A reply settles the request that it answers');
-    if (entry === this.#oldest) this.#aliveAt = performance.now();
-    this.#inFlight.delete(handle);
-    this.#bytesInFlight -= payloadBytes(entry.piece);
+    // The next one is the oldest from now on.
+    if (settled === this.#inFlight.oldest) this.#aliveAt = performance.now();
     this.#receiving = undefined;
-
-    const { operation, piece } = entry;
-    operation.inFlight -= 1;
-    if (settled.error === undefined) {
-      piece.succeeded?.();
-    } else {
-      operation.error ??= settled.error;
-      operation.exhausted = true;
-      operation.next = undefined;
-    }
-    this.#finishIfOver(operation);
+    this.#inFlight.settle(handle);
   }
 
-  #finishIfOver(operation: Operation): void {
-    if (!operation.exhausted || operation.inFlight > 0) return;
+  #over(operation: Operation): void {
     this.#unfinished.delete(operation);
     if (operation.error === undefined) operation.resolve();
     else operation.reject(this.#faultOf(operation, operation.error));
   }
 
-  /** Sends as much as the window allows. */
+  /** Sends as much as the window and the socket take, in one go. */
   #pump(): void {
     const parts: Uint8Array[] = [];
+    const wasIdle = this.#inFlight.size === 0;
     while (this.#failure === undefined && !this.#wire.isFull) {
-      const taken = this.#takeNext();
+      const taken = this.#inFlight.takeNext();
       if (taken === undefined) break;
-      parts.push(...this.#enter(taken));
+      const { handle, piece } = taken;
+      const message = Buffer.allocUnsafe(REQUEST_BYTES);
+      encodeRequest(message, 0, handle, piece.transaction.request);
+      parts.push(message);
+      if (piece.payload !== undefined) parts.push(piece.payload);
     }
-    if (parts.length > 0) this.#wire.write(parts);
-  }
-
-  /** The next piece that fits into the window. */
-  #takeNext(): InFlight | undefined {
-    for (let operation = this.#queue[0]; operation !== undefined; operation = this.#queue[0]) {
-      if (!operation.exhausted && operation.next === undefined) {
-        const cut = operation.pieces.next();
-        operation.next = cut.done === true ? undefined : cut.value;
-        operation.exhausted = cut.done === true;
-      }
-      const piece = operation.next;
-      if (piece === undefined) {
-        this.#queue.shift();
-        this.#finishIfOver(operation);
-        continue;
-      }
-      const fits =
-        this.#inFlight.size < this.#window.requests &&
-        this.#bytesInFlight + payloadBytes(piece) <= this.#window.bytes;
-      // A request larger than the whole window travels alone.
-      if (!fits && this.#inFlight.size > 0) return undefined;
-      operation.next = undefined;
-      return { piece, operation };
-    }
-    return undefined;
-  }
-
-  /** Counts the piece as in flight; answers the bytes to send. */
-  #enter(entry: InFlight): Uint8Array[] {
-    if (this.#inFlight.size === 0) {
-      this.#aliveAt = performance.now();
-      this.#watch ??= this.#setWatch(this.#requestMilliseconds);
-    }
-    while (this.#inFlight.has(this.#nextHandle)) this.#nextHandle = (this.#nextHandle + 1) % HANDLES;
-    const handle = this.#nextHandle;
-    this.#nextHandle = (handle + 1) % HANDLES;
-    this.#inFlight.set(handle, entry);
-    this.#bytesInFlight += payloadBytes(entry.piece);
-    entry.operation.inFlight += 1;
-    const message = Buffer.allocUnsafe(REQUEST_BYTES);
-    encodeRequest(message, 0, handle, entry.piece.transaction.request);
-    return entry.piece.payload === undefined ? [message] : [message, entry.piece.payload];
+    if (parts.length === 0) return;
+    if (wasIdle) this.#aliveAt = performance.now();
+    this.#watch ??= this.#setWatch(this.#requestMilliseconds);
+    this.#wire.write(parts);
   }
 
   /**
@@ -239,34 +148,20 @@ export class Connection {
   #setWatch(milliseconds: number): NodeJS.Timeout {
     return setTimeout(() => {
       this.#watch = undefined;
-      const oldest = this.#oldest;
+      const { oldest } = this.#inFlight;
       if (oldest === undefined) return;
       const left = this.#requestMilliseconds - (performance.now() - this.#aliveAt);
       if (left > 0) {
         this.#watch = this.#setWatch(Math.ceil(left));
         return;
       }
-      const line = requestLine(oldest.piece.transaction.request);
-      this.fail(
-        new Fault(`The server made no progress for ${this.#requestMilliseconds} ms: ${line}`, {
-          code: 'TimedOut',
-        }),
-      );
+      const stall = `The server made no progress for ${this.#requestMilliseconds} ms`;
+      this.fail(new Fault(`${stall}: ${requestLine(oldest.request)}`, { code: 'TimedOut' }));
     }, milliseconds).unref();
-  }
-
-  get #oldest(): InFlight | undefined {
-    return this.#inFlight.values().next().value;
   }
 
   #faultOf(operation: Operation, cause: Fault): Fault {
     const code = cause.code === undefined ? {} : { code: cause.code };
     return new Fault(`${operation.what} of ${this.#name} failed`, { cause, ...code });
   }
-}
-
-/** What a request holds of the window: the bytes that travel because of it. */
-function payloadBytes(piece: Piece): number {
-  const { command, length } = piece.transaction.request;
-  return command === COMMAND.read || command === COMMAND.write ? length : 0;
 }
