@@ -1,7 +1,7 @@
 /** `backhaul up`: everything on this machine, until it is told to stop. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { CommandContext } from '../command.ts';
 import { failed, usage } from '../exit.ts';
 import { loadStack } from '../load-stack.ts';
@@ -34,6 +34,7 @@ export async function up(flags: UpFlags, { terminal, environment, signal }: Comm
     flags.repository ?? (environment.BACKHAUL_REPOSITORY || join(directory, 'repository')),
   );
   await mkdir(directory, { recursive: true });
+  if (flags.postgresUrl === undefined) await assertOpenToPostgres(directory);
   terminal.note(`Starting in ${directory} ...`);
   const { startStack } = await loadStack();
   const stack = await startStack({
@@ -60,6 +61,18 @@ export async function up(flags: UpFlags, { terminal, environment, signal }: Comm
   } finally {
     await removeStackFile(stackFile);
     await stack.stop();
+  }
+}
+
+/** As root, PostgreSQL runs as the user `postgres`, who must be able to walk down to its data. */
+async function assertOpenToPostgres(directory: string): Promise<void> {
+  if (process.getuid?.() !== 0) return;
+  for (let folder = dirname(directory); folder !== dirname(folder); folder = dirname(folder)) {
+    if (((await stat(folder)).mode & 0o001) === 0) {
+      throw usage(
+        `PostgreSQL runs as the user postgres, who may not enter ${folder}. Give another --directory, or allow it: chmod o+x ${folder}`,
+      );
+    }
   }
 }
 

@@ -1,0 +1,262 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { consoleApi } from '@backhaul/contracts';
+import { eventually } from '@backhaul/kernel';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
+const MAIN = new URL('./main.ts', import.meta.url).pathname;
+const MiB = 1024 * 1024;
+const run = promisify(execFile);
+
+let folder: string;
+let image: string;
+let environment: NodeJS.ProcessEnv;
+let up: ChildProcess;
+let upOutput = '';
+
+interface Ended {
+  readonly exitCode: number | null;
+  readonly out: string;
+  readonly errors: string;
+}
+
+/** The command as a person runs it: a process of its own. No failure may show a stack trace. */
+async function backhaul(...args: string[]): Promise<Ended> {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env: environment,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let out = '';
+  let errors = '';
+  child.stdout.on('data', (data) => (out += String(data)));
+  child.stderr.on('data', (data) => (errors += String(data)));
+  const exitCode = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  expect(errors).not.toMatch(/\n\s+at .*:\d+/);
+  return { exitCode, out, errors };
+}
+
+const newest = async (): Promise<consoleApi.BackupView> => {
+  const { out } = await backhaul('backups', '--json', '--limit', '1');
+  return (JSON.parse(out) as consoleApi.BackupView[])[0] as consoleApi.BackupView;
+};
+
+/** What the guest would read of its disk. */
+async function contents(): Promise<Buffer> {
+  const raw = join(folder, 'now.raw');
+  await run('qemu-img', ['convert', '-U', '-O', 'raw', image, raw]);
+  return await readFile(raw);
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'bh-cli-'));
+  // PostgreSQL runs as another user, who has to walk through here.
+  await chmod(folder, 0o711);
+  environment = { ...process.env, BACKHAUL_STACK_FILE: join(folder, 'stack.json') };
+  for (const name of ['BACKHAUL_REPOSITORY', 'BACKHAUL_CONSOLE_URL', 'BACKHAUL_TRIGGER_URL'])
+    delete environment[name];
+  const images = join(folder, 'images');
+  await mkdir(images);
+  image = join(images, 'web-1.qcow2');
+  await writeFile(join(folder, 'first.raw'), randomBytes(20 * MiB));
+  await run('qemu-img', ['convert', '-O', 'qcow2', join(folder, 'first.raw'), image]);
+  up = spawn(process.execPath, [MAIN, 'up', '--host', `lab=${images}`, '--directory', join(folder, 'd')], {
+    env: environment,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  for (const stream of [up.stdout, up.stderr]) stream?.on('data', (data) => (upOutput += String(data)));
+  await eventually('backhaul up', 90_000, () => {
+    if (up.exitCode !== null) throw new Error(upOutput);
+    return upOutput.includes('Backhaul is up.') ? true : undefined;
+  });
+});
+
+afterAll(async () => {
+  if (up !== undefined && up.exitCode === null) {
+    const ended = new Promise((resolve) => up.once('exit', resolve));
+    up.kill('SIGTERM');
+    await ended;
+  }
+  await rm(folder, { recursive: true, force: true });
+});
+
+test('a backup is watched to its end, told, explained, and restored byte for byte', async () => {
+  const policy = await backhaul(
+    'policy',
+    'set',
+    'small',
+    'childJobBytes=8MiB',
+    'maxPortsPerProxy=1',
+    'maxProxiesPerHost=2',
+  );
+  expect(policy.exitCode).toBe(0);
+  const made = await backhaul('backup', 'web-1', '--policy', 'small', '--mode', 'proxy-vm', '--wait');
+  expect(made).toMatchObject({
+    exitCode: 0,
+    out: expect.stringMatching(/completed in .*: 20 MiB read of 20 MiB/),
+  });
+  expect(made.errors).toMatch(/full, through 2 proxies\ncompleted\n$/);
+
+  const backup = await eventually('the console to know', 15_000, async () => {
+    const row = await newest();
+    return row.state === 'completed' ? row : undefined;
+  });
+  const short = backup.backupId.slice(0, 7);
+  const explained = await backhaul('explain', short);
+  expect(explained.out).toMatch(/Proxy VMs calculated: ceil\(3 \/ 1\) = 3; used: 2/);
+  expect(explained.out).toMatch(/Wave 2: 1 child job through 1 proxy\./);
+
+  const story = (await backhaul('events', short)).out.trimEnd().split('\n');
+  expect(story.every((line) => /^ +\+\d+\.\d{3} s {2}[A-Z]\w+/.test(line))).toBe(true);
+  const types = story.map((line) => line.split(/ +/)[3]);
+  for (const type of [
+    'BackupTriggered',
+    'ProxiesCalculated',
+    'ProxyActivated',
+    'PortsLeased',
+    'BackupCompleted',
+  ]) {
+    expect(types).toContain(type);
+  }
+  const events = (await backhaul('events', short, '--json')).out
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(events.filter(({ type }) => type === 'ChunkReceived')).toHaveLength(5);
+
+  const target = join(folder, 'restored.raw');
+  const restored = await backhaul('restore', short, '--to', target);
+  expect(restored).toMatchObject({ exitCode: 0, out: expect.stringMatching(/every chunk checked/) });
+  expect((await readFile(target)).equals(await contents())).toBe(true);
+  expect(await backhaul('restore', short, '--to', target)).toMatchObject({
+    exitCode: 2,
+    errors: expect.stringMatching(/restored\.raw exists\. Give another --to, or --overwrite/),
+  });
+});
+
+test('an incremental restores alone, into a folder', async () => {
+  await run('qemu-io', ['-c', 'write -P 7 5M 1M', image]);
+  const made = await backhaul('backup', 'web-1', '--incremental', '--wait', '--json');
+  expect(made.exitCode).toBe(0);
+  const backup = JSON.parse(made.out) as consoleApi.BackupView;
+  expect(backup).toMatchObject({ state: 'completed', kind: 'incremental', readBytes: 1 * MiB });
+  const to = join(folder, 'points');
+  expect((await backhaul('restore', backup.backupId, '--to', `${to}/`)).exitCode).toBe(0);
+  const [disk] = await readdir(to);
+  expect((await readFile(join(to, disk ?? ''))).equals(await contents())).toBe(true);
+});
+
+test('lists show what stands: proxies with their ports, VMs with their restore points, and nothing owed', async () => {
+  expect((await backhaul('proxies')).out).toMatch(/lab +p1\S+ +(active|idle) +0:free/);
+  expect((await backhaul('vms')).out).toMatch(/lab +web-1 +\d{4}-\d\d-\d\d .* completed/);
+  await eventually(
+    'all but the proxies, which wait for the next backup, to be given back',
+    30_000,
+    async () => {
+      const owed = JSON.parse((await backhaul('obligations', '--json')).out) as consoleApi.ObligationView[];
+      return owed.every((each) => each.kind === 'proxy') ? true : undefined;
+    },
+  );
+  expect((await backhaul('dead-letters', 'list')).out).toMatch(/There are no dead letters/);
+});
+
+test('what is refused ends with code 3, the reason and the way out', async () => {
+  const unknown = await backhaul('backup', 'nobody', '--wait');
+  expect(unknown).toMatchObject({
+    exitCode: 3,
+    errors: expect.stringMatching(/There is no VM nobody .* There are: web-1\./),
+  });
+  const host = await backhaul('backup', 'web-1', '--host', 'mars');
+  expect(host).toMatchObject({ exitCode: 3, errors: expect.stringMatching(/^backhaul: .*mars.*\n$/) });
+});
+
+test('what cannot be understood ends with code 2 and says what to write', async () => {
+  const wrong = async (...args: string[]): Promise<string> => {
+    const { exitCode, errors } = await backhaul(...args);
+    expect(exitCode).toBe(2);
+    return errors;
+  };
+  expect(await wrong('backup', 'web-1', '--full', '--incremental')).toMatch(/exclude each other/);
+  expect(await wrong('backup', 'web-1', '--mode', 'warp')).toMatch(
+    /Allowed choices are auto, proxy-vm, direct-to-host/,
+  );
+  expect(await wrong('backups', '--state', 'done')).toMatch(/state cannot be "done", only queued/);
+  expect(await wrong('explain', 'not-an-id')).toMatch(/no backup id/);
+  expect(await wrong('policy', 'set', 'p', 'colour=red')).toMatch(/has no field colour/);
+  expect(await wrong('zork')).toMatch(/unknown command 'zork'/);
+});
+
+test('a schedule is set, listed and removed', async () => {
+  const set = await backhaul(
+    'schedule',
+    'set',
+    'nightly',
+    '--cron',
+    '0 1 * * *',
+    '--host',
+    'lab',
+    '--vm',
+    'web-1',
+  );
+  expect(set.exitCode).toBe(0);
+  await eventually('the schedule to be listed', 15_000, async () =>
+    (await backhaul('schedule', 'list')).out.includes('nightly   0 1 * * *') ? true : undefined,
+  );
+  expect((await backhaul('schedule', 'remove', 'nightly')).exitCode).toBe(0);
+  const bad = await backhaul('schedule', 'set', 'x', '--cron', 'often', '--host', 'lab', '--vm', 'web-1');
+  expect(bad).toMatchObject({ exitCode: 3, errors: expect.stringMatching(/often/) });
+});
+
+test('a damaged chunk is found by --deep, and no restore pretends otherwise', async () => {
+  expect(await backhaul('verify', '--deep')).toMatchObject({
+    exitCode: 0,
+    out: expect.stringMatching(/are whole: .* read and hashed/),
+  });
+  const copy = join(folder, 'damaged');
+  await cp(join(folder, 'd', 'repository'), copy, { recursive: true });
+  const chunks = (await readdir(copy, { recursive: true, withFileTypes: true })).filter(
+    (entry) => entry.isFile() && entry.parentPath.includes('chunks'),
+  );
+  const [chunk] = chunks;
+  const path = join(chunk?.parentPath ?? '', chunk?.name ?? '');
+  const bytes = await readFile(path);
+  bytes.writeUInt8((bytes.at(-100) ?? 0) ^ 1, bytes.length - 100);
+  await writeFile(path, bytes);
+  expect(await backhaul('verify', '--repository', copy)).toMatchObject({ exitCode: 0 });
+  expect(await backhaul('verify', '--deep', '--repository', copy)).toMatchObject({
+    exitCode: 1,
+    out: expect.stringMatching(/^chunk [0-9a-f]{64}: /),
+    errors: expect.stringMatching(/^(.*\n)*backhaul: \d problems? among/),
+  });
+  const { backupId } = await newestCompleted();
+  const target = join(folder, 'damaged.raw');
+  expect(await backhaul('restore', backupId, '--to', target, '--repository', copy)).toMatchObject({
+    exitCode: 1,
+    errors: expect.stringMatching(/chunk [0-9a-f]{64} cannot be restored/),
+  });
+  await expect(stat(target)).rejects.toThrow(/ENOENT/);
+});
+
+const newestCompleted = async (): Promise<consoleApi.BackupView> => {
+  const { out } = await backhaul('backups', '--state', 'completed', '--json', '--limit', '1');
+  return (JSON.parse(out) as consoleApi.BackupView[])[0] as consoleApi.BackupView;
+};
+
+test('a second stack on the same file is refused, and the first stops cleanly', async () => {
+  const second = await backhaul('up', '--host', `lab=${folder}`);
+  expect(second).toMatchObject({ exitCode: 1, errors: expect.stringMatching(/is up already \(process \d+/) });
+  const ended = new Promise((resolve) => up.once('exit', resolve));
+  up.kill('SIGTERM');
+  expect([await ended, upOutput]).toEqual([0, expect.stringMatching(/Stopping \.\.\.\n$/)]);
+  await expect(stat(environment.BACKHAUL_STACK_FILE ?? '')).rejects.toThrow(/ENOENT/);
+  const url = /console +(\S+)\/api/.exec(upOutput)?.[1] ?? '';
+  expect(await backhaul('backups', '--console-url', url)).toMatchObject({
+    exitCode: 1,
+    errors: expect.stringMatching(/^backhaul: The console cannot be reached at .*ECONNREFUSED.*Is it up\?/),
+  });
+});
