@@ -165,10 +165,9 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
     refill: () => relay.refill(),
 
     async health() {
-      const relayed = await relay.health();
       return {
-        ok: link.current() !== undefined && relayed.ok,
-        detail: `NATS: ${link.state()}; ${relayed.detail}`,
+        nats: { ok: link.current() !== undefined, detail: link.state() },
+        relay: await relay.health(),
       };
     },
 

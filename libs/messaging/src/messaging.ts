@@ -15,6 +15,11 @@ export interface Consumption {
   stop(milliseconds?: number): Promise<void>;
 }
 
+export interface Health {
+  readonly ok: boolean;
+  readonly detail: string;
+}
+
 export interface IncomingRequest {
   /** The last token of the subject, known or not. */
   readonly name: string;
@@ -78,7 +83,11 @@ export interface Messaging extends Requester {
   refill(): Promise<void>;
 
   /** For readiness: connected, streams as they should be, relay not behind by more than it should. */
-  health(): Promise<{ ok: boolean; detail: string }>;
+  health(): Promise<{
+    readonly nats: Health;
+    /** `behindMilliseconds`: the age of the oldest event that is appended and not published. */
+    readonly relay: Health & { readonly behindMilliseconds: number };
+  }>;
 
   /** Stops every consumption, all at once. The first half of `close`, for whoever must do something in between. */
   stopConsuming(milliseconds?: number): Promise<void>;

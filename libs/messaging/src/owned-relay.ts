@@ -6,6 +6,7 @@ import { sql } from 'kysely';
 import { runExclusively } from './exclusive.ts';
 import type { Link } from './link.ts';
 import type { Log } from './log.ts';
+import type { Health } from './messaging.ts';
 import type { Observer } from './occurrence.ts';
 import { relay } from './relay.ts';
 import { Wakeup } from './wakeup.ts';
@@ -14,7 +15,7 @@ import { Wakeup } from './wakeup.ts';
 const BEHIND_MILLISECONDS_MAX = 30_000;
 
 export interface OwnedRelay {
-  health(): Promise<{ ok: boolean; detail: string }>;
+  health(): Promise<Health & { readonly behindMilliseconds: number }>;
   refill(): Promise<void>;
   /** Publishes what is appended, at most for so long, when this process is the one in charge; then gives the charge away. */
   stop(milliseconds: number): Promise<void>;
@@ -78,7 +79,8 @@ export function startRelay(options: {
       const behindMilliseconds = oldest === undefined ? 0 : Date.now() - Date.parse(oldest.recordedAt);
       return {
         ok: behindMilliseconds <= BEHIND_MILLISECONDS_MAX,
-        detail: `relay at ${after}, ${(behindMilliseconds / 1000).toFixed(1)} s behind${exclusive.inCharge() ? ', in charge here' : ''}`,
+        behindMilliseconds,
+        detail: `at position ${after}, ${(behindMilliseconds / 1000).toFixed(1)} s behind${exclusive.inCharge() ? ', in charge here' : ''}`,
       };
     },
     async refill() {
@@ -102,7 +104,7 @@ export function startRelay(options: {
 }
 
 const nothingToRelay: OwnedRelay = {
-  health: async () => ({ ok: true, detail: 'nothing to relay' }),
+  health: async () => ({ ok: true, detail: 'nothing to relay', behindMilliseconds: 0 }),
   refill: async () => undefined,
   stop: async () => undefined,
 };

@@ -1,7 +1,8 @@
 /**
  * What becomes of a message whose handler failed. The one place that decides between trying again and giving up.
  */
-import { isPermanent } from '@backhaul/kernel';
+import { Fault, isPermanent } from '@backhaul/kernel';
+import pg from 'pg';
 
 export interface RetryPolicy {
   /** Deliveries after which even a fault that could mend goes to the dead letters. */
@@ -31,14 +32,15 @@ export function judge(error: unknown, attempt: number, policy: RetryPolicy): Ver
   return { retryAfterMilliseconds };
 }
 
-/** Connection exceptions (class 08), shutdowns (57P), too many connections; and what the socket says. */
-const AWAY = /^(08...|57P0[1-5]|53300|ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH)$/;
-const AWAY_MESSAGE =
-  /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered)/;
+/** Connection exceptions (class 08), shutdowns (57P), too many connections (PostgreSQL manual, appendix A). */
+const AWAY = /^(08...|57P0[1-5]|53300)$/;
 
+/** A connection to Postgres that failed leaves the event store as a Fault with the code `ConnectionLost`. */
 export const isDatabaseAway = (error: unknown): boolean =>
   causes(error).some(
-    (cause) => isFromPostgres(cause) && (AWAY.test(codeOf(cause)) || AWAY_MESSAGE.test(cause.message)),
+    (cause) =>
+      (cause instanceof Fault && cause.code === 'ConnectionLost') ||
+      (cause instanceof pg.DatabaseError && AWAY.test(cause.code ?? '')),
   );
 
 /** Two transactions met (or two writers of one stream): the same handler can run again at once. */
@@ -47,12 +49,6 @@ export const isConflict = (error: unknown): boolean =>
 
 const codeOf = (error: Error): string =>
   'code' in error && typeof error.code === 'string' ? error.code : '';
-
-/** A refused connection inside a handler may be to a host or a proxy: only those of the pg driver count. */
-const isFromPostgres = (error: Error): boolean => {
-  const text = `${error.stack ?? ''}`;
-  return 'severity' in error || /[/\\]pg(-pool|-protocol)?[/\\]/.test(text);
-};
 
 function causes(error: unknown): Error[] {
   const found: Error[] = [];

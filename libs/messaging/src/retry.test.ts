@@ -1,0 +1,33 @@
+import { Fault } from '@backhaul/kernel';
+import pg from 'pg';
+import { expect, test } from 'vitest';
+import { defaultRetryPolicy, isConflict, judge } from './retry.ts';
+
+const verdict = (error: unknown, attempt: number) => judge(error, attempt, defaultRetryPolicy);
+const fromPostgres = (code: string): Error => Object.assign(new pg.DatabaseError('no', 2, 'error'), { code });
+
+test('a fault that could mend is tried again, later each time, and not for ever', () => {
+  const fault = new Fault('the host did not answer');
+  expect(verdict(fault, 1)).toEqual({ retryAfterMilliseconds: 100 });
+  expect(verdict(fault, 4)).toEqual({ retryAfterMilliseconds: 800 });
+  expect(verdict(fault, 19)).toEqual({ retryAfterMilliseconds: 30_000 });
+  expect(verdict(fault, 20)).toBe('dead-letter');
+});
+
+test('what can never work is given up at once, however deep the reason lies', () => {
+  const fault = new Fault('planning failed', { cause: new Fault('no disks', { permanent: true }) });
+  expect(verdict(fault, 1)).toBe('dead-letter');
+});
+
+test.each([
+  new Fault('Appending failed', { code: 'ConnectionLost' }),
+  new Fault('Appending failed', { cause: fromPostgres('57P01') }),
+])('while the database is away a message is tried again for ever: %s', (fault) => {
+  expect(verdict(fault, 500)).toEqual({ retryAfterMilliseconds: 30_000 });
+});
+
+test('two that met are told from one that failed', () => {
+  expect(isConflict(new Fault('appending', { cause: fromPostgres('40001') }))).toBe(true);
+  expect(isConflict(new Fault('the stream moved', { code: 'VersionConflict' }))).toBe(true);
+  expect(isConflict(fromPostgres('23505'))).toBe(false);
+});

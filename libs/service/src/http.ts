@@ -1,0 +1,96 @@
+/**
+ * One port for everything: health and metrics answer from the first moment and until the last, the service's own routes
+ * only between a finished start and the beginning of the stop.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { describeError, Fault } from '@backhaul/kernel';
+import Fastify, { type FastifyInstance } from 'fastify';
+import type { Registry } from 'prom-client';
+import type { Readiness } from './readiness.ts';
+
+export interface ServiceHttp {
+  /** Where the service adds its routes, before its start has finished. */
+  readonly routes: FastifyInstance;
+  listen(host: string, port: number): Promise<number>;
+  /** From now on the routes answer. */
+  open(): Promise<void>;
+  /** New requests are refused; resolves when those at work have been answered. */
+  drain(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export function serviceHttp(options: {
+  readiness: Readiness;
+  registry: Registry;
+  onError(error: unknown, request: string): void;
+}): ServiceHttp {
+  const shell = Fastify();
+  const routes = Fastify();
+  let isOpen = false;
+  let atWork = 0;
+  let idle: (() => void) | undefined;
+
+  shell.get('/health/live', () => ({ status: 'live' }));
+  shell.get('/health/ready', async (_, reply) => {
+    const report = await options.readiness.report();
+    return await reply.code(report.ready ? 200 : 503).send(report);
+  });
+  shell.get('/metrics', async (_, reply) => {
+    return await reply.type(options.registry.contentType).send(await options.registry.metrics());
+  });
+  shell.setNotFoundHandler(async (_, reply) => {
+    return await reply.code(503).header('retry-after', '1').send({ error: 'The service is not ready.' });
+  });
+  routes.addHook('onError', (request, _, error, done) => {
+    options.onError(error, `${request.method} ${request.url}`);
+    done();
+  });
+
+  const serve = (request: IncomingMessage, response: ServerResponse): void => {
+    const isShells = /^\/(health\/|metrics\b)/.test(request.url ?? '');
+    if (isShells || !isOpen) {
+      shell.routing(request, response);
+      return;
+    }
+    atWork += 1;
+    response.once('close', () => {
+      atWork -= 1;
+      if (atWork === 0) idle?.();
+    });
+    routes.routing(request, response);
+  };
+  const server = createServer(serve);
+
+  return {
+    routes,
+    async listen(host, port) {
+      await shell.ready();
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', (cause) =>
+          reject(
+            new Fault(`Listening on ${host}:${port} failed: ${describeError(cause)}`, {
+              cause,
+              permanent: true,
+            }),
+          ),
+        );
+        server.listen(port, host, resolve);
+      });
+      const address = server.address();
+      return typeof address === 'object' && address !== null ? address.port : port;
+    },
+    async open() {
+      await routes.ready();
+      isOpen = true;
+    },
+    async drain() {
+      isOpen = false;
+      if (atWork > 0) await new Promise<void>((resolve) => (idle = resolve));
+    },
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await Promise.all([closed, routes.close(), shell.close()]);
+    },
+  };
+}

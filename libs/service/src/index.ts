@@ -1,0 +1,4 @@
+export { type BaseConfiguration, baseConfiguration, whole } from './configuration.ts';
+export { exitCodes } from './process-end.ts';
+export { runService } from './run-service.ts';
+export type { ServiceContext, ServiceDefinition } from './service.ts';
