@@ -9,8 +9,8 @@ let store: EventStore;
 beforeAll(async () => {
   server = await openTestStore();
   store = await server.store('proxy-manager');
-});
-afterAll(() => server.close());
+}, 60_000);
+afterAll(() => server?.close(), 60_000);
 
 let streams = 0;
 const newStream = (): StreamName => {
@@ -164,6 +164,41 @@ describe('under race', () => {
     await Promise.all(Array.from({ length: 40 }, (_, i) => (i % 2 ? both(one, two) : both(two, one))));
     expect(await all(store.readStream(one))).toHaveLength(40);
     expect(await all(store.readStream(two))).toHaveLength(40);
+  });
+});
+
+describe('appends that travel together', () => {
+  test('keep their own outcomes: what one is refused does not touch the others', async () => {
+    const taken = newStream();
+    await appendOne(taken, 'none', 'was first');
+    const foreign = store.append(
+      [{ stream: 'vm-h1.v1', expected: 'any', events: [vmClaimed('v1')] }],
+      context(),
+    );
+    const results = Promise.all([
+      ...Array.from({ length: 20 }, () => appendOne(newStream(), 'none')),
+      appendOne(taken, 'none'),
+      appendOne(newStream(), 7),
+      appendOne(newStream(), 'exists'),
+      appendOne(newStream(), 'any', 'was first'),
+      ...Array.from({ length: 20 }, () => appendOne(newStream(), 'any')),
+    ]);
+    await expect(foreign).rejects.toMatchObject({ code: '42501' });
+    const accepted = (await results).map((result) => result.ok);
+    expect(accepted).toEqual([...Array(20).fill(true), false, false, false, true, ...Array(20).fill(true)]);
+    expect((await results)[23]).toMatchObject({ value: { duplicate: true, events: [{ stream: taken }] } });
+    expect(await all(store.readStream(taken))).toHaveLength(1);
+    for (const result of await results) {
+      if (!result.ok) continue;
+      const [event] = result.value.events;
+      expect(await all(store.readStream(event?.stream as StreamName))).toEqual([event]);
+    }
+  });
+
+  test('over one stream take effect in the order in which they were made', async () => {
+    const stream = newStream();
+    const results = await Promise.all(Array.from({ length: 30 }, (_, version) => appendOne(stream, version)));
+    expect(results.every((result) => result.ok)).toBe(true);
   });
 });
 

@@ -1,8 +1,8 @@
 /**
- * One append, as one call of the function `append_events` (sql/0001-log.sql says what it guarantees): prepared here from
- * what the caller decided, and its answer turned back into recorded events.
+ * Appends as the function `append_events` takes them (sql/0001-log.sql says what it guarantees): prepared from what callers
+ * decided, one command or a group of them per call, and its answer turned back into recorded events.
  */
-import { catalogue, categoryOf, type Recorded } from '@backhaul/contracts';
+import { type Category, catalogue, categoryOf, type Event, type Recorded } from '@backhaul/contracts';
 import { derivedId, invariant, ok, type Result, refuse } from '@backhaul/kernel';
 import type { Pool, PoolClient } from 'pg';
 import type { AppendContext, Appended, Expectation, StreamAppend, VersionConflict } from './event-store.ts';
@@ -10,117 +10,141 @@ import { readCommand } from './reading.ts';
 
 const APPEND = {
   name: 'append_events',
-  text: `select outcome, conflict_stream, versions, positions, recorded_at
-         from public.append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+  text: `select outcomes, versions, positions, recorded_at
+         from public.append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
 };
 
+/** The same order as in the parameters. Positions and versions count from 1; outcomes: 0, -1 or the stream in the way. */
 interface AppendAnswer {
-  readonly outcome: 'appended' | 'duplicate' | 'conflict';
-  /** Index from 1 of the stream in the way. */
-  readonly conflict_stream: number | null;
-  /** Of each stream, before the append. */
+  readonly outcomes: number[];
   readonly versions: number[];
   readonly positions: number[];
   readonly recorded_at: string;
 }
 
-/**
- * Throws what Postgres throws. Data that does not fit the contract is a bug of the caller and fails before anything is sent.
- */
-export async function append(
-  connection: Pool | PoolClient,
-  appends: readonly StreamAppend[],
-  context: AppendContext,
-): Promise<Result<Appended, VersionConflict>> {
-  const { sorted, drafts, values } = prepare(appends, context);
-  const { rows } = await connection.query<AppendAnswer>({ ...APPEND, values });
-  const answer = rows[0];
-  invariant(answer !== undefined, 'append_events answers with one row');
-  switch (answer.outcome) {
-    case 'appended':
-      return ok({ events: drafts.map((draft, index) => recorded(draft, index, answer)), duplicate: false });
-    case 'duplicate':
-      return ok({ events: await readCommand(connection, context.commandId), duplicate: true });
-    case 'conflict': {
-      const index = (answer.conflict_stream ?? 0) - 1;
-      const [conflicting, actual] = [sorted[index], answer.versions[index]];
-      invariant(conflicting !== undefined && actual !== undefined, 'A conflict names its stream');
-      return refuse(versionConflict(conflicting, actual));
-    }
-  }
+/** One command, checked and ready to be sent. */
+export interface PreparedAppend {
+  readonly appends: readonly StreamAppend[];
+  readonly context: AppendContext;
+  /** In the order in which the caller named them, which becomes the order of the log. */
+  readonly drafts: readonly Draft[];
 }
 
-type Draft = Omit<Recorded, 'position' | 'version' | 'recordedAt'> & {
-  readonly streamIndex: number;
+interface Draft {
+  readonly event: Event;
+  readonly eventId: string;
+  readonly stream: string;
+  readonly category: Category;
   readonly offset: number;
-};
+  readonly schemaVersion: number;
+  readonly correlation: string;
+}
 
-function prepare(
-  appends: readonly StreamAppend[],
-  context: AppendContext,
-): { sorted: readonly StreamAppend[]; drafts: Draft[]; values: unknown[] } {
-  const sorted = appends.length === 1 ? appends : [...appends].sort(byStreamBytes);
-  const { causation, traceparent, actor } = context.metadata;
+/** Data that does not fit its contract is a bug of the caller and fails here, before anything is sent. */
+export function prepare(appends: readonly StreamAppend[], context: AppendContext): PreparedAppend {
   const drafts: Draft[] = [];
-  // Positions are given in the order in which the caller named the streams, whatever the order of locking.
   for (const { stream, events } of appends) {
-    const streamIndex = sorted.findIndex((other) => other.stream === stream) + 1;
     const category = categoryOf(stream);
-    let offset = 0;
-    for (const event of events) {
-      const { type, data } = event;
-      const definition = catalogue[type];
-      invariant(definition.category === category, `${type} does not belong into stream ${stream}`);
-      const checked = definition.data.safeParse(data);
-      invariant(checked.success, `A new ${type} does not fit its contract: ${checked.error?.message}`);
-      offset += 1;
+    for (const [index, event] of events.entries()) {
+      const definition = catalogue[event.type];
+      invariant(definition.category === category, `${event.type} does not belong into stream ${stream}`);
+      const checked = definition.data.safeParse(event.data);
+      invariant(checked.success, `A new ${event.type} does not fit its contract: ${checked.error?.message}`);
       drafts.push({
-        type,
-        data: checked.data,
+        event: { type: event.type, data: checked.data } as Event,
         eventId: derivedId(context.commandId, drafts.length),
         stream,
         category,
+        offset: index + 1,
         schemaVersion: definition.schemaVersion,
-        metadata: {
-          ...context.metadata,
-          correlation: context.correlationOf?.(event) ?? context.metadata.correlation,
-        },
-        streamIndex,
-        offset,
-      } as Draft);
+        correlation: context.correlationOf?.(event) ?? context.metadata.correlation,
+      });
     }
   }
-  const values = [
-    sorted.map((each) => each.stream),
-    sorted.map((each) => encoded(each.expected)),
-    sorted.map((each) => each.events.length),
-    drafts.map((draft) => draft.eventId),
-    drafts.map((draft) => draft.streamIndex),
-    drafts.map((draft) => draft.offset),
-    drafts.map((draft) => draft.type),
-    drafts.map((draft) => draft.schemaVersion),
-    drafts.map((draft) => draft.metadata.correlation),
-    JSON.stringify(drafts.map((draft) => draft.data)),
-    causation,
-    traceparent ?? null,
-    actor,
-  ];
-  return { sorted, drafts, values };
+  return { appends, context, drafts };
 }
 
-function recorded(draft: Draft, index: number, answer: AppendAnswer): Recorded {
-  const { streamIndex, offset, ...event } = draft;
+/**
+ * Sends commands that name no stream twice among them. Answers in their order; throws what Postgres throws, and then none
+ * of them is stored.
+ */
+export async function send(
+  connection: Pool | PoolClient,
+  commands: readonly PreparedAppend[],
+): Promise<Result<Appended, VersionConflict>[]> {
+  const streams = commands
+    .flatMap(({ appends }, command) => appends.map((append) => ({ ...append, command: command + 1 })))
+    .sort((a, b) => (a.stream < b.stream ? -1 : 1)); // names are ASCII: Postgres orders their bytes alike
+  const streamIndex = new Map(streams.map(({ stream }, index) => [stream as string, index + 1]));
+  invariant(streamIndex.size === streams.length, 'An append names each stream once');
+  const drafts =
+    commands.length === 1 ? (commands[0]?.drafts ?? []) : commands.flatMap((each) => each.drafts);
+
+  const { rows } = await connection.query<AppendAnswer>({
+    ...APPEND,
+    values: [
+      commands.map(({ drafts }) => drafts[0]?.eventId ?? null),
+      commands.map(({ context }) => context.metadata.causation),
+      commands.map(({ context }) => context.metadata.traceparent ?? null),
+      commands.map(({ context }) => context.metadata.actor),
+      streams.map((each) => each.command),
+      streams.map((each) => each.stream),
+      streams.map((each) => encoded(each.expected)),
+      streams.map((each) => each.events.length),
+      drafts.map((draft) => draft.eventId),
+      drafts.map((draft) => streamIndex.get(draft.stream)),
+      drafts.map((draft) => draft.offset),
+      drafts.map((draft) => draft.event.type),
+      drafts.map((draft) => draft.schemaVersion),
+      drafts.map((draft) => draft.correlation),
+      JSON.stringify(drafts.map((draft) => draft.event.data)),
+    ],
+  });
+  const answer = rows[0];
+  invariant(answer !== undefined, 'append_events answers with one row');
+
+  const results: Result<Appended, VersionConflict>[] = [];
+  let first = 0;
+  for (const [index, { drafts, context }] of commands.entries()) {
+    const outcome = answer.outcomes[index] ?? 0;
+    if (outcome > 0) {
+      const inTheWay = streams[outcome - 1];
+      invariant(inTheWay !== undefined, 'A conflict names its stream');
+      results.push(refuse(versionConflict(inTheWay, answer.versions[outcome - 1] ?? 0)));
+    } else if (outcome < 0) {
+      results.push(ok({ events: await readCommand(connection, context.commandId), duplicate: true }));
+    } else {
+      const events = drafts.map((draft, offset) => {
+        const version = (answer.versions[(streamIndex.get(draft.stream) ?? 0) - 1] ?? 0) + draft.offset;
+        return recorded(draft, context, version, answer.positions[first + offset] ?? 0, answer.recorded_at);
+      });
+      results.push(ok({ events, duplicate: false }));
+    }
+    first += drafts.length;
+  }
+  return results;
+}
+
+function recorded(
+  { event, eventId, stream, category, schemaVersion, correlation }: Draft,
+  { metadata }: AppendContext,
+  version: number,
+  position: number,
+  recordedAt: string,
+): Recorded {
   return {
-    ...event,
-    position: answer.positions[index],
-    version: (answer.versions[streamIndex - 1] ?? 0) + offset,
-    recordedAt: answer.recorded_at,
+    type: event.type,
+    data: event.data,
+    eventId,
+    position,
+    stream,
+    category,
+    version,
+    schemaVersion,
+    metadata: { ...metadata, correlation },
+    recordedAt,
   } as Recorded;
 }
-
-/** The order in which Postgres compares them, and so the order of locking for everybody. */
-const byStreamBytes = (a: StreamAppend, b: StreamAppend): number =>
-  Buffer.compare(Buffer.from(a.stream), Buffer.from(b.stream));
 
 function encoded(expected: Expectation): number {
   switch (expected) {

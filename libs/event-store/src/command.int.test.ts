@@ -38,7 +38,7 @@ beforeAll(async () => {
   store = await server.store('proxy-manager', { poolSize: 20 });
   service = commandService(store, register);
 }, 60_000);
-afterAll(() => server.close());
+afterAll(() => server?.close(), 60_000);
 const newStream = (): StreamName => `host-${randomUUID()}`;
 const note = (proxyId: string, capacity = 1_000): Note => ({ proxyId, capacity });
 
@@ -167,8 +167,10 @@ describe('a long stream', () => {
     const newer = new pg.Client({ connectionString: server.urlOf('proxy-manager') });
     await newer.connect();
     await newer.query(
-      `select public.append_events(array['${stream}'], array[1], array[1], array['${randomUUID()}'::uuid], array[1], array[1],
-       array['ProxyPraised'], array[1], array['c'], '[{}]', 'c', null, 'a')`,
+      `select public.append_events(
+         array['${randomUUID()}'::uuid], array['c'], array[null], array['a'],
+         array[1], array['${stream}'], array[1], array[1],
+         array['${randomUUID()}'::uuid], array[1], array[1], array['ProxyPraised'], array[1], array['c'], '[{}]')`,
     );
     await newer.end();
     expect(await service.execute(stream, note('p2'), context())).toMatchObject({

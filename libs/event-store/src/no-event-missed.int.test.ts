@@ -17,8 +17,8 @@ const LOAD_MILLISECONDS = 5_000;
 let server: TestStore;
 beforeAll(async () => {
   server = await openTestStore();
-});
-afterAll(() => server.close());
+}, 60_000);
+afterAll(() => server?.close(), 60_000);
 
 test(`${WRITERS} writers against three readers: every committed event is seen once, in the order of the log`, async () => {
   const store = await server.store('proxy-manager', { poolSize: WRITERS });

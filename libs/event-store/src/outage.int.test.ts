@@ -14,7 +14,7 @@ beforeAll(async () => {
   server = await openTestStore();
   store = await server.store('proxy-manager');
 }, 60_000);
-afterAll(() => server.close());
+afterAll(() => server?.close(), 60_000);
 
 const appendTo = (id: string, commandId?: string) =>
   store.append(

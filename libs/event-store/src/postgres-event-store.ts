@@ -2,7 +2,8 @@
 import type { Recorded, Service, StreamName } from '@backhaul/contracts';
 import { Fault, invariant } from '@backhaul/kernel';
 import type { Pool, PoolClient } from 'pg';
-import { append } from './append.ts';
+import { prepare, send } from './append.ts';
+import { groupingAppends } from './append-groups.ts';
 import type {
   EventStore,
   EventTransaction,
@@ -46,6 +47,7 @@ function eventStoreOn(pool: Pool): EventStore {
   const announce = (events: readonly Recorded[]): void => {
     for (const listener of listeners) listener(events);
   };
+  const appendGrouped = groupingAppends((commands) => send(pool, commands));
   const highWater = highWaterOf(async () => {
     const { rows } = await pool.query<{ position: number | null }>({
       name: 'high_water',
@@ -75,13 +77,16 @@ function eventStoreOn(pool: Pool): EventStore {
     readStreamPage: (stream, afterVersion, limit) => pageOf(pool, stream, afterVersion, limit),
     readLog: (after, options) => during('Reading the log', () => readLog(after, options)),
     async append(appends, context) {
-      const result = await during(appendingTo(appends), () =>
-        append(pool, appends, context).catch((error) => {
+      const result = await during(appendingTo(appends), async () => {
+        const command = prepare(appends, context);
+        try {
+          return await appendGrouped(command);
+        } catch (error) {
           // The same command was being appended elsewhere in this moment, over other streams. It is stored now.
-          if (stateOf(error) === UNIQUE_VIOLATION) return append(pool, appends, context);
+          if (stateOf(error) === UNIQUE_VIOLATION) return await appendGrouped(command);
           throw error;
-        }),
-      );
+        }
+      });
       if (result.ok && !result.value.duplicate) announce(result.value.events);
       return result;
     },
@@ -126,7 +131,8 @@ function transactionOn(
         !hasAppended,
         'A transaction appends once, as its last statement; name all streams in that append',
       );
-      const result = await during(appendingTo(appends), () => append(client, appends, context));
+      const [result] = await during(appendingTo(appends), () => send(client, [prepare(appends, context)]));
+      invariant(result !== undefined, 'A command has an outcome');
       if (result.ok && !result.value.duplicate) {
         hasAppended = true;
         afterCommit.push(() => announce(result.value.events));

@@ -26,7 +26,7 @@ beforeAll(async () => {
     if (result.ok) stored.push(...result.value.events);
   }
 }, 60_000);
-afterAll(() => server.close());
+afterAll(() => server?.close(), 60_000);
 
 describe('a page of the log', () => {
   test('holds at most the limit, in order, and says where to read on', async () => {

@@ -13,8 +13,8 @@ beforeAll(async () => {
   server = await openTestStore();
   const store = await server.store('proxy-manager');
   await store.append([{ stream: 'host-h1', expected: 'none', events: [proxyIdle('p1')] }], context());
-});
-afterAll(() => server.close());
+}, 60_000);
+afterAll(() => server?.close(), 60_000);
 
 /** Runs one statement as somebody and answers its SQLSTATE, or `done`. */
 async function tried(url: string, statement: string): Promise<string> {

@@ -9,7 +9,7 @@ comment on table public.owners is 'Which database role may append to the streams
 
 -- One row per stream: what an append locks, so that expectations hold under race. An update of it stays on its page.
 create table public.streams (
-  stream_id text collate "C" primary key check (length(stream_id) <= 400 and stream_id ~ '^[A-Za-z]+-[^[:space:][:cntrl:]]+$'),
+  stream_id text collate "C" primary key check (length(stream_id) <= 400 and stream_id ~ '^[A-Za-z]+-[!-~]+$'),
   version integer not null check (version >= 0)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
@@ -50,32 +50,40 @@ create trigger events_only_grow before update or delete or truncate on public.ev
 create function public.netstring(value text) returns text language sql immutable parallel safe
   return coalesce(octet_length(value) || ':' || value || ',', '-');
 
--- Appends to one or more streams, all or nothing. A stream that stands otherwise is an answer, not an error, so that the
--- transaction around it can go on. The order of what it locks matters:
+-- Appends the events of one or more commands. Each command is all or nothing over the streams it names; one that finds a stream
+-- otherwise than expected is an answer, not an error, so that the others and the transaction around it can go on.
+-- The order of what is locked matters:
 --   1. stream rows, in ascending order: two appends over the same streams cannot deadlock;
 --   2. then the log's lock, shared: held until commit, it makes readers (see high_water) wait for every position taken;
 --   3. only then positions: a conflict takes none.
 -- Row locks come before the log's lock, or a writer, a reader and a writer would wait for each other in a ring.
 --
--- expectations: a version, or -1 (at least one event), or -2 (any). counts: events per stream. event_streams are indexes into
--- stream_ids; event_offsets count from 1 in each stream. event_ids[1] stands for the command: when it is stored, all are.
+-- Per command: command_ids (the id of its first event: when that is stored, all are), causations, traceparents, actors.
+-- Per stream: stream_commands, stream_ids, expectations (a version, or -1: at least one event, or -2: any), counts of events.
+-- Per event: event_ids, event_streams (index of the stream), event_offsets (from 1 in its stream), types, schema_versions,
+-- correlations, data.
+-- Answers per command: 0 appended, -1 a duplicate, else the index of the stream in the way; per stream the version it had; per
+-- event its position, 0 when it was not appended.
 --
 -- content_hash is the SHA-256 of what an event says and where it stands in its stream: the netstrings of correlation, causation,
 -- traceparent ("-" when there is none) and actor; then event_id, stream_id, version, type and schema_version, each followed by
 -- a line feed (none can hold one); then data as it is stored. Position and time of recording are the log's own.
 create function public.append_events(
-  stream_ids text[], expectations integer[], counts integer[],
+  command_ids uuid[], causations text[], traceparents text[], actors text[],
+  stream_commands integer[], stream_ids text[], expectations integer[], counts integer[],
   event_ids uuid[], event_streams integer[], event_offsets integer[], types text[], schema_versions integer[],
   correlations text[], data json,
-  causation text, traceparent text, actor text,
-  out outcome text, out conflict_stream integer, out versions integer[], out positions bigint[],
-  out recorded_at timestamptz
+  out outcomes integer[], out versions integer[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   stands integer;
-  metadata text;
+  repeated integer;
+  metadata text[];
 begin
-  -- Every stream is moved on at once, which locks its row; it is put back when the append does not come about.
+  outcomes := array_fill(0, array[cardinality(command_ids)]);
+  positions := array_fill(0::bigint, array[cardinality(event_ids)]);
+
+  -- Every stream is moved on at once, which locks its row; it is put back when its command does not come about.
   for i in 1 .. cardinality(stream_ids) loop
     if i > 1 and stream_ids[i] collate "C" <= stream_ids[i - 1] collate "C" then
       raise exception 'Streams must be given once each and in ascending order: % after %', stream_ids[i], stream_ids[i - 1];
@@ -95,48 +103,54 @@ begin
         returning s.version into stands;
     end if;
     versions[i] := coalesce(stands - counts[i], 0);
-
-    if outcome is null and not (versions[i] = expectations[i] or expectations[i] = -2
-      or (expectations[i] = -1 and versions[i] > 0)) then
-      outcome := 'conflict';
-      conflict_stream := i;
+    if not (versions[i] = expectations[i] or expectations[i] = -2 or (expectations[i] = -1 and versions[i] > 0)) then
+      outcomes[stream_commands[i]] := i;
     end if;
   end loop;
 
   -- Weighs more than a conflict: a repeated command finds its streams moved on by itself.
-  perform from public.events e where e.event_id = event_ids[1];
-  if found then
-    outcome := 'duplicate';
-  end if;
-  if outcome is not null then
-    for i in 1 .. cardinality(stream_ids) loop
+  for repeated in
+    select array_position(command_ids, e.event_id) from public.events e where e.event_id = any (command_ids)
+  loop
+    outcomes[repeated] := -1;
+  end loop;
+  for i in 1 .. cardinality(stream_ids) loop
+    if outcomes[stream_commands[i]] <> 0 then
       update public.streams s set version = versions[i] where s.stream_id = stream_ids[i];
-    end loop;
+    end if;
+  end loop;
+  if 0 <> all (outcomes) then
     return;
   end if;
 
   perform pg_advisory_xact_lock_shared(1111573323, 1);
   for i in 1 .. cardinality(event_ids) loop
-    positions[i] := nextval('public.log_position');
+    if outcomes[stream_commands[event_streams[i]]] = 0 then
+      positions[i] := nextval('public.log_position');
+    end if;
   end loop;
   recorded_at := clock_timestamp();
-  metadata := public.netstring(causation) || public.netstring(traceparent) || public.netstring(actor);
+  for i in 1 .. cardinality(command_ids) loop
+    metadata[i] := public.netstring(causations[i]) || public.netstring(traceparents[i]) || public.netstring(actors[i]);
+  end loop;
   insert into public.events (
     position, event_id, stream_id, category, version, type, schema_version, data,
     correlation, causation, traceparent, actor, content_hash, recorded_at)
-  select e.position, e.id, stream_ids[e.stream], split_part(stream_ids[e.stream], '-', 1), versions[e.stream] + e.step,
-    e.type, e.schema, e.data,
-    e.correlation, append_events.causation, append_events.traceparent, append_events.actor,
+  select e.position, e.id, e.stream_id, split_part(e.stream_id, '-', 1), e.version, e.type, e.schema, e.data,
+    e.correlation, causations[e.command], traceparents[e.command], actors[e.command],
     sha256(convert_to(
-      octet_length(e.correlation) || ':' || e.correlation || ',' || metadata
-      || e.id || E'\n' || stream_ids[e.stream] || E'\n' || versions[e.stream] + e.step || E'\n'
-      || e.type || E'\n' || e.schema || E'\n' || e.data, 'UTF8')),
+      octet_length(e.correlation) || ':' || e.correlation || ',' || metadata[e.command]
+      || e.id || E'\n' || e.stream_id || E'\n' || e.version || E'\n' || e.type || E'\n' || e.schema || E'\n' || e.data, 'UTF8')),
     append_events.recorded_at
-  from rows from (
-    unnest(positions, event_ids, event_streams, event_offsets, types, schema_versions, correlations),
-    json_array_elements(append_events.data)
-  ) as e(position, id, stream, step, type, schema, correlation, data);
-  outcome := 'appended';
+  from (
+    select given.*, stream_ids[given.stream] as stream_id, versions[given.stream] + given.step as version,
+      stream_commands[given.stream] as command
+    from rows from (
+      unnest(positions, event_ids, event_streams, event_offsets, types, schema_versions, correlations),
+      json_array_elements(append_events.data)
+    ) as given(position, id, stream, step, type, schema, correlation, data)
+  ) e
+  where e.position > 0;
 end $$;
 
 -- Everything at or below the answer is visible, for good: the exclusive side of the log's lock waits for every append that has
