@@ -75,12 +75,13 @@ async function deliver(
  */
 function takeGroup(queue: Waiting[], busy: Set<string>): Waiting[] {
   const [group, left]: [Waiting[], Waiting[]] = [[], []];
-  let events = 0;
+  let [events, seen] = [0, 0];
   for (const waiting of queue) {
+    if (group.length === GROUP_COMMANDS_MAX) break;
+    seen += 1;
     const names = namesOf(waiting);
     const size = waiting.command.drafts.length;
-    const fits =
-      group.length === 0 || (group.length < GROUP_COMMANDS_MAX && events + size <= GROUP_EVENTS_MAX);
+    const fits = group.length === 0 || events + size <= GROUP_EVENTS_MAX;
     if (fits && !names.some((name) => busy.has(name))) {
       group.push(waiting);
       events += size;
@@ -90,6 +91,6 @@ function takeGroup(queue: Waiting[], busy: Set<string>): Waiting[] {
     // Also those of one that is left: a later command must not overtake it.
     for (const name of names) busy.add(name);
   }
-  queue.splice(0, queue.length, ...left);
+  queue.splice(0, seen, ...left);
   return group;
 }
