@@ -2,6 +2,7 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { type BackhaulClient, backhaulClient } from '@backhaul/client';
 import type { CommandContext } from '../command.ts';
 import { failed, usage } from '../exit.ts';
 import { loadStack } from '../load-stack.ts';
@@ -58,9 +59,23 @@ export async function up(flags: UpFlags, { terminal, environment, signal }: Comm
     terminal.out('Try: backhaul backup <vm> --wait. Stop with Ctrl-C.');
     if (!signal.aborted) await new Promise((wake) => signal.addEventListener('abort', wake));
     terminal.note('Stopping ...');
+    const owed = await stillOwed(backhaulClient({ consoleUrl, triggerUrl }));
+    if (owed.length > 0)
+      terminal.note(`Left at the hosts, to be found at the next start: ${owed.join(', ')}.`);
   } finally {
     await removeStackFile(stackFile);
     await stack.stop();
+  }
+}
+
+/** Proxies wait for the next backup, and a backup may be under way: what they hold outlives the services by design. */
+async function stillOwed(client: BackhaulClient): Promise<string[]> {
+  try {
+    const { items } = await client.page('obligations', { limit: 20 });
+    return items.map((obligation) => obligation.subject);
+  } catch {
+    // Ctrl-C reaches the console, too: it may be gone already.
+    return [];
   }
 }
 
