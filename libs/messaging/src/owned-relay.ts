@@ -63,7 +63,8 @@ export function startRelay(options: {
 
   const flush = async (signal: AbortSignal): Promise<void> => {
     const { highWater } = await store.readLog(published, { categories, limit: 1 });
-    while (exclusive.inCharge() && published < highWater && !signal.aborted) {
+    // Without NATS there is nobody to wait for: the next start publishes what is left.
+    while (exclusive.inCharge() && link.current() && published < highWater && !signal.aborted) {
       const ring = progress.next();
       wakeup.ring();
       if (published < highWater) await ring.within(500, signal);
