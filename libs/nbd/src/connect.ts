@@ -49,6 +49,8 @@ export async function connectNbd(options: NbdConnectOptions): Promise<NbdClient>
   });
   const abort = (): void => connection.fail(aborted(signal));
   signal?.addEventListener('abort', abort, { once: true });
+  // A signal that was aborted before tells nobody any more.
+  if (signal?.aborted === true) abort();
   return new ExportClient(
     { uri: options.uri, exportName, contexts: wishes.contexts },
     agreement,
@@ -62,6 +64,7 @@ export async function connectNbd(options: NbdConnectOptions): Promise<NbdClient>
 async function shakeHands(wire: Wire, wishes: Wishes, stop: AbortSignal): Promise<Agreement> {
   const abort = (): void => wire.destroy();
   stop.addEventListener('abort', abort, { once: true });
+  if (stop.aborted) abort();
   try {
     return await new Promise<Agreement>((resolve, reject) => {
       const feed = new Feed(handshake(wishes), ({ send }) => wire.write(send));

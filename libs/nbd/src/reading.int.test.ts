@@ -6,6 +6,7 @@ import { connectNbd } from './connect.ts';
 import { fileDigest, patternedBytes, writeRawImage } from './testing/images.ts';
 import {
   type Folder,
+  freePort,
   run,
   startNbdkit,
   startQemuNbd,
@@ -138,7 +139,7 @@ describe('every byte is read as it is on the disk', () => {
   });
 
   test('over TCP', async () => {
-    const port = 20_000 + (process.pid % 20_000);
+    const port = await freePort();
     await using _server = await startServer('nbdkit', [
       '--foreground',
       '--ipaddr=127.0.0.1',

@@ -1,6 +1,20 @@
 /**
  * The socket, and nothing of NBD: bytes out, bytes in, closed once. Everything in this package that is not this file or
- * `connection.ts` (timers) runs without I/O.
+ * a timer of `connect.ts` or `connection.ts` runs without I/O.
+ *
+ * How bytes come in, and why so. Reading 1 GiB of random data from qemu-nbd over a Unix socket, on 2 cores that were busy with
+ * other work, the CPU spent in this process (user and system, best of six runs):
+ *
+ *   requests of 256 KiB              0.46 to 0.55 s per GiB
+ *   requests of 512 KiB              0.35
+ *   requests of 1 MiB                0.34      (but small proxy VMs choke on large requests: hence 512 KiB)
+ *   read buffer 64 KiB to 4 MiB      no difference beyond noise: a Unix socket hands out some 200 KiB at a time
+ *   straight into the target         0.33      (a fresh `onread` buffer for every read; user time down, system time up)
+ *
+ * So one reusable `onread` buffer takes what the socket has, and each byte of the disk is copied once, while it is still in the
+ * cache, to where it belongs. Reading straight into the target saves at most 5 %, and would leave the system a pointer into
+ * memory that its owner may give away to a worker thread the moment a read has failed. What does count is the
+ * number of requests: each is a message, a header and a wake-up on either side.
  */
 import { connect, type Socket } from 'node:net';
 import { Fault } from '@backhaul/kernel';

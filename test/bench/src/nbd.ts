@@ -4,15 +4,15 @@
  * Unix socket, by one connection and by two. `nbd.read.cpuSecondsPerGib` is what the reading costs this
  * process, which it takes from hashing and compressing.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { eventually, Fault, GiB, invariant, MiB } from '@backhaul/kernel';
+import { GiB, invariant, MiB } from '@backhaul/kernel';
 import { connectNbd } from '@backhaul/nbd';
+import { median, timed, withQemuNbd } from './peers.ts';
 
 const execute = promisify(execFile);
 const SIZE = GiB;
@@ -40,11 +40,8 @@ export async function run(): Promise<Record<string, number>> {
   }
 }
 
-async function compare(folder: string, image: string, format: string, suffix: string) {
-  const socket = join(folder, `${format}.sock`);
-  const server = await startServer(image, format, socket);
-  try {
-    const uri = `nbd+unix:///?socket=${socket}`;
+const compare = (folder: string, image: string, format: string, suffix: string) =>
+  withQemuNbd(image, format, join(folder, `${format}.sock`), async (uri) => {
     const figures: Record<string, number> = {};
     for (const connections of [1, 2]) {
       const ours: Reading[] = [];
@@ -52,7 +49,7 @@ async function compare(folder: string, image: string, format: string, suffix: st
       // The first round of each fills the page cache and compiles; it is not counted.
       for (let round = 0; round <= ROUNDS; round += 1) {
         const reading = await readAll(uri, connections);
-        const copying = await copyToNull(uri, connections);
+        const copying = await timed(`nbdcopy --connections=${connections} '${uri}' null:`);
         if (round === 0) continue;
         ours.push(reading);
         theirs.push(copying);
@@ -65,10 +62,7 @@ async function compare(folder: string, image: string, format: string, suffix: st
         median(ours.map((reading) => reading.cpuSeconds)) / (SIZE / GiB);
     }
     return figures;
-  } finally {
-    server.kill('SIGKILL');
-  }
-}
+  });
 
 /** As ingest reads: chunk after chunk, two under way on each connection, into buffers that are used again. */
 async function readAll(uri: string, connections: number): Promise<Reading> {
@@ -92,28 +86,6 @@ async function readAll(uri: string, connections: number): Promise<Reading> {
   return { seconds, cpuSeconds: (user + system) / 1e6 };
 }
 
-async function copyToNull(uri: string, connections: number): Promise<number> {
-  const started = performance.now();
-  await execute('nbdcopy', [`--connections=${connections}`, uri, 'null:']);
-  return (performance.now() - started) / 1000;
-}
-
-async function startServer(image: string, format: string, socket: string): Promise<ChildProcess> {
-  const pidfile = `${socket}.pid`;
-  const args = ['-r', '-t', '-e', '4', '-f', format, '-k', socket, '--pid-file', pidfile, image];
-  const child = spawn('qemu-nbd', args, { stdio: ['ignore', 'ignore', 'inherit'] });
-  let failure: Error | undefined;
-  child.once('error', (error) => {
-    failure = error;
-  });
-  await eventually('qemu-nbd being ready', 10_000, () => {
-    if (failure !== undefined || child.exitCode !== null)
-      throw new Fault(`qemu-nbd does not serve ${image}`, { cause: failure });
-    return existsSync(pidfile) ? true : undefined;
-  });
-  return child;
-}
-
 async function writeRandom(path: string): Promise<void> {
   const file = await open(path, 'w');
   try {
@@ -125,12 +97,6 @@ async function writeRandom(path: string): Promise<void> {
   } finally {
     await file.close();
   }
-}
-
-function median(values: readonly number[]): number {
-  const middle = values.toSorted((a, b) => a - b)[values.length >> 1];
-  invariant(middle !== undefined, 'A median needs values');
-  return middle;
 }
 
 if (import.meta.main) console.log(await run());

@@ -3,8 +3,10 @@
  * id, and removes the folder, also when the test fails.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -81,6 +83,16 @@ export async function startServer(command: string, args: readonly string[]): Pro
       await folder[Symbol.asyncDispose]();
     },
   };
+}
+
+/** A TCP port of the loopback interface that nobody listens on at the moment of asking. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, 'close');
+  return port;
 }
 
 /** Serves one image read-only, or as `args` say, under the empty export name. */
