@@ -17,7 +17,8 @@ export async function runCli(
   } catch (error) {
     // Commander has said what it had to say: help and version end here, too.
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-    outside.terminal.note(`backhaul: ${lineOf(error)}${wayOutOf(error)}`);
+    const line = lineOf(error);
+    if (line !== '') outside.terminal.note(`backhaul: ${line}${wayOutOf(error)}`);
     if (program.opts<{ verbose?: boolean }>().verbose === true) {
       for (const line of causesOf(error)) outside.terminal.note(line);
     }

@@ -6,6 +6,7 @@ import { type BackhaulClient, backhaulClient } from '@backhaul/client';
 import type { CommandContext } from '../command.ts';
 import { failed, usage } from '../exit.ts';
 import { loadStack } from '../load-stack.ts';
+import { inOwnSession, isOwnSession, untilParentIsGone } from '../own-session.ts';
 import { isRunning, readStackFile, removeStackFile, stackFilePath, writeStackFile } from '../stack-file.ts';
 
 export interface UpFlags {
@@ -17,7 +18,13 @@ export interface UpFlags {
   readonly natsUrl?: string;
 }
 
-export async function up(flags: UpFlags, { terminal, environment, signal }: CommandContext): Promise<void> {
+export async function up(flags: UpFlags, context: CommandContext): Promise<void> {
+  const { environment, signal } = context;
+  if (!isOwnSession(environment)) return await inOwnSession(environment, signal);
+  await untilParentIsGone(signal, (stopAsked) => runStack(flags, { ...context, signal: stopAsked }));
+}
+
+async function runStack(flags: UpFlags, { terminal, environment, signal }: CommandContext): Promise<void> {
   const hosts = flags.host.map(readHost);
   if (hosts.length === 0)
     throw usage('Which disk images? Name a folder of them with --host, such as --host lab=/srv/images.');
@@ -74,7 +81,7 @@ async function stillOwed(client: BackhaulClient): Promise<string[]> {
     const { items } = await client.page('obligations', { limit: 20 });
     return items.map((obligation) => obligation.subject);
   } catch {
-    // Ctrl-C reaches the console, too: it may be gone already.
+    // A console that is in trouble is no reason not to stop.
     return [];
   }
 }
