@@ -43,7 +43,7 @@ function getTypeParser(oid: number, format?: 'text' | 'binary'): (text: string) 
 }
 
 /** `2026-11-22 10:00:00.123+00` as `2026-11-22T10:00:00.123Z`. The session's time zone is UTC. */
-function instantOf(text: string): string {
+export function instantOf(text: string): string {
   return `${text.slice(0, 10)}T${text.slice(11, -3)}Z`;
 }
 

@@ -16,7 +16,7 @@ import { highWaterOf } from './high-water.ts';
 import { inTransaction, kyselyOn, kyselyWithin, openPool } from './pool.ts';
 import { postgresFault, stateOf } from './postgres-fault.ts';
 import { readLogRows, readStreamPage } from './reading.ts';
-import { knownEvents } from './stored-event.ts';
+import { knownEvents, lastPosition } from './stored-event.ts';
 
 const PAGE_EVENTS = 1_000;
 
@@ -68,7 +68,7 @@ function eventStoreOn(pool: Pool): EventStore {
       upTo = await highWater.ask();
       rows.push(...(await read(readUpTo, upTo, limit - rows.length)));
     }
-    const next = rows.length === limit ? (rows.at(-1)?.[0] ?? after) : Math.max(after, upTo);
+    const next = rows.length === limit ? (lastPosition(rows) ?? after) : Math.max(after, upTo);
     return { events: knownEvents(rows), next, highWater: upTo };
   };
 

@@ -3,7 +3,7 @@ import type { Recorded, StreamName } from '@backhaul/contracts';
 import { derivedId } from '@backhaul/kernel';
 import type { Pool, PoolClient } from 'pg';
 import type { LogFilter, StreamPage } from './event-store.ts';
-import { COLUMNS, knownEvents, type StoredEvent } from './stored-event.ts';
+import { COLUMNS, knownEvents, lastVersion, type StoredEvent } from './stored-event.ts';
 
 const STREAM = {
   name: 'read_stream',
@@ -47,7 +47,7 @@ export async function readStreamPage(
   limit: number,
 ): Promise<StreamPage> {
   const { rows } = await connection.query<StoredEvent>({ ...STREAM, values: [stream, after, limit] });
-  return { events: knownEvents(rows), version: rows.at(-1)?.[3] ?? after, more: rows.length === limit };
+  return { events: knownEvents(rows), version: lastVersion(rows) ?? after, more: rows.length === limit };
 }
 
 /** Log rows in (after, upTo], as they are stored. */

@@ -28,13 +28,19 @@ export async function* tail(store: EventStore, options: TailOptions): AsyncGener
   const { signal, filter, limit = 1_000, idleMilliseconds = 250, onFault } = options;
   const bell = doorbell(store, signal);
   let after = options.after;
+  const read = (): Promise<LogPage> => {
+    bell.reset();
+    return store.readLog(after, { ...filter, limit });
+  };
+  let ahead: Promise<LogPage> | undefined;
   try {
     while (!signal.aborted) {
-      bell.reset();
       let page: LogPage;
       try {
-        page = await store.readLog(after, { ...filter, limit });
+        page = await (ahead ?? read());
+        ahead = undefined;
       } catch (error) {
+        ahead = undefined;
         if (signal.aborted) return;
         if (onFault === undefined || !(error instanceof Fault) || error.permanent) throw error;
         onFault(error);
@@ -43,6 +49,11 @@ export async function* tail(store: EventStore, options: TailOptions): AsyncGener
       }
       if (page.next > after) {
         after = page.next;
+        if (page.next < page.highWater) {
+          // There is more: Postgres reads on while this page is worked on. A fault is met when its turn comes.
+          ahead = read();
+          ahead.catch(() => undefined);
+        }
         yield page;
       }
       if (page.next >= page.highWater) await bell.rung(idleMilliseconds);
