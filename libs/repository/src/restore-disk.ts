@@ -51,13 +51,8 @@ export async function restoreDisk(options: RestoreDiskOptions): Promise<Restored
   const partial = `${target}.partial-${process.pid}`;
   try {
     const writtenBytes = await writePartial(partial, disk, options);
-    if (overwrite) {
-      await rename(partial, target);
-    } else {
-      // Unlike a rename, a link never replaces what appeared meanwhile.
-      await link(partial, target);
-      await unlink(partial);
-    }
+    if (overwrite) await rename(partial, target);
+    else await renameIfFree(partial, target);
     await syncFolder(dirname(target));
     return { sizeBytes: disk.sizeBytes, writtenBytes };
   } catch (error) {
@@ -79,6 +74,19 @@ async function refuseExisting(target: string): Promise<void> {
       permanent: true,
       code: 'EEXIST',
     });
+  }
+}
+
+/** Unlike a rename, a link never replaces what appeared meanwhile. Some file systems have no links: there it is looked at again. */
+async function renameIfFree(partial: string, target: string): Promise<void> {
+  try {
+    await link(partial, target);
+    await unlink(partial);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw error;
+    await refuseExisting(target);
+    await rename(partial, target);
   }
 }
 

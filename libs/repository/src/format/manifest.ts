@@ -13,7 +13,7 @@ export const MANIFEST_BYTES_MAX = 1024 * 1024;
 
 const Digest = z.string().regex(DIGEST_PATTERN, 'must be a SHA-256 in lower-case hex');
 
-/** Keys that a later release of this format version adds are left out when reading, and cover by the checksum. */
+/** Keys that a later release of this format version adds are left out when reading, and covered by the checksum. */
 const ManifestSchema = z.object({
   formatVersion: z.literal(FORMAT_VERSION),
   backupId: z.uuid(),
