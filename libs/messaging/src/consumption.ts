@@ -5,7 +5,7 @@
  */
 import { AssertionError } from 'node:assert';
 import { setTimeout as pause } from 'node:timers/promises';
-import { describeError, withDeadline } from '@backhaul/kernel';
+import { describeError, isPermanent, withDeadline } from '@backhaul/kernel';
 import type { ConsumerMessages, JsMsg } from 'nats';
 import type { Delivery } from './delivery.ts';
 import { type Durable, durableInfo, ensureDurable, recreateDurable } from './durables.ts';
@@ -51,11 +51,25 @@ export interface ConsumptionOptions {
 
 /** Resolves when the durable consumers stand: from then on nothing that is published is missed. */
 export async function startConsumption(options: ConsumptionOptions): Promise<Consumption> {
-  const session = await options.link.session();
-  for (const durable of options.durables) await ensureDurable(session, durable);
+  await ensureAll(options);
   const consumption = new RunningConsumption(options);
   consumption.start();
   return consumption;
+}
+
+/** Waits for NATS as long as it takes; only what waiting cannot mend is thrown. */
+async function ensureAll({ link, durables, log, consumer }: ConsumptionOptions): Promise<void> {
+  for (;;) {
+    try {
+      const session = await link.session();
+      for (const durable of durables) await ensureDurable(session, durable);
+      return;
+    } catch (error) {
+      if (isPermanent(error)) throw error;
+      log.warn({ consumer, error: describeError(error) }, 'consumers cannot be made yet, trying again');
+      await pause(RETRY_MILLISECONDS);
+    }
+  }
 }
 
 class RunningConsumption implements Consumption {

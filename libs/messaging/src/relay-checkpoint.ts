@@ -1,6 +1,6 @@
 /**
  * Where a relay stands, kept in Postgres: the position up to which the log is published without a gap, and the JetStream
- * stream it was published to. A stream that is another one, or that ends earlier than it did, has lost messages.
+ * stream it was published to. A stream that is another one, or that no longer holds the last message, has lost messages.
  */
 import { Fault } from '@backhaul/kernel';
 import type pg from 'pg';
@@ -8,25 +8,34 @@ import type pg from 'pg';
 export interface RelayCheckpoint {
   readonly position: number;
   readonly streamCreated: string | null;
-  /** The last sequence of the stream that this relay has seen. */
+  /** The last sequence under which the stream stored an event of this service; 0 for none yet. */
   readonly streamSequence: number;
 }
 
 /** What of a stream tells whether it still holds what was published to it. */
 export interface StreamIdentity {
   readonly created: string;
-  readonly lastSequence: number;
+  /** The subject of the message at the checkpoint's sequence; undefined when there is none. */
+  readonly subjectThere: string | undefined;
 }
 
 const START: RelayCheckpoint = { position: 0, streamCreated: null, streamSequence: 0 };
 
-/** Why everything must be published again; undefined when the stream is the one that was filled. */
-export function reasonToRefill(checkpoint: RelayCheckpoint, stream: StreamIdentity): string | undefined {
-  if (checkpoint.streamCreated === null) return undefined;
-  if (checkpoint.streamCreated !== stream.created)
-    return `the stream was made anew at ${stream.created}; the one published to was of ${checkpoint.streamCreated}`;
-  if (stream.lastSequence < checkpoint.streamSequence)
-    return `the stream ends at ${stream.lastSequence}, and had already reached ${checkpoint.streamSequence}`;
+/**
+ * Why everything must be published again; undefined when the stream is the one that was filled. Only the message itself
+ * proves it: a stream that came back from a copy may have grown past the sequence since, by what others publish.
+ */
+export function reasonToRefill(
+  checkpoint: RelayCheckpoint,
+  stream: StreamIdentity,
+  service: string,
+): string | undefined {
+  const { streamCreated, streamSequence } = checkpoint;
+  if (streamCreated === null) return undefined;
+  if (streamCreated !== stream.created)
+    return `the stream was made anew at ${stream.created}; the one published to was of ${streamCreated}`;
+  if (streamSequence > 0 && stream.subjectThere?.startsWith(`evt.${service}.`) !== true)
+    return `what was stored at sequence ${streamSequence} is no longer there`;
   return undefined;
 }
 

@@ -1,5 +1,9 @@
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { EventStore } from '@backhaul/event-store';
 import { eventually } from '@backhaul/kernel';
+import { startNats } from '@backhaul/local';
 import { connect } from 'nats';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { claimed, vmStream } from './test-events.fixture.ts';
@@ -14,8 +18,8 @@ beforeAll(async () => {
 afterAll(() => servers.close());
 
 /** The positions on the stream EVENTS, in its order. */
-async function published(): Promise<number[]> {
-  const own = await connect({ servers: servers.nats.url, reconnect: false });
+async function published(url = servers.nats.url): Promise<number[]> {
+  const own = await connect({ servers: url, reconnect: false });
   try {
     const manager = await own.jetstreamManager();
     const { state } = await manager.streams.info('EVENTS');
@@ -34,9 +38,9 @@ async function published(): Promise<number[]> {
 const logged = async (store: EventStore): Promise<number[]> =>
   (await store.readLog(0, { categories: ['vm'], limit: 10_000 })).events.map((event) => event.position);
 
-const isPublished = (store: EventStore): Promise<number[]> =>
+const isPublished = (store: EventStore, url?: string): Promise<number[]> =>
   eventually('everything appended to be published', 20_000, async () => {
-    const [have, want] = await Promise.all([published().catch(() => []), logged(store)]);
+    const [have, want] = await Promise.all([published(url).catch(() => []), logged(store)]);
     return new Set(have).size === want.length ? have : undefined;
   });
 
@@ -134,4 +138,33 @@ test('with NATS away at the start a service waits, says so, and publishes when i
   await isPublished(service.store);
   expect(await service.messaging.health()).toMatchObject({ nats: { ok: true }, relay: { ok: true } });
   await service.messaging.close();
+});
+
+test('a NATS that comes back from an older copy of itself is filled again', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'backhaul-copy-'));
+  const [data, copy] = [join(directory, 'nats'), join(directory, 'copy')];
+  const nats = await startNats({ directory: data });
+  try {
+    const first = await servers.connect('trigger', { url: nats.url });
+    await first.append(vmStream('f'), claimed('in the copy'));
+    await isPublished(first.store, nats.url);
+    await nats.kill();
+    await cp(data, copy, { recursive: true });
+    await nats.restart();
+    await first.append(vmStream('f'), claimed('only in the log'), claimed('so is this'));
+    await isPublished(first.store, nats.url);
+    await first.messaging.close();
+
+    await nats.kill();
+    await nats.wipe();
+    await cp(copy, data, { recursive: true });
+    await nats.restart();
+    expect(await published(nats.url)).not.toEqual(await logged(first.store));
+    const second = await servers.connect('trigger', { url: nats.url });
+    await isPublished(second.store, nats.url);
+    await second.messaging.close();
+  } finally {
+    await nats.stop();
+    await rm(directory, { recursive: true, force: true });
+  }
 });

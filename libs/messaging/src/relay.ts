@@ -15,7 +15,7 @@ import type { Link, Session } from './link.ts';
 import type { Log } from './log.ts';
 import { moveCheckpoint, type RelayCheckpoint, readCheckpoint, reasonToRefill } from './relay-checkpoint.ts';
 import { Semaphore } from './semaphore.ts';
-import { EVENTS, streamInfo } from './streams.ts';
+import { EVENTS, streamInfo, subjectAt } from './streams.ts';
 import type { Wakeup } from './wakeup.ts';
 
 const IN_FLIGHT_MAX = 128;
@@ -90,14 +90,15 @@ class Round {
   /** Where to publish from: behind the checkpoint, or from the start when the stream has lost what it held. */
   async #begin(session: Session): Promise<void> {
     const { service, log } = this.#options;
+    const checkpoint = await readCheckpoint(this.#lock, service);
     const info = await streamInfo(session, EVENTS);
     if (info === undefined) throw new Fault(`The stream ${EVENTS} is gone`);
-    const stream = { created: String(info.created), lastSequence: info.state.last_seq };
-    const checkpoint = await readCheckpoint(this.#lock, service);
-    const reason = reasonToRefill(checkpoint, stream);
+    const created = String(info.created);
+    const subjectThere = await subjectAt(session, EVENTS, checkpoint.streamSequence);
+    const reason = reasonToRefill(checkpoint, { created, subjectThere }, service);
     if (reason !== undefined) log.warn({ reason }, 'NATS lost events, publishing all of them again');
-    this.#streamCreated = stream.created;
-    this.#lastSequence = stream.lastSequence;
+    this.#streamCreated = created;
+    this.#lastSequence = reason === undefined ? checkpoint.streamSequence : 0;
     this.#prefix = new AcknowledgedPrefix(reason === undefined ? checkpoint.position : 0);
     this.#saved = await moveCheckpoint(this.#lock, service, checkpoint, this.#standing());
   }

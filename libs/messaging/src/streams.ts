@@ -61,6 +61,21 @@ export async function streamInfo(session: Session, name: StreamId): Promise<Stre
   }
 }
 
+/** The subject of the message that stands at a sequence; undefined when none does. */
+export async function subjectAt(
+  session: Session,
+  name: StreamId,
+  sequence: number,
+): Promise<string | undefined> {
+  if (sequence === 0) return undefined;
+  try {
+    return (await session.manager.streams.getMessage(name, { seq: sequence })).subject;
+  } catch (cause) {
+    if (isNotFound(cause)) return undefined;
+    throw new Fault(`Asking NATS for message ${sequence} of ${name} failed`, { cause });
+  }
+}
+
 /** JetStream's answer for a stream, consumer or message that is not there. */
 export const isNotFound = (error: unknown): boolean =>
   error instanceof NatsError && error.api_error?.code === 404;

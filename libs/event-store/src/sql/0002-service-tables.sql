@@ -9,7 +9,7 @@ create table public.inbox (
 );
 
 -- How far the log has been published. `stream_created` names the JetStream stream it was published to: another one is empty
--- and must be filled again from the start; and so must one that ends before `stream_sequence` (it came back from a copy).
+-- and must be filled again from the start; and so must one without the service's event at `stream_sequence` (it came back from a copy).
 create table public.relay_checkpoints (
   service text primary key,
   position bigint not null default 0,
