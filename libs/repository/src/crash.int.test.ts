@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 import { plainBytes } from './format/chunk-file.ts';
 import { sampleRepository } from './testing/sample-repository.ts';
@@ -15,15 +16,17 @@ interface Acknowledged {
 
 /** Runs a writer and kills it the moment it has said `lines` lines. Answers what it had acknowledged. */
 async function killedAfter(lines: number, location: string, writer: number): Promise<Acknowledged> {
-  const script = join(import.meta.dirname, 'testing', 'put-until-killed.ts');
+  const script = fileURLToPath(new URL('./testing/put-until-killed.ts', import.meta.url));
   const child = spawn(process.execPath, [script, location, String(writer)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const ended = new Promise<NodeJS.Signals | null>((resolve) =>
     child.on('exit', (_code, signal) => resolve(signal)),
   );
-  onTestFinished(() => {
+  // Awaited, or it would write into the folder while that is being removed.
+  onTestFinished(async () => {
     child.kill('SIGKILL');
+    await ended;
   });
   const said: Acknowledged = { chunks: [], manifests: [] };
   let count = 0;

@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process';
-import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { MiB, TiB } from '@backhaul/kernel';
 import { expect, test } from 'vitest';
 import { temporaryFolder } from './testing/temporary-folder.ts';
 
 test('a disk of 8 TiB with 2 TiB of data needs no more memory than a small one', async () => {
-  const script = join(import.meta.dirname, 'testing', 'map-of-8-tib.ts');
+  const script = fileURLToPath(new URL('./testing/map-of-8-tib.ts', import.meta.url));
   const location = await temporaryFolder();
   // The whole list would need over 100 MiB: with this heap, holding it ends the process.
   const { stdout } = await promisify(execFile)(process.execPath, [

@@ -5,11 +5,12 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Stats } from 'node:fs';
-import { type FileHandle, link, mkdir, open, opendir, rename, rm, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, link, mkdir, open, opendir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Fault, invariant } from '@backhaul/kernel';
+import { Fault } from '@backhaul/kernel';
 import type { Backend, PutOutcome, StagedFile } from './backend.ts';
 import { FolderSync } from './folder-sync.ts';
+import { TemporaryFile, writeAll } from './temporary-file.ts';
 
 export const TEMPORARY_FOLDER = 'tmp';
 /**
@@ -166,19 +167,19 @@ export class LocalFolder implements Backend {
     return removed;
   }
 
-  async #temporary(): Promise<Temporary> {
+  async #temporary(): Promise<TemporaryFile> {
     this.#temporaryFiles += 1;
     const folder = join(this.location, TEMPORARY_FOLDER);
     const path = join(folder, `${this.#temporaryPrefix}-${this.#temporaryFiles}`);
     try {
       await this.#makeFolder(folder);
-      return new Temporary(path, await open(path, 'wx', FILE_MODE));
+      return new TemporaryFile(path, await open(path, 'wx', FILE_MODE));
     } catch (error) {
       throw fault(`Making a temporary file in ${this.location}`, error);
     }
   }
 
-  async #moveInto(name: string, temporary: Temporary, ifAbsent: boolean): Promise<PutOutcome> {
+  async #moveInto(name: string, temporary: TemporaryFile, ifAbsent: boolean): Promise<PutOutcome> {
     const target = join(this.location, name);
     await temporary.handle.datasync();
     await this.#makeFolder(dirname(target));
@@ -214,39 +215,6 @@ export class LocalFolder implements Backend {
     this.#made.set(folder, work);
     work.catch(() => this.#made.delete(folder));
     return work;
-  }
-}
-
-/** A temporary file and its open handle. */
-class Temporary {
-  readonly path: string;
-  readonly handle: FileHandle;
-  #moved = false;
-  #discarded: Promise<void> | undefined;
-
-  constructor(path: string, handle: FileHandle) {
-    this.path = path;
-    this.handle = handle;
-  }
-
-  moved(): void {
-    this.#moved = true;
-  }
-
-  readonly discard = (): Promise<void> => {
-    this.#discarded ??= (async () => {
-      await this.handle.close();
-      if (!this.#moved) await unlink(this.path).catch(() => undefined);
-    })();
-    return this.#discarded;
-  };
-}
-
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, written, bytes.length - written);
-    invariant(bytesWritten > 0, 'A write that wrote nothing did not say why');
-    written += bytesWritten;
   }
 }
 
