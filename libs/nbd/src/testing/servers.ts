@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { eventually, Fault } from '@backhaul/kernel';
+import { onTestFinished } from 'vitest';
 import { withExport } from '../protocol/uri.ts';
 
 export const run = promisify(execFile);
@@ -70,6 +71,13 @@ export async function startServer(command: string, args: readonly string[]): Pro
     await folder[Symbol.asyncDispose]();
     throw error;
   }
+  const dispose = async (): Promise<void> => {
+    // A stopped process takes no SIGTERM, and tests have nothing to lose.
+    await end('SIGKILL');
+    await folder[Symbol.asyncDispose]();
+  };
+  // A test that hangs never leaves its block: then the end of its time does it.
+  onTestFinished(dispose);
   return {
     uri: (exportName = '') => withExport(`nbd+unix:///?socket=${socket}`, exportName),
     child,
@@ -77,11 +85,7 @@ export async function startServer(command: string, args: readonly string[]): Pro
       if (signal === 'SIGKILL') await end(signal);
       else child.kill(signal);
     },
-    async [Symbol.asyncDispose]() {
-      // A stopped process takes no SIGTERM, and tests have nothing to lose.
-      await end('SIGKILL');
-      await folder[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: dispose,
   };
 }
 
