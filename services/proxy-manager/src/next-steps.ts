@@ -32,7 +32,13 @@ export type Action =
       readonly ports: number;
       readonly deadlineSeconds: number;
     }
-  | { readonly type: 'DeactivateProxy'; readonly proxyId: string; readonly reason: string }
+  /** With what was attached to it: gone with the proxy, and confirmed with it. */
+  | {
+      readonly type: 'DeactivateProxy';
+      readonly proxyId: string;
+      readonly reason: string;
+      readonly attachments: readonly { readonly backupId: string; readonly diskId: string }[];
+    }
   | {
       readonly type: 'AttachDisk';
       readonly proxyId: string;
@@ -151,10 +157,12 @@ function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
   }
   let attached = false;
   for (const proxy of pool.proxies.values()) {
-    if (proxy.kind !== 'proxy' || proxy.state === 'lost') continue;
+    if (proxy.kind !== 'proxy') continue;
     for (const attachment of proxy.attachments.values()) {
       if (attachment.backupId !== backupId) continue;
       attached = true;
+      // What a lost proxy held is given back with the proxy.
+      if (proxy.state === 'lost') continue;
       if (proxy.state === 'active') {
         actions.push({ type: 'DetachDisk', proxyId: proxy.proxyId, backupId, diskId: attachment.diskId });
       } else {
@@ -177,7 +185,7 @@ function tendProxy(pool: Pool, proxy: PooledProxy, now: number, { decisions, act
   const { proxyId } = proxy;
   if (proxy.state === 'lost') {
     for (const lease of new Set(proxy.holders.values())) decisions.push(releaseOf(lease, 'proxy-lost'));
-    actions.push({ type: 'DeactivateProxy', proxyId, reason: proxy.lostBecause });
+    actions.push(deactivation(proxy, proxy.lostBecause));
   } else if (proxy.state === 'requested') {
     const { startedFor: backupId, portsAsked: ports, deadlineSeconds } = proxy;
     actions.push({ type: 'ActivateProxy', proxyId, backupId, ports, deadlineSeconds });
@@ -186,10 +194,17 @@ function tendProxy(pool: Pool, proxy: PooledProxy, now: number, { decisions, act
       const since = new Date(now).toISOString();
       decisions.push({ type: 'ProxyIdle', data: { hostId: pool.hostId, proxyId, since } });
     } else if (now - Date.parse(proxy.idleSince) >= proxy.idleSeconds * 1000) {
-      actions.push({ type: 'DeactivateProxy', proxyId, reason: `idle for ${proxy.idleSeconds} seconds` });
+      actions.push(deactivation(proxy, `idle for ${proxy.idleSeconds} seconds`));
     }
   }
 }
+
+const deactivation = (proxy: PooledProxy, reason: string): Action => ({
+  type: 'DeactivateProxy',
+  proxyId: proxy.proxyId,
+  reason,
+  attachments: [...proxy.attachments.values()].map(({ backupId, diskId }) => ({ backupId, diskId })),
+});
 
 const announcement = (run: Run, proxies: readonly PooledProxy[]): HostEvent => ({
   type: 'ProxiesActivated',

@@ -27,9 +27,8 @@ export async function performAction(host: HypervisorHost, action: Action): Promi
       return [{ type: 'ProxyActivated', data: { hostId, proxyId, ports } }];
     }
     case 'DeactivateProxy': {
-      const { proxyId, reason } = action;
-      await host.deactivateProxy(proxyId);
-      return [{ type: 'ProxyDeactivated', data: { hostId, proxyId, reason } }];
+      await host.deactivateProxy(action.proxyId);
+      return deactivated(hostId, action);
     }
     case 'AttachDisk': {
       const { proxyId, backupId, diskId } = action;
@@ -55,6 +54,20 @@ export async function performAction(host: HypervisorHost, action: Action): Promi
       return unreachable(action);
   }
 }
+
+/** What was attached is gone with the proxy: each run hears of its own disks. */
+export const deactivated = (
+  hostId: string,
+  { proxyId, reason, attachments }: Extract<Action, { type: 'DeactivateProxy' }>,
+): HostEvent[] => [
+  ...attachments.map(
+    ({ backupId, diskId }): HostEvent => ({
+      type: 'DiskDetached',
+      data: { hostId, backupId, proxyId, diskId },
+    }),
+  ),
+  { type: 'ProxyDeactivated', data: { hostId, proxyId, reason } },
+];
 
 async function takeSnapshot(host: HypervisorHost, order: Order): Promise<HostEvent[]> {
   const { hostId, backupId, vmId, disks } = order;

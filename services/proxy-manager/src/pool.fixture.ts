@@ -4,6 +4,7 @@ import { derivedId, invariant } from '@backhaul/kernel';
 import { decide, type HostCommand } from './commands.ts';
 import { findDrift, settledIn } from './drift.ts';
 import { type Action, nextSteps } from './next-steps.ts';
+import { deactivated } from './perform-action.ts';
 import { directProxyId, emptyPool, evolve, type HostEvent, type Order, type Pool } from './pool.ts';
 
 const MiB = 1024 ** 2;
@@ -184,9 +185,7 @@ export function confirmed(action: Action): HostEvent[] {
       return [{ type: 'ProxyActivated', data: { hostId: HOST, proxyId: action.proxyId, ports } }];
     }
     case 'DeactivateProxy':
-      return [
-        { type: 'ProxyDeactivated', data: { hostId: HOST, proxyId: action.proxyId, reason: action.reason } },
-      ];
+      return deactivated(HOST, action);
     case 'AttachDisk': {
       const { proxyId, backupId, diskId } = action;
       return [

@@ -162,7 +162,6 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
       withProxy(pool, event.data.proxyId, (proxy) => {
         proxy.state = 'lost';
         proxy.lostBecause = event.data.reason;
-        proxy.attachments.clear();
       });
       for (const run of pool.runs.values()) forgetProxy(run, event.data.proxyId);
       break;
