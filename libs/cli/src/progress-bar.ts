@@ -1,3 +1,4 @@
+/// <reference path="./cli-progress.d.ts" />
 /** Progress on a terminal: a bar where a person watches, a line for every new phase where nobody does. */
 import { formatBytes } from '@backhaul/kernel';
 import { SingleBar } from 'cli-progress';

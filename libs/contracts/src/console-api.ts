@@ -1,263 +1,29 @@
 /**
  * What the console answers over HTTP (`/api/v1`): the shapes shared by the console, its client and whoever reads the
- * OpenAPI document made from them. Every item of a list is a row of the projection of the same name, derived from events
- * alone. `position` is the last event that changed the row; `asOf` the last event that any row of the answer has seen.
+ * OpenAPI document made from them. `asOf` is the last event of the log that anything in the answer has seen.
  */
 import { z } from 'zod';
-import { Origin } from './backup-events.ts';
-import { Policy } from './policy.ts';
-import { BackupKind, Refusal, RestorePoint, TransportMode } from './vocabulary.ts';
+import {
+  BackupState,
+  BackupView,
+  ChildJobState,
+  ChildJobView,
+  DeadLetterView,
+  HostView,
+  ObligationView,
+  PolicyView,
+  ProxyState,
+  ProxyView,
+  ScheduleView,
+  VmView,
+} from './console-views.ts';
+import { BackupKind, Refusal, TransportMode } from './vocabulary.ts';
+
+export * from './console-views.ts';
 
 const count = z.int().nonnegative();
 const position = z.int().nonnegative();
 const instant = z.iso.datetime();
-
-export const BackupOutcome = z.enum(['completed', 'failed', 'refused', 'cancelled']);
-export type BackupOutcome = z.infer<typeof BackupOutcome>;
-
-export const VmView = z.object({
-  hostId: z.string(),
-  vmId: z.string(),
-  runningBackupId: z.string().nullable(),
-  /** In the order in which they will have their turn. */
-  queuedBackupIds: z.array(z.string()),
-  lastBackupId: z.string().nullable(),
-  lastOutcome: BackupOutcome.nullable(),
-  lastEndedAt: instant.nullable(),
-  lastRestorePoint: RestorePoint.nullable(),
-  lastRestorePointAt: instant.nullable(),
-  position,
-});
-export type VmView = z.infer<typeof VmView>;
-
-export const BackupState = z.enum([
-  'queued',
-  'triggered',
-  'planned',
-  'activating',
-  'transferring',
-  ...BackupOutcome.options,
-]);
-export type BackupState = z.infer<typeof BackupState>;
-
-export const BackupView = z.object({
-  backupId: z.string(),
-  /** As the request named them; null when it named none that could be read. */
-  hostId: z.string().nullable(),
-  vmId: z.string().nullable(),
-  state: BackupState,
-  origin: Origin,
-  policyId: z.string().nullable(),
-  requestedKind: z.enum(['auto', ...BackupKind.options]).nullable(),
-  requestedMode: z.enum(['auto', ...TransportMode.options]).nullable(),
-  behindBackupId: z.string().nullable(),
-  parentBackupId: z.string().nullable(),
-  kind: BackupKind.nullable(),
-  mode: TransportMode.nullable(),
-  modeReason: z.string().nullable(),
-  proxiesCalculated: count.nullable(),
-  /** What the run really got. */
-  proxies: count.nullable(),
-  proxiesShared: count.nullable(),
-  waves: count.nullable(),
-  shortfall: z.string().nullable(),
-  diskBytes: count,
-  /** Estimated when planned. */
-  bytesToRead: count,
-  readBytes: count,
-  /** Covered by chunks in the repository, zero parts included. */
-  receivedBytes: count,
-  /** Bytes the repository grew by. */
-  storedBytes: count,
-  zeroBytes: count,
-  chunks: count,
-  newChunks: count,
-  childJobs: count,
-  childJobsDone: count,
-  interruptions: count,
-  requestedAt: instant.nullable(),
-  triggeredAt: instant.nullable(),
-  plannedAt: instant.nullable(),
-  snapshotAt: instant.nullable(),
-  activatedAt: instant.nullable(),
-  startedAt: instant.nullable(),
-  endedAt: instant.nullable(),
-  /** When the host had everything back. */
-  closedAt: instant.nullable(),
-  refusal: Refusal.nullable(),
-  manifestDigest: z.string().nullable(),
-  firstPosition: position,
-  position,
-});
-export type BackupView = z.infer<typeof BackupView>;
-
-export const ChildJobState = z.enum([
-  'waiting',
-  'leased',
-  'running',
-  'interrupted',
-  'completed',
-  /** Its backup ended before it did. */
-  'abandoned',
-]);
-export type ChildJobState = z.infer<typeof ChildJobState>;
-
-export const ChildJobView = z.object({
-  childJobId: z.string(),
-  backupId: z.string(),
-  hostId: z.string(),
-  vmId: z.string(),
-  diskId: z.string(),
-  state: ChildJobState,
-  kind: BackupKind.nullable(),
-  offset: count,
-  length: count,
-  estimatedBytes: count,
-  attempt: count,
-  wave: count.nullable(),
-  /** Held now: null and empty while it holds none. */
-  leaseId: z.string().nullable(),
-  ports: z.array(count),
-  /** Where it runs, or ran last. */
-  proxyId: z.string().nullable(),
-  receivedBytes: count,
-  readBytes: count,
-  storedBytes: count,
-  zeroBytes: count,
-  chunks: count,
-  /** What the newest attempt did not have to read again. */
-  resumedBytes: count,
-  interruptions: count,
-  lastInterruption: z.string().nullable(),
-  startedAt: instant.nullable(),
-  completedAt: instant.nullable(),
-  firstPosition: position,
-  /** Its place in the plan. */
-  ordinal: count,
-  position,
-});
-export type ChildJobView = z.infer<typeof ChildJobView>;
-
-export const HostView = z.object({
-  hostId: z.string(),
-  kind: z.string().nullable(),
-  address: z.string().nullable(),
-  registeredAt: instant.nullable(),
-  openRuns: count,
-  drifts: count,
-  lastDrift: z
-    .object({
-      what: z.string(),
-      expected: z.string(),
-      found: z.string(),
-      repair: z.string(),
-      at: instant,
-    })
-    .nullable(),
-  position,
-});
-export type HostView = z.infer<typeof HostView>;
-
-export const ProxyState = z.enum(['requested', 'active', 'idle', 'lost', 'deactivated']);
-export type ProxyState = z.infer<typeof ProxyState>;
-
-export const ProxyView = z.object({
-  hostId: z.string(),
-  proxyId: z.string(),
-  /** `host-export`: the host's own export, which stands in for proxies in direct-to-host mode. */
-  kind: z.enum(['proxy-vm', 'host-export']),
-  state: ProxyState,
-  /** Why it was started, or why it is gone. */
-  reason: z.string(),
-  /** The backup it was started for; it may serve others since. */
-  backupId: z.string().nullable(),
-  ports: z.array(
-    z.object({
-      port: count,
-      endpoint: z.string(),
-      /** Null: the port is free. */
-      heldBy: z.string().nullable(),
-      leaseId: z.string().nullable(),
-    }),
-  ),
-  freePorts: count,
-  maxChildJobs: count.nullable(),
-  attachments: z.array(
-    z.object({ backupId: z.string(), diskId: z.string(), exportName: z.string().nullable() }),
-  ),
-  leasesServed: count,
-  requestedAt: instant.nullable(),
-  activatedAt: instant.nullable(),
-  idleSince: instant.nullable(),
-  endedAt: instant.nullable(),
-  firstPosition: position,
-  position,
-});
-export type ProxyView = z.infer<typeof ProxyView>;
-
-/** Something taken from a host that has not been confirmed as given back. */
-export const ObligationView = z.object({
-  obligationId: z.string(),
-  kind: z.enum(['snapshot', 'proxy', 'attachment', 'lease']),
-  hostId: z.string(),
-  backupId: z.string(),
-  proxyId: z.string().nullable(),
-  diskId: z.string().nullable(),
-  childJobId: z.string().nullable(),
-  /** What it is, for people. */
-  subject: z.string(),
-  /** `requested`: it may exist. `standing`: it was confirmed. `lost`: it broke, and what is left is still to be cleared. */
-  state: z.enum(['requested', 'standing', 'lost']),
-  openedBy: z.string(),
-  openedByEventId: z.string(),
-  openedAt: instant,
-  firstPosition: position,
-  /** The event that will close it. */
-  closedBy: z.string(),
-  position,
-});
-export type ObligationView = z.infer<typeof ObligationView>;
-
-export const ScheduleView = z.object({
-  scheduleId: z.string(),
-  cron: z.string(),
-  timeZone: z.string(),
-  hostId: z.string(),
-  vmId: z.string(),
-  kind: z.enum(['auto', ...BackupKind.options]),
-  policyId: z.string(),
-  definedAt: instant,
-  fired: count,
-  lastDueAt: instant.nullable(),
-  lastBackupId: z.string().nullable(),
-  position,
-});
-export type ScheduleView = z.infer<typeof ScheduleView>;
-
-export const PolicyView = z.object({
-  policyId: z.string(),
-  policy: Policy,
-  definedAt: instant,
-  /** How often it was defined, this one included. Running backups keep the policy they were triggered with. */
-  definitions: count,
-  position,
-});
-export type PolicyView = z.infer<typeof PolicyView>;
-
-/** A message that can never work, and why. */
-export const DeadLetterView = z.object({
-  deadLetterId: z.string(),
-  /** Who could not handle it. */
-  consumer: z.string(),
-  subject: z.string(),
-  messageId: z.string(),
-  eventId: z.string().nullable(),
-  reason: z.string(),
-  createdAt: instant,
-  /** When it was sent again; null while it waits for somebody. */
-  redrivenAt: instant.nullable(),
-});
-export type DeadLetterView = z.infer<typeof DeadLetterView>;
 
 /** An event of the log, as it was recorded and lifted to its newest schema. */
 export const RecordedEvent = z.object({
