@@ -1,4 +1,6 @@
+import { createHash } from 'node:crypto';
 import type { StreamName } from '@backhaul/contracts';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { EventStore, Expectation } from './event-store.ts';
 import { all, context, proxyIdle, vmClaimed } from './examples.fixture.ts';
@@ -34,6 +36,25 @@ describe('an append', () => {
       [1, events[0]?.data],
       [2, events[1]?.data],
     ]);
+  });
+
+  test('leaves a hash of its content that anybody can work out again', async () => {
+    const stream = newStream();
+    const metadata = { correlation: 'c "1"', causation: 'é\n😀\u0007\\', actor: 'a\tb' };
+    const events = [proxyIdle('naïve \u0000 \ud800 😀'), proxyIdle('p2')];
+    await store.append([{ stream, expected: 'none', events }], { commandId: 'hashed', metadata });
+    const rows = await store.kysely
+      .selectFrom('events')
+      .select(['event_id', 'content_hash', sql<string>`data::text`.as('data')])
+      .where('stream_id', '=', stream)
+      .orderBy('version')
+      .execute();
+    for (const [index, row] of rows.entries()) {
+      const { correlation, causation, actor } = metadata;
+      const why = [JSON.stringify(correlation), JSON.stringify([causation, null, actor])];
+      const content = [...why, row.event_id, stream, index + 1, 'ProxyIdle', 1, row.data].join('\n');
+      expect(row.content_hash.toString('hex')).toBe(createHash('sha256').update(content).digest('hex'));
+    }
   });
 
   test.each<[Expectation, number, boolean]>([

@@ -70,6 +70,18 @@ describe('a category has one owner', () => {
     expect(refused).toMatchObject({ code: '42501', message: 'Appending to vm-h1.v1 failed' });
   });
 
+  test.each(['vm-h1 v1', 'vm-', 'vm-naïve', `vm-${'x'.repeat(400)}`])(
+    'no stream is named %s',
+    async (stream) => {
+      const trigger = await server.store('trigger');
+      const append = trigger.append(
+        [{ stream: stream as `vm-${string}`, expected: 'any', events: [vmClaimed('v1')] }],
+        context(),
+      );
+      await expect(append).rejects.toMatchObject({ permanent: true, code: '23514' });
+    },
+  );
+
   test('one foreign stream among several refuses them all', async () => {
     const ingest = await server.store('proxy-manager');
     const appends = [

@@ -8,9 +8,11 @@ create table public.owners (
 comment on table public.owners is 'Which database role may append to the streams of a category. Kept in step with contracts by migrate.';
 
 -- One row per stream: what an append locks, so that expectations hold under race. An update of it stays on its page.
+-- Check constraints are read anew by every statement and cost more than all else in it: append_events checks in their place,
+-- and nobody else can write here.
 create table public.streams (
-  stream_id text collate "C" primary key check (length(stream_id) <= 400 and stream_id ~ '^[A-Za-z]+-[!-~]+$'),
-  version integer not null check (version >= 0)
+  stream_id text collate "C" primary key,
+  version integer not null
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
 create sequence public.log_position as bigint;
@@ -23,7 +25,7 @@ create table public.events (
   stream_id text collate "C" not null,
   category text collate "C" not null,
   version integer not null,
-  type text collate "C" not null check (position(E'\n' in type) = 0),
+  type text collate "C" not null,
   schema_version smallint not null,
   data json not null,
   correlation text collate "C" not null,
@@ -46,10 +48,6 @@ end $$;
 create trigger events_only_grow before update or delete or truncate on public.events
   for each statement execute function public.refuse_rewriting();
 
--- A text with its length in bytes before it (the netstring of D. J. Bernstein): joined ones can be read in one way only.
-create function public.netstring(value text) returns text language sql immutable parallel safe
-  return coalesce(octet_length(value) || ':' || value || ',', '-');
-
 -- Appends the events of one or more commands. Each command is all or nothing over the streams it names; one that finds a stream
 -- otherwise than expected is an answer, not an error, so that the others and the transaction around it can go on.
 -- The order of what is locked matters:
@@ -65,20 +63,23 @@ create function public.netstring(value text) returns text language sql immutable
 -- Answers per command: 0 appended, -1 a duplicate, else the index of the stream in the way; per stream the version it had; per
 -- event its position, 0 when it was not appended.
 --
--- content_hash is the SHA-256 of what an event says and where it stands in its stream: the netstrings of correlation, causation,
--- traceparent ("-" when there is none) and actor; then event_id, stream_id, version, type and schema_version, each followed by
--- a line feed (none can hold one); then data as it is stored. Position and time of recording are the log's own.
+-- content_hash is the SHA-256 of what an event says and where it stands in its stream, as lines of UTF-8 that end in a line feed:
+-- correlation in JSON, [causation,traceparent,actor] in JSON without spaces, event_id, stream_id, version, type, schema_version;
+-- then data as it is stored, to the end. Only data can hold a line feed. Position and time of recording are the log's own.
 create function public.append_events(
   command_ids uuid[], causations text[], traceparents text[], actors text[],
   stream_commands integer[], stream_ids text[], expectations integer[], counts integer[],
   event_ids uuid[], event_streams integer[], event_offsets integer[], types text[], schema_versions integer[],
   correlations text[], data json,
   out outcomes integer[], out versions integer[], out positions bigint[], out recorded_at timestamptz
-) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+) language plpgsql security definer
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan  -- an array of one and of a hundred are looked up alike: plan once, not every time
+as $$
 declare
   stands integer;
   repeated integer;
-  metadata text[];
+  origins text[];
 begin
   outcomes := array_fill(0, array[cardinality(command_ids)]);
   positions := array_fill(0::bigint, array[cardinality(event_ids)]);
@@ -97,6 +98,9 @@ begin
     update public.streams s set version = s.version + counts[i] where s.stream_id = stream_ids[i]
       returning s.version into stands;
     if not found and expectations[i] in (0, -2) then
+      if length(stream_ids[i]) > 400 or stream_ids[i] !~ '^[A-Za-z]+-[!-~]+$' then
+        raise exception '% is no name for a stream', stream_ids[i] using errcode = 'check_violation';
+      end if;
       insert into public.streams as s (stream_id, version) values (stream_ids[i], counts[i])
         -- Another append has made it since, and has committed.
         on conflict (stream_id) do update set version = s.version + excluded.version
@@ -109,11 +113,14 @@ begin
   end loop;
 
   -- Weighs more than a conflict: a repeated command finds its streams moved on by itself.
-  for repeated in
-    select array_position(command_ids, e.event_id) from public.events e where e.event_id = any (command_ids)
-  loop
-    outcomes[repeated] := -1;
-  end loop;
+  perform from public.events e where e.event_id = any (command_ids);
+  if found then
+    for repeated in
+      select array_position(command_ids, e.event_id) from public.events e where e.event_id = any (command_ids)
+    loop
+      outcomes[repeated] := -1;
+    end loop;
+  end if;
   for i in 1 .. cardinality(stream_ids) loop
     if outcomes[stream_commands[i]] <> 0 then
       update public.streams s set version = versions[i] where s.stream_id = stream_ids[i];
@@ -125,13 +132,16 @@ begin
 
   perform pg_advisory_xact_lock_shared(1111573323, 1);
   for i in 1 .. cardinality(event_ids) loop
+    if types[i] like E'%\n%' then
+      raise exception '% is no name for a type of event', types[i] using errcode = 'check_violation';
+    end if;
     if outcomes[stream_commands[event_streams[i]]] = 0 then
       positions[i] := nextval('public.log_position');
     end if;
   end loop;
   recorded_at := clock_timestamp();
   for i in 1 .. cardinality(command_ids) loop
-    metadata[i] := public.netstring(causations[i]) || public.netstring(traceparents[i]) || public.netstring(actors[i]);
+    origins[i] := to_json(array[causations[i], traceparents[i], actors[i]]);
   end loop;
   insert into public.events (
     position, event_id, stream_id, category, version, type, schema_version, data,
@@ -139,7 +149,7 @@ begin
   select e.position, e.id, e.stream_id, split_part(e.stream_id, '-', 1), e.version, e.type, e.schema, e.data,
     e.correlation, causations[e.command], traceparents[e.command], actors[e.command],
     sha256(convert_to(
-      octet_length(e.correlation) || ':' || e.correlation || ',' || metadata[e.command]
+      to_json(e.correlation) || E'\n' || origins[e.command] || E'\n'
       || e.id || E'\n' || e.stream_id || E'\n' || e.version || E'\n' || e.type || E'\n' || e.schema || E'\n' || e.data, 'UTF8')),
     append_events.recorded_at
   from (
