@@ -18,8 +18,11 @@ interface Waiting {
 
 /** Two, so that one group is on its way while another waits for the disk. */
 const GROUPS_UNDER_WAY = 2;
-const GROUP_COMMANDS_MAX = 64;
-const GROUP_EVENTS_MAX = 2_000;
+/** Waiting pays while a group is small. A full one leaves at once, for Postgres to work on side by side with the others. */
+const FULL_GROUP_EVENTS = 64;
+const FULL_GROUPS_UNDER_WAY = 4;
+/** How far to look for commands that may go: far enough for a full group, and bounded when thousands wait for one stream. */
+const LOOK_AHEAD = 256;
 
 export function groupingAppends(
   send: (commands: readonly PreparedAppend[]) => Promise<readonly Outcome[]>,
@@ -27,8 +30,11 @@ export function groupingAppends(
   const queue: Waiting[] = [];
   const underWay = new Set<readonly Waiting[]>();
 
+  const mayLeave = (): boolean =>
+    underWay.size < GROUPS_UNDER_WAY ||
+    (underWay.size < FULL_GROUPS_UNDER_WAY && eventsOf(queue) >= FULL_GROUP_EVENTS);
   const dispatch = (): void => {
-    while (underWay.size < GROUPS_UNDER_WAY && queue.length > 0) {
+    while (queue.length > 0 && mayLeave()) {
       const group = takeGroup(queue, new Set([...underWay].flat().flatMap(namesOf)));
       if (group.length === 0) return;
       underWay.add(group);
@@ -75,16 +81,13 @@ async function deliver(
  */
 function takeGroup(queue: Waiting[], busy: Set<string>): Waiting[] {
   const [group, left]: [Waiting[], Waiting[]] = [[], []];
-  let [events, seen] = [0, 0];
-  for (const waiting of queue) {
-    if (group.length === GROUP_COMMANDS_MAX) break;
+  let seen = 0;
+  while (seen < Math.min(queue.length, LOOK_AHEAD) && eventsOf(group) < FULL_GROUP_EVENTS) {
+    const waiting = queue[seen] as Waiting;
     seen += 1;
     const names = namesOf(waiting);
-    const size = waiting.command.drafts.length;
-    const fits = group.length === 0 || events + size <= GROUP_EVENTS_MAX;
-    if (fits && !names.some((name) => busy.has(name))) {
+    if (!names.some((name) => busy.has(name))) {
       group.push(waiting);
-      events += size;
     } else {
       left.push(waiting);
     }
@@ -93,4 +96,14 @@ function takeGroup(queue: Waiting[], busy: Set<string>): Waiting[] {
   }
   queue.splice(0, seen, ...left);
   return group;
+}
+
+/** At least one each: a command that only guards a stream costs a place, too. Counts no further than a full group. */
+function eventsOf(commands: readonly Waiting[]): number {
+  let events = 0;
+  for (const { command } of commands) {
+    events += Math.max(1, command.drafts.length);
+    if (events >= FULL_GROUP_EVENTS) break;
+  }
+  return events;
 }
