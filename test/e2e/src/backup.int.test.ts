@@ -125,7 +125,7 @@ test('the same request twice, over NATS and over HTTP, is one backup', async () 
   expect(first.backupId).toBeDefined();
   expect(again.backupId).toBe(first.backupId);
   expect(await http.json()).toMatchObject({ backupId: first.backupId });
-  await lab.ended(first.backupId ?? '');
+  await lab.closed(first.backupId ?? '');
   expect(ofType(await lab.story(first.backupId ?? ''), 'BackupTriggered')).toHaveLength(1);
 });
 

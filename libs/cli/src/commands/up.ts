@@ -5,7 +5,6 @@ import { dirname, join, resolve } from 'node:path';
 import { type BackhaulClient, backhaulClient } from '@backhaul/client';
 import type { CommandContext } from '../command.ts';
 import { failed, usage } from '../exit.ts';
-import { loadStack } from '../load-stack.ts';
 import { inOwnSession, isOwnSession, untilParentIsGone } from '../own-session.ts';
 import { isRunning, readStackFile, removeStackFile, stackFilePath, writeStackFile } from '../stack-file.ts';
 
@@ -44,7 +43,7 @@ async function runStack(flags: UpFlags, { terminal, environment, signal }: Comma
   await mkdir(directory, { recursive: true });
   if (flags.postgresUrl === undefined) await assertOpenToPostgres(directory);
   terminal.note(`Starting in ${directory} ...`);
-  const { startStack } = await loadStack();
+  const { startStack } = await import('@backhaul/local');
   const stack = await startStack({
     directory,
     repository,
