@@ -121,14 +121,19 @@ export function openLink(options: {
     async session(signal) {
       if (current !== undefined) return current;
       if (closing.signal.aborted) throw closed();
-      return await new Promise<Session>((resolve, reject) => {
-        const waiter = { resolve, reject };
-        waiting.add(waiter);
-        signal?.addEventListener('abort', () => {
-          waiting.delete(waiter);
-          reject(new Fault('The wait for NATS was given up', { cause: signal.reason }));
-        });
-      });
+      const givenUp = (): Fault => new Fault('The wait for NATS was given up', { cause: signal?.reason });
+      if (signal?.aborted) throw givenUp();
+      const { promise, resolve, reject } = Promise.withResolvers<Session>();
+      const waiter = { resolve, reject };
+      const abandon = (): void => reject(givenUp());
+      waiting.add(waiter);
+      signal?.addEventListener('abort', abandon);
+      try {
+        return await promise;
+      } finally {
+        waiting.delete(waiter);
+        signal?.removeEventListener('abort', abandon);
+      }
     },
     async close() {
       closing.abort();

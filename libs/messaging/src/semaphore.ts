@@ -7,10 +7,6 @@ export class Semaphore {
     this.#free = width;
   }
 
-  get free(): number {
-    return this.#free;
-  }
-
   async acquire(): Promise<void> {
     if (this.#free > 0) this.#free -= 1;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));

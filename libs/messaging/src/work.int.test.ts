@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { eventually, Fault } from '@backhaul/kernel';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { claimed, vmStream } from './test-events.fixture.ts';
@@ -17,14 +17,18 @@ beforeAll(async () => {
 afterAll(() => servers.close());
 
 test('work of a process that is killed goes to another one, and only then', async () => {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'fixture/worker.ts')], {
-    env: {
-      PATH: process.env.PATH,
-      POSTGRES_URL: servers.postgres.urlOf('ingest'),
-      NATS_URL: servers.nats.url,
+  const child = spawn(
+    process.execPath,
+    [fileURLToPath(new URL('./endless-worker.fixture.ts', import.meta.url))],
+    {
+      env: {
+        PATH: process.env.PATH,
+        POSTGRES_URL: servers.postgres.urlOf('ingest'),
+        NATS_URL: servers.nats.url,
+      },
+      stdio: ['ignore', 'pipe', 'inherit'],
     },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  );
   const exited = once(child, 'exit');
   try {
     await trigger.append(vmStream('killed'), claimed('killed'));

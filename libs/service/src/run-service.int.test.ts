@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { derivedId, eventually } from '@backhaul/kernel';
 import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
@@ -42,16 +43,20 @@ let count = 0;
 function run(environment: NodeJS.ProcessEnv = {}): ServiceProcess {
   count += 1;
   const readyFile = join(directory, `ready-${count}`);
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'fixture/main.ts')], {
-    env: {
-      PATH: process.env.PATH,
-      BACKHAUL_POSTGRES_URL: servers.postgres.urlOf('planner'),
-      BACKHAUL_NATS_URL: servers.nats.url,
-      BACKHAUL_READY_FILE: readyFile,
-      ...environment,
+  const child = spawn(
+    process.execPath,
+    [fileURLToPath(new URL('./small-service.fixture.ts', import.meta.url))],
+    {
+      env: {
+        PATH: process.env.PATH,
+        BACKHAUL_POSTGRES_URL: servers.postgres.urlOf('planner'),
+        BACKHAUL_NATS_URL: servers.nats.url,
+        BACKHAUL_READY_FILE: readyFile,
+        ...environment,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
     },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  );
   const exited = once(child, 'exit');
   const lines: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
