@@ -2,7 +2,14 @@
  * Appends as the function `append_events` takes them (sql/0001-log.sql says what it guarantees): prepared from what callers
  * decided, one command or a group of them per call, and its answer turned back into recorded events.
  */
-import { type Category, catalogue, categoryOf, type Event, type Recorded } from '@backhaul/contracts';
+import {
+  type Category,
+  catalogue,
+  categoryOf,
+  type Event,
+  type EventMetadata,
+  type Recorded,
+} from '@backhaul/contracts';
 import { derivedId, invariant, ok, type Result, refuse } from '@backhaul/kernel';
 import type { Pool, PoolClient } from 'pg';
 import type { AppendContext, Appended, Expectation, StreamAppend, VersionConflict } from './event-store.ts';
@@ -40,8 +47,12 @@ interface Draft {
   readonly correlation: string;
 }
 
-/** Data that does not fit its contract is a bug of the caller and fails here, before anything is sent. */
-export function prepare(appends: readonly StreamAppend[], context: AppendContext): PreparedAppend {
+/**
+ * Data that does not fit its contract is a bug of the caller and fails here, before anything is sent. Metadata may come from
+ * outside; it is stored as lines, and so a line break in it becomes a space.
+ */
+export function prepare(appends: readonly StreamAppend[], given: AppendContext): PreparedAppend {
+  const context = { ...given, metadata: oneLineEach(given.metadata) };
   const drafts: Draft[] = [];
   for (const { stream, events } of appends) {
     const category = categoryOf(stream);
@@ -57,7 +68,7 @@ export function prepare(appends: readonly StreamAppend[], context: AppendContext
         category,
         offset: index + 1,
         schemaVersion: definition.schemaVersion,
-        correlation: context.correlationOf?.(event) ?? context.metadata.correlation,
+        correlation: oneLine(context.correlationOf?.(event) ?? context.metadata.correlation),
       });
     }
   }
@@ -145,6 +156,17 @@ function recorded(
     recordedAt,
   } as Recorded;
 }
+
+function oneLineEach({ correlation, causation, traceparent, actor }: EventMetadata): EventMetadata {
+  const metadata = {
+    correlation: oneLine(correlation),
+    causation: oneLine(causation),
+    actor: oneLine(actor),
+  };
+  return traceparent === undefined ? metadata : { ...metadata, traceparent: oneLine(traceparent) };
+}
+
+const oneLine = (text: string): string => (text.includes('\n') ? text.replaceAll('\n', ' ') : text);
 
 function encoded(expected: Expectation): number {
   switch (expected) {

@@ -64,7 +64,7 @@ create trigger events_only_grow before update or delete or truncate on public.ev
 -- event its position, 0 when it was not appended.
 --
 -- content_hash is the SHA-256 of what an event says and where it stands in its stream, as lines of UTF-8 that end in a line feed:
--- correlation in JSON, [causation,traceparent,actor] in JSON without spaces, event_id, stream_id, version, type, schema_version;
+-- correlation, causation, traceparent (empty when there is none), actor, event_id, stream_id, version, type, schema_version;
 -- then data as it is stored, to the end. Only data can hold a line feed. Position and time of recording are the log's own.
 create function public.append_events(
   command_ids uuid[], causations text[], traceparents text[], actors text[],
@@ -79,7 +79,6 @@ as $$
 declare
   stands integer;
   repeated integer;
-  origins text[];
 begin
   outcomes := array_fill(0, array[cardinality(command_ids)]);
   positions := array_fill(0::bigint, array[cardinality(event_ids)]);
@@ -130,27 +129,31 @@ begin
     return;
   end if;
 
+  for i in 1 .. cardinality(command_ids) loop
+    if concat(causations[i], traceparents[i], actors[i]) like E'%\n%' then
+      raise exception 'A causation, a traceparent or an actor is one line' using errcode = 'check_violation';
+    end if;
+  end loop;
+
   perform pg_advisory_xact_lock_shared(1111573323, 1);
   for i in 1 .. cardinality(event_ids) loop
-    if types[i] like E'%\n%' then
-      raise exception '% is no name for a type of event', types[i] using errcode = 'check_violation';
+    if types[i] || correlations[i] like E'%\n%' then
+      raise exception 'A type or a correlation is one line' using errcode = 'check_violation';
     end if;
     if outcomes[stream_commands[event_streams[i]]] = 0 then
       positions[i] := nextval('public.log_position');
     end if;
   end loop;
   recorded_at := clock_timestamp();
-  for i in 1 .. cardinality(command_ids) loop
-    origins[i] := to_json(array[causations[i], traceparents[i], actors[i]]);
-  end loop;
   insert into public.events (
     position, event_id, stream_id, category, version, type, schema_version, data,
     correlation, causation, traceparent, actor, content_hash, recorded_at)
   select e.position, e.id, e.stream_id, split_part(e.stream_id, '-', 1), e.version, e.type, e.schema, e.data,
     e.correlation, causations[e.command], traceparents[e.command], actors[e.command],
     sha256(convert_to(
-      to_json(e.correlation) || E'\n' || origins[e.command] || E'\n'
-      || e.id || E'\n' || e.stream_id || E'\n' || e.version || E'\n' || e.type || E'\n' || e.schema || E'\n' || e.data, 'UTF8')),
+      concat_ws(E'\n', e.correlation, causations[e.command], coalesce(traceparents[e.command], ''), actors[e.command],
+        e.id, e.stream_id, e.version, e.type, e.schema, e.data),
+      'UTF8')),
     append_events.recorded_at
   from (
     select given.*, stream_ids[given.stream] as stream_id, versions[given.stream] + given.step as version,
