@@ -44,6 +44,6 @@ export async function asWork(
 ): Promise<Outcome> {
   if (await isRemembered(store, consumer, delivery.identity.inboxKey)) return 'skipped';
   await work();
-  await remember(store, consumer, delivery.identity.inboxKey);
+  await store.transaction((transaction) => remember(transaction, consumer, delivery.identity.inboxKey));
   return 'handled';
 }
