@@ -43,6 +43,7 @@ export interface VersionConflict {
 }
 
 export interface LogPage {
+  /** Looking at them throws a permanent Fault when one does not fit its schema. */
   readonly events: readonly Recorded[];
   /** Where to read on from. Moves over events that were filtered out, so a page may be empty and still get on. */
   readonly next: number;

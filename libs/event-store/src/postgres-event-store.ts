@@ -69,7 +69,16 @@ function eventStoreOn(pool: Pool): EventStore {
       rows.push(...(await read(readUpTo, upTo, limit - rows.length)));
     }
     const next = rows.length === limit ? (lastPosition(rows) ?? after) : Math.max(after, upTo);
-    return { events: knownEvents(rows), next, highWater: upTo };
+    let events: readonly Recorded[] | undefined;
+    return {
+      // Taken apart when looked at: a tail has the next page under way by then, and Postgres works meanwhile.
+      get events() {
+        events ??= knownEvents(rows);
+        return events;
+      },
+      next,
+      highWater: upTo,
+    };
   };
 
   return {

@@ -25,24 +25,22 @@ function lineOfLast(rows: readonly StoredEvent[], line: number): number | undefi
  * type: readers pass over it.
  */
 function recordedOf([lines, data]: StoredEvent): Recorded | undefined {
-  const [position, version, eventId, stream, type, schemaVersion, recordedAt, ...why] = lines.split(
-    '\n',
-  ) as Lines;
-  const [correlation, causation, traceparent, actor] = why;
-  const event = readEvent(type, Number(schemaVersion), data);
+  const line = lines.split('\n') as Lines;
+  const event = readEvent(line[4], Number(line[5]), data);
   if (event === undefined) return undefined;
+  const [stream, correlation, causation, traceparent, actor] = [line[3], line[7], line[8], line[9], line[10]];
   return {
     type: event.type,
     data: event.data,
-    eventId,
-    position: Number(position),
+    eventId: line[2],
+    position: Number(line[0]),
     stream,
     category: categoryOf(stream),
-    version: Number(version),
+    version: Number(line[1]),
     schemaVersion: catalogue[event.type].schemaVersion,
     metadata:
       traceparent === '' ? { correlation, causation, actor } : { correlation, causation, traceparent, actor },
-    recordedAt: instantOf(recordedAt),
+    recordedAt: instantOf(line[6]),
   } as Recorded;
 }
 

@@ -22,7 +22,7 @@ export interface TailOptions {
 
 /**
  * Yields every page that moved on, also one from which everything was filtered out; ends when `signal` aborts.
- * Throws a permanent Fault, such as stored data that does not fit its schema.
+ * Throws a fault that no other try can mend.
  */
 export async function* tail(store: EventStore, options: TailOptions): AsyncGenerator<LogPage> {
   const { signal, filter, limit = 1_000, idleMilliseconds = 250, onFault } = options;
