@@ -8,102 +8,23 @@
  * The fold owns its state and changes it in place: a host's stream is long, and a copy per event would make loading it
  * quadratic. Nobody else may change a pool.
  */
-import {
-  type Event,
-  type EventData,
-  type Port,
-  type SnapshotDisk,
-  type StreamName,
-  streamName,
-} from '@backhaul/contracts';
+import type { EventData } from '@backhaul/contracts';
 import { invariant } from '@backhaul/kernel';
 
-export type HostEvent = Event;
+import {
+  type Attachment,
+  attachmentKey,
+  directProxyId,
+  type HostEvent,
+  type Job,
+  type Lease,
+  type Order,
+  type Pool,
+  type PooledProxy,
+  type Run,
+} from './pool-state.ts';
 
-export const hostStream = (hostId: string): StreamName => streamName('host', hostId);
-
-export type Order = EventData<'ActivationRequested'>;
-export type Lease = EventData<'PortsLeased'>;
-
-export interface Job {
-  readonly childJobId: string;
-  readonly diskId: string;
-  readonly offset: number;
-  readonly length: number;
-  state: 'waiting' | 'leased' | 'done';
-  attempts: number;
-  /** Attempts that ended in an interruption of their own, not in the loss of a proxy. */
-  interruptions: number;
-  /** The proxy that the last interruption happened on, until something else is known of it. */
-  interruptedOn: string | undefined;
-  lease: Lease | undefined;
-}
-
-export interface Run {
-  readonly order: Order;
-  snapshot: 'none' | 'requested' | 'taken' | 'lost' | 'released';
-  disks: readonly SnapshotDisk[];
-  /** Undefined until proxies were chosen; ids of those that are still of use to the run. */
-  chosen: Map<string, { readonly shared: boolean; readonly why: string }> | undefined;
-  shortfall: string | null;
-  proxiesLost: number;
-  announced: boolean;
-  readonly jobs: Map<string, Job>;
-  outcome: 'completed' | 'failed' | 'cancelled' | undefined;
-}
-
-export interface Attachment {
-  readonly backupId: string;
-  readonly diskId: string;
-  state: 'requested' | 'attached';
-  exportName: string;
-}
-
-export interface PooledProxy {
-  readonly proxyId: string;
-  /** `direct`: the host's own export of one run's snapshot, which is leased like a proxy but is none. */
-  readonly kind: 'proxy' | 'direct';
-  readonly startedFor: string;
-  readonly portsAsked: number;
-  readonly maxChildJobs: number;
-  readonly maxDisks: number;
-  readonly idleSeconds: number;
-  readonly deadlineSeconds: number;
-  state: 'requested' | 'active' | 'lost';
-  ports: readonly Port[];
-  readonly attachments: Map<string, Attachment>;
-  /** The lease that holds each taken port. */
-  readonly holders: Map<number, Lease>;
-  idleSince: string | undefined;
-  lostBecause: string;
-  /** A child job was interrupted on it: it gets no work until the host was asked whether it is up. */
-  suspect: boolean;
-  /** Child jobs interrupted on it since one last completed. */
-  interruptionsInRow: number;
-}
-
-export interface Pool {
-  readonly hostId: string;
-  registered: EventData<'HostRegistered'> | undefined;
-  /** The fence of the newest lease. */
-  fence: number;
-  /** Proxies ever requested: the number in the next one's name. */
-  proxiesEver: number;
-  readonly runs: Map<string, Run>;
-  readonly proxies: Map<string, PooledProxy>;
-}
-
-export const emptyPool = (hostId: string): Pool => ({
-  hostId,
-  registered: undefined,
-  fence: 0,
-  proxiesEver: 0,
-  runs: new Map(),
-  proxies: new Map(),
-});
-
-export const attachmentKey = (backupId: string, diskId: string): string => `${backupId}.${diskId}`;
-export const directProxyId = (backupId: string): string => `direct-${backupId}`;
+export * from './pool-state.ts';
 
 /** History already happened, so the fold never refuses; an event from a newer release changes nothing. */
 export function evolve(pool: Pool, event: HostEvent): Pool {

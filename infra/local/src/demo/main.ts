@@ -102,7 +102,7 @@ async function definePolicy({ consoleUrl, triggerUrl }: Stack): Promise<void> {
 type Completed = EventData<'BackupCompleted'> & { readonly seconds: number };
 
 async function backup({ natsUrl, consoleUrl, triggerUrl }: Stack, image: DemoImage): Promise<Completed> {
-  const upstream = fileURLToPath(new URL('upstream-system.ts', import.meta.url));
+  const upstream = fileURLToPath(new URL('./upstream-system.ts', import.meta.url));
   const begun = performance.now();
   const { stdout: backupId } = await run(process.execPath, [upstream, natsUrl, HOST, image.vmId, 'demo'], {
     timeout: 60_000,
