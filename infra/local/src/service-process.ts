@@ -21,6 +21,7 @@ export class ServiceProcess {
   #child: ChildProcess | undefined;
   #exited: Promise<number | null> = Promise.resolve(null);
   #port = 0;
+  #stopped = false;
 
   constructor(
     name: string,
@@ -45,8 +46,11 @@ export class ServiceProcess {
   }
 
   async start(): Promise<void> {
+    this.#stopped = false;
     const { main, environment, logFile, readyFile } = this.#options;
     await rm(readyFile, { force: true });
+    // Stopped while it was about to start again: a child started now would be nobody's.
+    if (this.#stopped) return;
     const output = openSync(logFile, 'a');
     const child = spawn(process.execPath, [main], {
       // Its port stays the same over restarts, so that clients find it again.
@@ -88,6 +92,7 @@ export class ServiceProcess {
 
   /** Asks it to end, and ends it when it does not. */
   async stop(): Promise<number | null> {
+    this.#stopped = true;
     this.#child?.kill('SIGTERM');
     const late = setTimeout(() => this.#child?.kill('SIGKILL'), STOP_MILLISECONDS);
     try {

@@ -37,6 +37,7 @@ export const catalogue = {
   ProxyActivated: host.ProxyActivated,
   ProxyLost: host.ProxyLost,
   ProxyHealthObserved: host.ProxyHealthObserved,
+  ProxyRetiring: host.ProxyRetiring,
   ProxyDeactivated: host.ProxyDeactivated,
   ProxyIdle: host.ProxyIdle,
   DiskAttachRequested: host.DiskAttachRequested,

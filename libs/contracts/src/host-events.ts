@@ -158,6 +158,13 @@ export const ProxyHealthObserved = defineEvent(
   z.object({ hostId: HostId, proxyId: ProxyId, healthy: z.literal(true), detail: z.string() }),
 );
 
+/** It will be ended: nobody is given it any more. */
+export const ProxyRetiring = defineEvent(
+  'host',
+  'ProxyRetiring',
+  z.object({ hostId: HostId, proxyId: ProxyId, reason: z.string() }),
+);
+
 /** Confirmed gone: no process, no socket, no attachment. */
 export const ProxyDeactivated = defineEvent(
   'host',

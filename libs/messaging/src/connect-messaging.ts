@@ -55,7 +55,10 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
   const start = async (
     purpose: string,
     given: Pick<ConsumptionOptions, 'durables' | 'width' | 'heldMax' | 'laneOf' | 'handle'>,
-    afterDeadLetter: (delivery: Delivery, error: unknown) => void = () => undefined,
+    around: {
+      before?: (delivery: Delivery, error: unknown) => Promise<void>;
+      after?: (delivery: Delivery, error: unknown) => void;
+    } = {},
   ): Promise<Consumption> => {
     const consumer = `${service}__${purpose}`;
     const started = await startConsumption({
@@ -67,8 +70,9 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
       retry: options.retry ?? defaultRetryPolicy,
       silentMilliseconds: options.silentMilliseconds ?? 60_000,
       async keepDeadLetter(delivery, error) {
+        await around.before?.(delivery, error);
         await keepDeadLetter(store, consumer, delivery, describeError(error));
-        afterDeadLetter(delivery, error);
+        around.after?.(delivery, error);
       },
       onBug: options.onBug ?? throwOutside,
     });
@@ -113,8 +117,8 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
       });
     },
 
-    consumeWork({ purpose, types, concurrency, handle }) {
-      return start(purpose, {
+    consumeWork({ purpose, types, concurrency, handle, givenUp }) {
+      const work = {
         durables: eventDurables(purpose, types),
         width: concurrency,
         heldMax: concurrency,
@@ -123,6 +127,12 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
           const event = eventOf<(typeof types)[number]>(delivery);
           if (event === undefined) return 'skipped';
           return await asWork(store, `${service}__${purpose}`, delivery, () => handle(event, signal));
+        },
+      } satisfies Parameters<typeof start>[1];
+      return start(purpose, work, {
+        async before(delivery, error) {
+          const event = givenUp === undefined ? undefined : eventOf<(typeof types)[number]>(delivery);
+          if (event !== undefined) await givenUp?.(event, error);
         },
       });
     },
@@ -152,11 +162,13 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
             return outcome;
           },
         },
-        (delivery, error) => {
-          const requestId = requestIdOf(delivery.body);
-          if (requestId === undefined) return;
-          const code = error instanceof Fault && error.code !== undefined ? error.code : 'RequestFailed';
-          answer({ requestId, outcome: 'refused', refusal: { code, message: describeError(error) } });
+        {
+          after(delivery, error) {
+            const requestId = requestIdOf(delivery.body);
+            if (requestId === undefined) return;
+            const code = error instanceof Fault && error.code !== undefined ? error.code : 'RequestFailed';
+            answer({ requestId, outcome: 'refused', refusal: { code, message: describeError(error) } });
+          },
         },
       );
     },

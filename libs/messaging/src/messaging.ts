@@ -62,6 +62,11 @@ export interface Messaging extends Requester {
     types: readonly T[];
     concurrency: number;
     handle(event: Recorded<T>, signal: AbortSignal): Promise<void>;
+    /**
+     * Before the message becomes a dead letter: says in the log what became of the work, so that nobody waits for it. Runs
+     * again when it fails, or when the process dies here.
+     */
+    givenUp?(event: Recorded<T>, error: unknown): Promise<void>;
   }): Promise<Consumption>;
 
   /**

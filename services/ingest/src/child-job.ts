@@ -93,7 +93,8 @@ export function start(
 ): Result<Event<'ChildJobStarted'>, Standing> {
   if (job.state === 'completed')
     return refuse({ code: 'Completed', message: `Child job ${lease.childJobId} is done` });
-  if (lease.fence < job.fence) {
+  // An attempt that was interrupted gave its ports back: its message, come again, must not read through them.
+  if (lease.fence < job.fence || (job.state === 'interrupted' && lease.fence === job.fence)) {
     const message = `Child job ${lease.childJobId} went on under fence ${job.fence}; this lease has ${lease.fence}`;
     return refuse({ code: 'Superseded', message });
   }

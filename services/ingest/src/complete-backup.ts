@@ -5,7 +5,7 @@
  */
 import type { BackupTotals, Event, EventData, EventMetadata, Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
-import { describeError, Fault, isPermanent } from '@backhaul/kernel';
+import { describeError, Fault } from '@backhaul/kernel';
 import { overlay, type Repository, type Segment, type Segments } from '@backhaul/repository';
 import { childJobStream } from './child-job.ts';
 import { end, eventsOf, hasEnded, planOf } from './transfer.ts';
@@ -18,32 +18,50 @@ interface Parts {
   readonly repository: Repository;
 }
 
-/** What no retry can mend ends the backup with the reason; anything else is thrown, to be tried again. */
+/** Throws what went wrong; what can be tried again and what cannot is told apart by those who call. */
 export async function completeBackup(parts: Parts, cause: Recorded<'ChildJobCompleted'>): Promise<void> {
-  const { backupId, hostId, vmId } = cause.data;
-  const metadata: EventMetadata = { correlation: backupId, causation: cause.eventId, actor: 'ingest' };
-  try {
-    await makeRestorePoint(parts, backupId, metadata);
-  } catch (error) {
-    if (!isPermanent(error)) throw error;
-    const message = `The restore point of vm ${vmId} could not be made: ${describeError(error)}.`;
-    const refusal = { code: 'RestorePointNotMade', message, wayOut: 'Start a full backup of the VM.' };
-    const failedAt = new Date().toISOString();
-    await end(
-      parts.store,
-      { type: 'BackupFailed', data: { backupId, hostId, vmId, refusal, failedAt } },
-      metadata,
-    );
-  }
+  await makeRestorePoint(parts, cause, metadataOf(cause));
 }
 
-async function makeRestorePoint(parts: Parts, backupId: string, metadata: EventMetadata): Promise<void> {
+/** The restore point will not be tried again: the backup ends with the reason, so that nobody waits for it. */
+export async function giveUpBackup(
+  { store }: Parts,
+  cause: Recorded<'ChildJobCompleted'>,
+  error: unknown,
+): Promise<void> {
+  const { backupId, hostId, vmId } = cause.data;
+  const message = `The restore point of vm ${vmId} could not be made: ${describeError(error)}.`;
+  const refusal = {
+    code: 'RestorePointNotMade',
+    message,
+    wayOut: 'Mend the cause named, then start a full backup of the VM.',
+  };
+  const failedAt = new Date().toISOString();
+  await end(
+    store,
+    { type: 'BackupFailed', data: { backupId, hostId, vmId, refusal, failedAt } },
+    metadataOf(cause),
+  );
+}
+
+const metadataOf = (cause: Recorded<'ChildJobCompleted'>): EventMetadata => ({
+  correlation: cause.data.backupId,
+  causation: cause.eventId,
+  actor: 'ingest',
+});
+
+async function makeRestorePoint(
+  parts: Parts,
+  cause: Recorded<'ChildJobCompleted'>,
+  metadata: EventMetadata,
+): Promise<void> {
   const { store, repository } = parts;
+  const { backupId } = cause.data;
   if (await hasEnded(store, backupId)) return;
   const plan = await planOf(store, backupId);
-  if (!(await allCompleted(store, plan))) return;
+  if (!(await allCompleted(store, plan, cause.position))) return;
 
-  const snapshot = await lastSnapshot(store, backupId);
+  const snapshot = await theSnapshot(store, backupId, cause.position);
   const totals = { diskBytes: 0, readBytes: 0, storedBytes: 0, zeroBytes: 0, chunks: 0, newChunks: 0 };
   const disks = [];
   const kinds = new Set<string>();
@@ -66,16 +84,31 @@ async function makeRestorePoint(parts: Parts, backupId: string, metadata: EventM
   await end(store, completedEvent(plan, snapshot, { kind, digest, totals }), metadata);
 }
 
-async function allCompleted(store: EventStore, plan: Plan): Promise<boolean> {
+async function allCompleted(store: EventStore, plan: Plan, upTo: number): Promise<boolean> {
   const open = new Set(plan.childJobs.map(({ childJobId }) => childJobId));
-  for await (const event of eventsOf(store, plan.backupId, 'ChildJobCompleted'))
+  for await (const event of eventsOf(store, plan.backupId, 'ChildJobCompleted', upTo))
     open.delete(event.data.childJobId);
   return open.size === 0;
 }
 
-async function lastSnapshot(store: EventStore, backupId: string): Promise<EventData<'SnapshotTaken'>> {
+/** Taken once, or served again of the same instant: two instants would make a restore point that never was. */
+async function theSnapshot(
+  store: EventStore,
+  backupId: string,
+  upTo: number,
+): Promise<EventData<'SnapshotTaken'>> {
   let last: EventData<'SnapshotTaken'> | undefined;
-  for await (const event of eventsOf(store, backupId, 'SnapshotTaken')) last = event.data;
+  for await (const { data } of eventsOf(store, backupId, 'SnapshotTaken', upTo)) {
+    if (last !== undefined && last.takenAt !== data.takenAt) {
+      throw new Fault(
+        `Backup ${backupId} has snapshots of two instants, ${last.takenAt} and ${data.takenAt}`,
+        {
+          permanent: true,
+        },
+      );
+    }
+    last = data;
+  }
   if (last === undefined)
     throw new Fault(`Backup ${backupId} has no snapshot in the log`, { permanent: true });
   return last;

@@ -3,8 +3,8 @@ import { openRepository } from '@backhaul/repository';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
 import { BufferPool } from './buffer-pool.ts';
-import { completeBackup } from './complete-backup.ts';
-import { runChildJob } from './run-child-job.ts';
+import { completeBackup, giveUpBackup } from './complete-backup.ts';
+import { giveUpChildJob, runChildJob } from './run-child-job.ts';
 import { end, failedBecause } from './transfer.ts';
 
 await runService({
@@ -34,12 +34,14 @@ await runService({
       types: ['PortsLeased'],
       concurrency: configuration.BACKHAUL_CHILD_JOBS_AT_ONCE,
       handle: (event, signal) => runChildJob(parts, event, signal),
+      givenUp: (event, error) => giveUpChildJob(parts, event, error),
     });
     await messaging.consumeWork({
       purpose: 'restore-points',
       types: ['ChildJobCompleted'],
       concurrency: 2,
       handle: (event) => completeBackup(parts, event),
+      givenUp: (event, error) => giveUpBackup(parts, event, error),
     });
     await messaging.consume({
       purpose: 'failures',

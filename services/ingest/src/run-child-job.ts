@@ -4,7 +4,7 @@
  */
 import type { EventMetadata, Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
-import { describeError, isPermanent } from '@backhaul/kernel';
+import { describeError, isPermanent, totalLength } from '@backhaul/kernel';
 import type { Repository } from '@backhaul/repository';
 import type { Logger } from 'pino';
 import type { BufferPool } from './buffer-pool.ts';
@@ -44,6 +44,13 @@ export async function runChildJob(
   const { job, version } = await load(store, lease.childJobId);
   const order = await orderFor(parts, lease);
   const started = start(job, lease, { ...order, at: new Date().toISOString() });
+  if (!started.ok && started.refusal.code === 'Completed' && job.leaseId !== lease.leaseId) {
+    // Done under an earlier lease that was released before its completion was heard: this one would be held for nothing.
+    const chunks = new ChunkLog({ store, childJobId: lease.childJobId, job, version, metadata });
+    const nothing = { readBytes: 0, resumedBytes: totalLength(receivedOf(job)), milliseconds: 0 };
+    chunks.add(completed(job, lease, { ...nothing, at: new Date().toISOString() }));
+    return await chunks.flush();
+  }
   if (!started.ok) {
     log.info(
       { childJob: lease.childJobId, why: started.refusal.message },
@@ -100,6 +107,22 @@ async function endBadly(
   await chunks.flush();
 }
 
+/** The message will not be tried again: the lease is given back as an interruption, and the pool decides what next. */
+export async function giveUpChildJob(
+  { store }: IngestParts,
+  leased: Recorded<'PortsLeased'>,
+  error: unknown,
+): Promise<void> {
+  const lease = leased.data;
+  if (await hasEnded(store, lease.backupId)) return;
+  const { job, version } = await load(store, lease.childJobId);
+  if (job.state === 'completed' || job.fence > lease.fence) return;
+  const metadata: EventMetadata = { correlation: lease.backupId, causation: leased.eventId, actor: 'ingest' };
+  const chunks = new ChunkLog({ store, childJobId: lease.childJobId, job, version, metadata });
+  chunks.add(interrupted(lease, describeError(error), !isPermanent(error)));
+  await chunks.flush();
+}
+
 async function load(
   store: EventStore,
   childJobId: string,
@@ -125,9 +148,11 @@ async function orderFor(
   if (lease.kind === 'full') return { kind: 'full', kindReason: null };
   const parent = await parentOf(store, lease.backupId);
   if (parent === null) return { kind: 'full', kindReason: 'The plan names no parent restore point.' };
-  const stored = await repository
-    .readManifest(parent.backupId)
-    .catch((error: unknown) => describeError(error));
+  const stored = await repository.readManifest(parent.backupId).catch((error: unknown) => {
+    // A repository that is out of reach for a moment is no reason to read a disk in two ways.
+    if (!isPermanent(error)) throw error;
+    return describeError(error);
+  });
   if (typeof stored === 'string')
     return { kind: 'full', kindReason: `The parent's manifest cannot be read: ${stored}` };
   if (stored?.digest === parent.manifestDigest) return { kind: 'incremental', kindReason: null };

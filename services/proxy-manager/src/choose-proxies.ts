@@ -37,6 +37,7 @@ export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims())
   const running = [...pool.proxies.values(), ...claims.coming].filter(
     (proxy) => proxy.kind === 'proxy' && proxy.state !== 'lost',
   );
+  // One that retires still takes its place at the host until it is gone.
   const up = running.length;
   const shared = shareable(running, run, claims).slice(0, asked);
   const allowed = Math.max(0, run.order.maxProxiesPerHost - up);
@@ -74,6 +75,7 @@ export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims())
 /** Proxies that could take part, best first. */
 function shareable(running: readonly PooledProxy[], run: Run, claims: Claims): Choice[] {
   return running
+    .filter(({ state }) => state !== 'retiring')
     .map((proxy) => ({ proxy, room: roomOf(proxy, claims), free: freePorts(proxy) }))
     .filter(({ proxy, room }) => room > 0 && portsOf(proxy) >= run.order.portsPerChildJob)
     .sort((a, b) => b.free - a.free || (a.proxy.proxyId < b.proxy.proxyId ? -1 : 1))
@@ -164,7 +166,7 @@ export function missingAttachments(pool: Pool, run: Run, claims: Claims = noClai
   const events: HostEvent[] = [];
   const proxies = [...(run.chosen?.keys() ?? [])]
     .map((id) => pool.proxies.get(id))
-    .filter((proxy): proxy is PooledProxy => proxy !== undefined && proxy.state !== 'lost')
+    .filter((proxy): proxy is PooledProxy => proxy?.state === 'active' || proxy?.state === 'requested')
     .map((proxy) => ({ proxy, room: roomOf(proxy, claims) }));
   const unfinished = new Set(
     [...run.jobs.values()].filter((job) => job.state !== 'done').map((job) => job.diskId),

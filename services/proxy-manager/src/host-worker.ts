@@ -210,6 +210,8 @@ function stillMeaningful(pool: Pool, event: HostEvent): boolean {
       const state = pool.runs.get(event.data.backupId)?.snapshot;
       return state === 'requested' || state === 'lost';
     }
+    case 'RunFailed':
+      return pool.runs.get(event.data.backupId)?.outcome === undefined;
     case 'ProxyActivated':
       return pool.proxies.get(event.data.proxyId)?.state === 'requested';
     case 'DiskAttached': {

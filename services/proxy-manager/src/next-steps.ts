@@ -19,7 +19,7 @@ import {
 } from './pool.ts';
 
 export type Action =
-  | { readonly type: 'TakeSnapshot'; readonly order: Order }
+  | { readonly type: 'TakeSnapshot'; readonly order: Order; readonly takenAt: string | null }
   | {
       readonly type: 'ReleaseSnapshot';
       readonly order: Order;
@@ -85,6 +85,8 @@ export interface Steps {
 
 /** How many proxies may fail under one run before the run itself is given up. */
 const PROXIES_LOST_MAX = 5;
+/** How often a snapshot may be found lost and served again. */
+const SNAPSHOTS_LOST_MAX = 5;
 
 /** `now` in milliseconds since the epoch: only idle time depends on it. */
 export function nextSteps(pool: Pool, now: number): Steps {
@@ -107,7 +109,8 @@ function beginSnapshot(run: Run, { decisions, actions }: Steps): void {
   const { hostId, backupId, vmId } = run.order;
   if (run.snapshot === 'none')
     decisions.push({ type: 'SnapshotRequested', data: { hostId, backupId, vmId } });
-  else actions.push({ type: 'TakeSnapshot', order: run.order });
+  else if (run.snapshotsLost > SNAPSHOTS_LOST_MAX) decisions.push(failure(run, snapshotRefusal(run)));
+  else actions.push({ type: 'TakeSnapshot', order: run.order, takenAt: run.takenAt });
 }
 
 function runDirect(pool: Pool, run: Run, { decisions, actions }: Steps): void {
@@ -162,7 +165,7 @@ function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
       if (attachment.backupId !== backupId) continue;
       attached = true;
       // What a lost proxy held is given back with the proxy.
-      if (proxy.state === 'lost') continue;
+      if (proxy.state === 'lost' || proxy.state === 'retiring') continue;
       if (proxy.state === 'active') {
         actions.push({ type: 'DetachDisk', proxyId: proxy.proxyId, backupId, diskId: attachment.diskId });
       } else {
@@ -183,9 +186,11 @@ function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
 
 function tendProxy(pool: Pool, proxy: PooledProxy, now: number, { decisions, actions }: Steps): void {
   const { proxyId } = proxy;
-  if (proxy.state === 'lost') {
+  if (proxy.state === 'retiring') {
+    actions.push(deactivation(proxy, proxy.endsBecause));
+  } else if (proxy.state === 'lost') {
     for (const lease of new Set(proxy.holders.values())) decisions.push(releaseOf(lease, 'proxy-lost'));
-    actions.push(deactivation(proxy, proxy.lostBecause));
+    actions.push(deactivation(proxy, proxy.endsBecause));
   } else if (proxy.state === 'requested') {
     const { startedFor: backupId, portsAsked: ports, deadlineSeconds } = proxy;
     actions.push({ type: 'ActivateProxy', proxyId, backupId, ports, deadlineSeconds });
@@ -194,7 +199,9 @@ function tendProxy(pool: Pool, proxy: PooledProxy, now: number, { decisions, act
       const since = new Date(now).toISOString();
       decisions.push({ type: 'ProxyIdle', data: { hostId: pool.hostId, proxyId, since } });
     } else if (now - Date.parse(proxy.idleSince) >= proxy.idleSeconds * 1000) {
-      actions.push(deactivation(proxy, `idle for ${proxy.idleSeconds} seconds`));
+      // Decided before it is done: from here on no run is given it.
+      const reason = `idle for ${proxy.idleSeconds} seconds`;
+      decisions.push({ type: 'ProxyRetiring', data: { hostId: pool.hostId, proxyId, reason } });
     }
   }
 }
@@ -232,10 +239,16 @@ export const failure = (run: Run, refusal: { code: string; message: string; wayO
   data: { hostId: run.order.hostId, backupId: run.order.backupId, vmId: run.order.vmId, refusal },
 });
 
+const snapshotRefusal = (run: Run): { code: string; message: string; wayOut: string } => ({
+  code: 'SnapshotLost',
+  message: `The snapshot of vm ${run.order.vmId} was lost ${run.snapshotsLost} times during the backup.`,
+  wayOut: 'Look at the events SnapshotLost of this backup; mend the host, then start the backup again.',
+});
+
 function lossesRefusal(pool: Pool, run: Run): { code: string; message: string; wayOut: string } {
   const reasons = [...pool.proxies.values()]
     .filter((proxy) => proxy.state === 'lost')
-    .map((proxy) => proxy.lostBecause);
+    .map((proxy) => proxy.endsBecause);
   return {
     code: 'NoProxyCameUp',
     message: `${run.proxiesLost} proxies were lost under the backup of vm ${run.order.vmId} on host ${pool.hostId}${reasons.length > 0 ? `, at last because: ${reasons.at(-1)}` : ''}.`,

@@ -4,7 +4,7 @@
  */
 import type { SnapshotDisk } from '@backhaul/contracts';
 import type { HypervisorHost } from '@backhaul/hypervisor';
-import { describeError, type Refusal, unreachable } from '@backhaul/kernel';
+import { describeError, Fault, type Refusal, unreachable } from '@backhaul/kernel';
 import { type Action, failure } from './next-steps.ts';
 import { directProxyId, type HostEvent, type Order, type Pool } from './pool.ts';
 
@@ -13,7 +13,7 @@ export async function performAction(host: HypervisorHost, action: Action): Promi
   const { hostId } = host;
   switch (action.type) {
     case 'TakeSnapshot':
-      return takeSnapshot(host, action.order);
+      return takeSnapshot(host, action);
     case 'ReleaseSnapshot': {
       const { backupId, vmId } = action.order;
       await host.releaseSnapshot(backupId, vmId, action.checkpoints);
@@ -69,17 +69,31 @@ export const deactivated = (
   { type: 'ProxyDeactivated', data: { hostId, proxyId, reason } },
 ];
 
-async function takeSnapshot(host: HypervisorHost, order: Order): Promise<HostEvent[]> {
+async function takeSnapshot(
+  host: HypervisorHost,
+  { order, takenAt: takenBefore }: Extract<Action, { type: 'TakeSnapshot' }>,
+): Promise<HostEvent[]> {
   const { hostId, backupId, vmId, disks } = order;
   const taken = await host.takeSnapshot({ snapshotId: backupId, vmId, disks });
   if (!taken.ok) return [{ type: 'RunFailed', data: { hostId, backupId, vmId, refusal: taken.refusal } }];
   const { takenAt, pauseMilliseconds } = taken.value;
-  const changed = changedSincePlanning(order, taken.value.disks);
+  const changed =
+    anotherInstant(order, takenBefore, takenAt) ?? changedSincePlanning(order, taken.value.disks);
   if (changed !== undefined)
     return [{ type: 'RunFailed', data: { hostId, backupId, vmId, refusal: changed } }];
   const data = { hostId, backupId, vmId, takenAt, pauseMilliseconds, disks: [...taken.value.disks] };
   return [{ type: 'SnapshotTaken', data }];
 }
+
+/** What was read before is of the first instant; a restore point must not mix two. */
+const anotherInstant = (order: Order, before: string | null, now: string): Refusal | undefined =>
+  before === null || before === now
+    ? undefined
+    : {
+        code: 'SnapshotLost',
+        message: `The snapshot of vm ${order.vmId} taken at ${before} is gone, and the one taken instead is of ${now}.`,
+        wayOut: 'Start the backup again.',
+      };
 
 /** The child jobs must cover every disk as it was frozen, or the restore point would have holes nobody knows of. */
 function changedSincePlanning(order: Order, disks: readonly SnapshotDisk[]): Refusal | undefined {
@@ -129,6 +143,15 @@ export function triesOf(action: Action): number {
   }
 }
 
+/** The snapshot's trouble, not the proxy's: other runs on the proxy go on. */
+function isOfTheSnapshot(error: unknown): boolean {
+  const codes = ['SnapshotLost', 'SnapshotUnknown', 'DiskUnknown', 'ImageInUse'];
+  for (let current = error; current instanceof Error; current = current.cause) {
+    if (current instanceof Fault && current.code !== undefined && codes.includes(current.code)) return true;
+  }
+  return false;
+}
+
 /** What it means for the pool that an action cannot be done. */
 export function givenUp(pool: Pool, action: Action, error: unknown): HostEvent[] {
   const { hostId } = pool;
@@ -152,6 +175,12 @@ export function givenUp(pool: Pool, action: Action, error: unknown): HostEvent[]
         },
       ];
     case 'AttachDisk': {
+      const run = pool.runs.get(action.backupId);
+      if (isOfTheSnapshot(error)) {
+        if (run === undefined || run.outcome !== undefined) return [];
+        const message = `Disk ${action.diskId} of vm ${run.order.vmId} on host ${hostId}: ${reason}`;
+        return [failure(run, { code: 'SnapshotLost', message, wayOut: 'Start the backup again.' })];
+      }
       const lost = `disk ${action.diskId} of backup ${action.backupId} could not be attached: ${reason}`;
       return [{ type: 'ProxyLost', data: { hostId, proxyId: action.proxyId, reason: lost } }];
     }

@@ -32,6 +32,9 @@ export interface Job {
 export interface Run {
   readonly order: Order;
   snapshot: 'none' | 'requested' | 'taken' | 'lost' | 'released';
+  /** The instant that the first snapshot froze: one taken anew must be of the same. */
+  takenAt: string | null;
+  snapshotsLost: number;
   disks: readonly SnapshotDisk[];
   /** Undefined until proxies were chosen; ids of those that are still of use to the run. */
   chosen: Map<string, { readonly shared: boolean; readonly why: string }> | undefined;
@@ -59,13 +62,14 @@ export interface PooledProxy {
   readonly maxDisks: number;
   readonly idleSeconds: number;
   readonly deadlineSeconds: number;
-  state: 'requested' | 'active' | 'lost';
+  state: 'requested' | 'active' | 'retiring' | 'lost';
   ports: readonly Port[];
   readonly attachments: Map<string, Attachment>;
   /** The lease that holds each taken port. */
   readonly holders: Map<number, Lease>;
   idleSince: string | undefined;
-  lostBecause: string;
+  /** Why it is lost or retiring. */
+  endsBecause: string;
   /** A child job was interrupted on it: it gets no work until the host was asked whether it is up. */
   suspect: boolean;
   /** Child jobs interrupted on it since one last completed. */

@@ -43,12 +43,14 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
     case 'SnapshotTaken':
       withRun(pool, event.data.backupId, (run) => {
         run.snapshot = 'taken';
+        run.takenAt ??= event.data.takenAt;
         run.disks = event.data.disks;
       });
       break;
     case 'SnapshotLost':
       withRun(pool, event.data.backupId, (run) => {
         run.snapshot = 'lost';
+        run.snapshotsLost += 1;
       });
       pool.proxies.delete(directProxyId(event.data.backupId));
       break;
@@ -82,7 +84,7 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
     case 'ProxyLost':
       withProxy(pool, event.data.proxyId, (proxy) => {
         proxy.state = 'lost';
-        proxy.lostBecause = event.data.reason;
+        proxy.endsBecause = event.data.reason;
       });
       for (const run of pool.runs.values()) forgetProxy(run, event.data.proxyId);
       break;
@@ -91,8 +93,15 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
         proxy.suspect = false;
       });
       break;
+    case 'ProxyRetiring':
+      withProxy(pool, event.data.proxyId, (proxy) => {
+        proxy.state = 'retiring';
+        proxy.endsBecause = event.data.reason;
+      });
+      break;
     case 'ProxyDeactivated':
       pool.proxies.delete(event.data.proxyId);
+      for (const run of pool.runs.values()) forgetProxy(run, event.data.proxyId);
       break;
     case 'ProxyIdle':
       withProxy(pool, event.data.proxyId, (proxy) => {
@@ -155,6 +164,8 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
 const openRun = (order: Order): Run => ({
   order,
   snapshot: 'none',
+  takenAt: null,
+  snapshotsLost: 0,
   disks: [],
   chosen: undefined,
   shortfall: null,
@@ -184,7 +195,7 @@ export const requestedProxy = (asked: EventData<'ProxyActivationRequested'>): Po
   attachments: new Map(),
   holders: new Map(),
   idleSince: undefined,
-  lostBecause: '',
+  endsBecause: '',
   suspect: false,
   interruptionsInRow: 0,
 });
@@ -208,7 +219,7 @@ function openDirect(pool: Pool, opened: EventData<'DirectEndpointOpened'>): void
     attachments: new Map(attachments),
     holders: new Map(),
     idleSince: undefined,
-    lostBecause: '',
+    endsBecause: '',
     suspect: false,
     interruptionsInRow: 0,
   });

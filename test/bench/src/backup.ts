@@ -3,7 +3,8 @@
  * for the same disk: restic and borg of the image file, and `nbdcopy | zstd -1` of the same export. Each into an empty repository,
  * interleaved, medians. Ours is durable when it ends; `...Synced` peers are followed by a sync of what they wrote.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { requestBackup } from '@backhaul/client';
@@ -28,7 +29,7 @@ export async function run(): Promise<Record<string, number>> {
     await timed(
       `qemu-img create -q -f qcow2 ${images}/huge.qcow2 ${8 * TiB} && qemu-io -f qcow2 -c 'write -q 3T 64M' ${images}/huge.qcow2`,
     );
-    const ours = await open(directory, images);
+    const ours = await openOurs(directory, images);
     try {
       return {
         ...(await full(directory, image, ours)),
@@ -43,17 +44,36 @@ export async function run(): Promise<Record<string, number>> {
   }
 }
 
+/** Text that compresses as text does, without repeating in the chunk size: numbered lines of words in random order. */
+function text(bytes: number, firstLine: number): Buffer {
+  const words =
+    'the backup of a virtual machine goes through proxies and every change is an event in the log of the host'.split(
+      ' ',
+    );
+  const lines: string[] = [];
+  for (let length = 0; length < bytes; ) {
+    const picked = Array.from({ length: 14 }, () => words[Math.floor(Math.random() * words.length)]);
+    const line = `${firstLine + lines.length} ${picked.join(' ')} ${Math.random()}\n`;
+    lines.push(line);
+    length += line.length;
+  }
+  return Buffer.from(lines.join('').slice(0, bytes));
+}
+
 async function makeDisk(directory: string, image: string): Promise<void> {
-  const third = Math.floor(SIZE / 3 / MiB);
   const raw = join(directory, 'disk.raw');
-  // Text that compresses as text does, without repeating in the chunk size: numbered lines of words.
-  await timed(`
-    truncate -s ${SIZE} ${raw}
-    head -c ${third}M /dev/urandom | dd of=${raw} bs=1M conv=notrunc status=none
-    awk 'BEGIN { srand(7); split("the backup of a virtual machine goes through proxies and every change of state is an event in the log of the host", w, " "); for (;;) { s = NR; for (i = 0; i < 14; i++) s = s " " w[int(rand() * 23) + 1]; print s, rand() } }' \
-      | head -c ${third}M | dd of=${raw} bs=1M seek=${third} conv=notrunc iflag=fullblock status=none || true
-    qemu-img convert -f raw -O qcow2 ${raw} ${image}
-    rm ${raw}`);
+  const third = Math.floor(SIZE / 3 / (16 * MiB));
+  const file = await open(raw, 'w');
+  try {
+    await file.truncate(SIZE);
+    for (let i = 0; i < third; i += 1) {
+      await file.write(randomBytes(16 * MiB), 0, undefined, i * 16 * MiB);
+      await file.write(text(16 * MiB, i * 1_000_000), 0, undefined, (third + i) * 16 * MiB);
+    }
+  } finally {
+    await file.close();
+  }
+  await timed(`qemu-img convert -f raw -O qcow2 ${raw} ${image} && rm ${raw} && sync`);
 }
 
 interface Ours {
@@ -67,7 +87,7 @@ interface Ours {
 }
 
 /** The stack, with its log: each full goes into the repository after its chunks were removed, as the peers begin with an empty one. */
-async function open(directory: string, images: string): Promise<Ours> {
+async function openOurs(directory: string, images: string): Promise<Ours> {
   const repository = join(directory, 'repository');
   const stack = await startStack({
     directory,
@@ -175,7 +195,7 @@ async function incremental(image: string, ours: Ours): Promise<Record<string, nu
   await ours.backup('disk', 'full');
   const figures: Record<string, number> = {};
   for (const mib of [16, 256]) {
-    await timed(`qemu-io -f qcow2 -c 'write -q -P ${mib} 1G ${mib}M' ${image}`);
+    await timed(`qemu-io -f qcow2 -c 'write -q -P ${mib % 251} 1G ${mib}M' ${image}`);
     const { seconds, completed } = await ours.backup('disk', 'auto');
     figures[`backup.incremental${mib}MiB.seconds`] = seconds;
     figures[`backup.incremental${mib}MiB.readPerDirty`] = completed.totals.readBytes / (mib * MiB);
