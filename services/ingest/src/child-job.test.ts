@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { chunkReceived, evolve, type Lease, newChildJob, receivedOf, start } from './child-job.ts';
+import {
+  chunkReceived,
+  evolve,
+  interrupted,
+  type Lease,
+  newChildJob,
+  receivedOf,
+  start,
+} from './child-job.ts';
 
 const MiB = 1024 ** 2;
 const at = '2026-01-01T00:00:00.000Z';
@@ -51,6 +59,15 @@ describe('starting an attempt', () => {
     if (started.ok) evolve(job, started.value);
     expect(start(job, lease(4), full)).toMatchObject({ ok: false, refusal: { code: 'Superseded' } });
     expect(start(job, lease(5), full).ok).toBe(true);
+  });
+
+  test('a lease whose attempt was interrupted does not start again: its ports are given back', () => {
+    const job = newChildJob();
+    const started = start(job, lease(5), full);
+    if (started.ok) evolve(job, started.value);
+    evolve(job, interrupted(lease(5), 'the read failed', true));
+    expect(start(job, lease(5), full)).toMatchObject({ ok: false, refusal: { code: 'Superseded' } });
+    expect(start(job, lease(6), full).ok).toBe(true);
   });
 
   test('what was received as an incremental is forgotten when the disk has to be read as a full', () => {

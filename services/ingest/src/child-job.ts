@@ -19,7 +19,6 @@ export interface ChildJob {
   kind: 'full' | 'incremental' | undefined;
   fence: number;
   state: 'new' | 'running' | 'interrupted' | 'completed';
-  leaseId: string;
   /** Sorted and joined, as far as pieces came in order; `receivedOf` answers the whole truth. */
   readonly received: Extent[];
   chunks: number;
@@ -31,7 +30,6 @@ export const newChildJob = (): ChildJob => ({
   kind: undefined,
   fence: 0,
   state: 'new',
-  leaseId: '',
   received: [],
   chunks: 0,
   storedBytes: 0,
@@ -48,7 +46,6 @@ export function evolve(job: ChildJob, event: Event): ChildJob {
       if (job.kind !== undefined && job.kind !== event.data.kind) forget(job);
       job.kind = event.data.kind;
       job.fence = event.data.fence;
-      job.leaseId = event.data.leaseId;
       job.state = 'running';
       break;
     case 'ChunkReceived':
@@ -56,6 +53,7 @@ export function evolve(job: ChildJob, event: Event): ChildJob {
       break;
     case 'ChildJobCompleted':
       job.state = 'completed';
+      job.fence = event.data.fence;
       break;
     case 'ChildJobInterrupted':
       job.state = 'interrupted';

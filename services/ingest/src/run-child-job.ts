@@ -44,7 +44,7 @@ export async function runChildJob(
   const { job, version } = await load(store, lease.childJobId);
   const order = await orderFor(parts, lease);
   const started = start(job, lease, { ...order, at: new Date().toISOString() });
-  if (!started.ok && started.refusal.code === 'Completed' && job.leaseId !== lease.leaseId) {
+  if (!started.ok && started.refusal.code === 'Completed' && lease.fence > job.fence) {
     // Done under an earlier lease that was released before its completion was heard: this one would be held for nothing.
     const chunks = new ChunkLog({ store, childJobId: lease.childJobId, job, version, metadata });
     const nothing = { readBytes: 0, resumedBytes: totalLength(receivedOf(job)), milliseconds: 0 };

@@ -237,6 +237,48 @@ describe('a proxy on which a child job was interrupted', () => {
   });
 });
 
+describe('out of step', () => {
+  test('a proxy that is being ended is given to no run: another is started', () => {
+    const pool = new TestPool();
+    const first = planOf('web', [1], 1, { proxyIdleSeconds: 60 });
+    pool.request(first);
+    pool.run();
+    pool.finishJob(jobId(first, 0));
+    pool.command({ type: 'EndRun', backupId: first.backupId, outcome: 'completed' });
+    pool.run();
+    pool.now += 60_000;
+    const ending = pool.settle().filter((action) => action.type === 'DeactivateProxy');
+    expect(ending).toHaveLength(1);
+    pool.request(planOf('db', [1], 1));
+    pool.settle();
+    for (const action of ending) pool.append(confirmed(action));
+    pool.run();
+    expect(pool.leases()).toEqual(['db.d0.0@p2:0']);
+  });
+
+  test('a run whose proxy is gone without a loss chooses again', () => {
+    const pool = new TestPool();
+    pool.request(planOf('web', [1], 1));
+    pool.run();
+    const proxyId = [...pool.pool.proxies.keys()][0] ?? '';
+    pool.append([{ type: 'ProxyDeactivated', data: { hostId: 'lab', proxyId, reason: 'removed by hand' } }]);
+    expect([...(pool.pool.runs.values().next().value?.chosen?.keys() ?? [])]).toEqual([]);
+  });
+
+  test('a snapshot that is lost again and again ends the run with that reason', () => {
+    const pool = new TestPool();
+    pool.request(planOf('web', [1], 1));
+    for (let round = 0; round < 8; round += 1) {
+      pool.run();
+      pool.observe({ snapshots: false });
+    }
+    pool.run();
+    const failed = pool.history.find((event) => event.type === 'RunFailed');
+    expect(failed?.data.refusal.code).toBe('SnapshotLost');
+    expect(pool.pool.runs.size).toBe(0);
+  });
+});
+
 describe('direct to host', () => {
   test('starts no proxy, and leases streams of the host export', () => {
     const pool = new TestPool();

@@ -130,7 +130,7 @@ test('the same request twice, over NATS and over HTTP, is one backup', async () 
 });
 
 describe('bad input', () => {
-  test('what is not JSON is refused, answered when it can be, and kept', async () => {
+  test('a request that does not fit its contract is refused, naming the field', async () => {
     const answer = await lab.ask('BackupRequested', {
       requestId: 'bad-1',
       host: HOST,
