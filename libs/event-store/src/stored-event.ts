@@ -1,5 +1,5 @@
 /** How an event lies in the table `events`, and how it comes back from there. */
-import { catalogue, categoryOf, type Recorded, readEvent } from '@backhaul/contracts';
+import { catalogue, categoryOf, type Recorded, readStoredEvent } from '@backhaul/contracts';
 import { instantOf } from './pool.ts';
 
 /**
@@ -26,7 +26,7 @@ function lineOfLast(rows: readonly StoredEvent[], line: number): number | undefi
  */
 function recordedOf([lines, data]: StoredEvent): Recorded | undefined {
   const line = lines.split('\n') as Lines;
-  const event = readEvent(line[4], Number(line[5]), data);
+  const event = readStoredEvent(line[4], Number(line[5]), data);
   if (event === undefined) return undefined;
   const [stream, correlation, causation, traceparent, actor] = [line[3], line[7], line[8], line[9], line[10]];
   return {
