@@ -9,6 +9,7 @@
 import { chooseProxies, missingAttachments, noClaims } from './choose-proxies.ts';
 import { leasesNow, proxiesOf, releaseOf } from './lease-ports.ts';
 import {
+  type Attachment,
   attachmentKey,
   directProxyId,
   type HostEvent,
@@ -138,8 +139,7 @@ function runThroughProxies(pool: Pool, run: Run, { decisions, actions }: Steps, 
       ready = false;
       continue;
     }
-    for (const attachment of proxy.attachments.values()) {
-      if (attachment.backupId !== run.order.backupId) continue;
+    for (const attachment of attachmentsOf(run, proxy)) {
       const { diskId } = attachment;
       if (attachment.state === 'requested') {
         ready = false;
@@ -153,6 +153,12 @@ function runThroughProxies(pool: Pool, run: Run, { decisions, actions }: Steps, 
   if (ready && !run.announced) decisions.push(announcement(run, proxiesOf(pool, run)));
 }
 
+/** Looked up by the run's own disks: a shared proxy may hold those of thousands of other runs. */
+const attachmentsOf = (run: Run, proxy: PooledProxy): Attachment[] =>
+  run.order.disks
+    .map(({ diskId }) => proxy.attachments.get(attachmentKey(run.order.backupId, diskId)))
+    .filter((attachment) => attachment !== undefined);
+
 function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
   const { hostId, backupId } = run.order;
   for (const job of run.jobs.values()) {
@@ -161,8 +167,7 @@ function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
   let attached = false;
   for (const proxy of pool.proxies.values()) {
     if (proxy.kind !== 'proxy') continue;
-    for (const attachment of proxy.attachments.values()) {
-      if (attachment.backupId !== backupId) continue;
+    for (const attachment of attachmentsOf(run, proxy)) {
       attached = true;
       // What a lost proxy held is given back with the proxy.
       if (proxy.state === 'lost' || proxy.state === 'retiring') continue;

@@ -14,7 +14,7 @@ import { eventually, Fault, GiB, MiB, TiB } from '@backhaul/kernel';
 import { type Stack, startStack } from '@backhaul/local';
 import { median, peakMemoryMiB, timed, withQemuNbd } from './peers.ts';
 
-const ROUNDS = 3;
+const ROUNDS = Number(process.env.BACKHAUL_BENCH_ROUNDS ?? 3);
 const HOST = 'bench';
 /** A third random, a third text, a third zero. */
 const SIZE = 4 * GiB;

@@ -88,7 +88,7 @@ async function appendFor(
   return (events / (performance.now() - start)) * 1000;
 }
 
-/** Reads the whole log, checked and lifted to the newest schema as every reader gets it. */
+/** Reads the whole log, lifted to the newest schema as every reader gets it. */
 async function measureReplay(store: EventStore): Promise<Record<string, number>> {
   const speeds: number[] = [];
   for (let round = 0; round < REPLAYS; round += 1) {
