@@ -1,0 +1,70 @@
+/**
+ * The proxy VMs of a qemu host: each is a QEMU process that runs the appliance (`infra/appliance`), with one virtio-serial
+ * port per port of the proxy, and frozen disks hot-added to it over QMP.
+ * - Everything is idempotent by ids; what is made outlives the caller and is found again by looking.
+ * - No call waits for ever: a guest that does not answer makes a Fault, and its proxy is seen as lost from then on.
+ */
+import type { Port } from '@backhaul/contracts';
+import type { Observation } from '../../host.ts';
+
+export interface QemuProxiesOptions {
+  readonly hostId: string;
+  /** Everything of the proxies lies in `<stateDirectory>/<hostId>/proxies/<proxyId>/`. */
+  readonly stateDirectory: string;
+  /** Where the appliance was built to: `vmlinuz`, `initramfs.gz`, `appliance.json`. */
+  readonly applianceDirectory: string;
+}
+
+export interface FrozenSource {
+  /** Unix socket of an NBD server that serves the frozen disk, read-only. */
+  readonly socketPath: string;
+  readonly exportName: string;
+  readonly sizeBytes: number;
+}
+
+export interface DiskOfProxy {
+  readonly proxyId: string;
+  readonly snapshotId: string;
+  readonly diskId: string;
+}
+
+/** What the appliance says of itself. */
+export interface ProxyHealth {
+  readonly uptimeSeconds: number;
+  readonly memoryTotalBytes: number;
+  readonly memoryAvailableBytes: number;
+  /** One-minute load average of the guest. */
+  readonly load: number;
+  readonly ports: readonly {
+    readonly port: number;
+    /** A client is there. */
+    readonly open: boolean;
+    /** Clients served since the start, this one included. */
+    readonly sessions: number;
+  }[];
+  /** The last few errors that its servers reported, oldest first. */
+  readonly errors: readonly string[];
+}
+
+export interface ObservedQemuProxy {
+  /** As `Observation.proxies` wants it, and no key more. */
+  readonly proxy: Observation['proxies'][number];
+  /** Null when it does not answer. */
+  readonly health: ProxyHealth | null;
+  readonly accelerator: 'kvm' | 'tcg' | null;
+}
+
+export interface QemuProxies {
+  /** Boots what does not run; resolves when the appliance is ready. A proxy that is not in time is ended and leaves nothing. */
+  activate(order: { proxyId: string; ports: number; deadlineSeconds: number }): Promise<{ ports: Port[] }>;
+  /** Hot-adds the disk; resolves when the guest serves it, under `exportName`, at every port. */
+  attach(order: DiskOfProxy & { source: FrozenSource }): Promise<{ exportName: string }>;
+  /** No such proxy, no such disk: success. */
+  detach(disk: DiskOfProxy): Promise<void>;
+  /** No such proxy: success. */
+  deactivate(proxyId: string): Promise<void>;
+  observe(): Promise<ObservedQemuProxy[]>;
+  /** Every proxy that there is, alive or not. */
+  ids(): Promise<string[]>;
+  close(): Promise<void>;
+}
