@@ -27,6 +27,12 @@ export interface AppendContext {
   readonly correlationOf?: (event: Event) => string | undefined;
 }
 
+/** What one cause asks of the log. */
+export interface Command {
+  readonly appends: readonly StreamAppend[];
+  readonly context: AppendContext;
+}
+
 export interface Appended {
   readonly events: readonly Recorded[];
   /** True when this command had been appended before: `events` are those stored then. */
@@ -65,6 +71,11 @@ export interface StreamPage {
   readonly more: boolean;
 }
 
+export interface StreamAfter {
+  readonly stream: StreamName;
+  readonly after: number;
+}
+
 export interface StreamReader {
   /** Events of a stream in order, from after `afterVersion` (default 0). Read in pages; empty when there is no such stream. */
   readStream(stream: StreamName, afterVersion?: number): AsyncIterable<Recorded>;
@@ -79,7 +90,8 @@ export interface LogReader extends StreamReader {
 
 /**
  * One Postgres transaction: what a message handler reads, appends and notes becomes true together or not at all.
- * `append` must be the last statement: it takes the log's shared lock, which is held until the commit.
+ * Appends come last: they take the log's shared lock, which is held until the commit. A further append may only go on with
+ * streams that the first has named, whose rows are locked already.
  */
 export interface EventTransaction extends StreamReader {
   readonly client: PoolClient;
@@ -91,6 +103,10 @@ export interface EventTransaction extends StreamReader {
     appends: readonly StreamAppend[],
     context: AppendContext,
   ): Promise<Result<Appended, VersionConflict>>;
+  /** Several commands in one call, each with an outcome of its own; they name no stream twice among them. */
+  appendEach(commands: readonly Command[]): Promise<Result<Appended, VersionConflict>[]>;
+  /** A page of each of several streams, in one question; answers in the order asked. */
+  readStreamPages(streams: readonly StreamAfter[]): Promise<StreamPage[]>;
   /** Calls back after the commit; never when it is rolled back. */
   onCommitted(listener: () => void): void;
 }

@@ -15,7 +15,7 @@ import type {
 import { highWaterOf } from './high-water.ts';
 import { inTransaction, kyselyOn, kyselyWithin, openPool } from './pool.ts';
 import { postgresFault, stateOf } from './postgres-fault.ts';
-import { readLogRows, readStreamPage } from './reading.ts';
+import { readLogRows, readStreamPage, readStreamPages } from './reading.ts';
 import { knownEvents, lastPosition } from './stored-event.ts';
 
 const PAGE_EVENTS = 1_000;
@@ -121,8 +121,30 @@ function transactionOn(
   afterCommit: (() => void)[],
   announce: (events: readonly Recorded[]) => void,
 ): EventTransaction {
+  const appendedTo = new Set<string>();
   let hasAppended = false;
   let kysely: EventTransaction['kysely'] | undefined;
+  const appendEach: EventTransaction['appendEach'] = async (commands) => {
+    const appends = commands.flatMap((command) => command.appends);
+    // Another stream would mean row locks taken while the log's lock is held: the wrong order (sql/0001-log.sql).
+    invariant(
+      !hasAppended || appends.every(({ stream }) => appendedTo.has(stream)),
+      'A transaction appends once, last; a further append may only go on with the streams of the first',
+    );
+    const results = await during(appendingTo(appends), () =>
+      send(
+        client,
+        commands.map((each) => prepare(each.appends, each.context)),
+      ),
+    );
+    for (const { stream } of appends) appendedTo.add(stream);
+    for (const result of results) {
+      if (!result.ok || result.value.duplicate) continue;
+      hasAppended = true;
+      afterCommit.push(() => announce(result.value.events));
+    }
+    return results;
+  };
   return {
     client,
     get kysely() {
@@ -134,20 +156,14 @@ function transactionOn(
     },
     readStream: (stream, afterVersion) => streamOf(client, stream, afterVersion),
     readStreamPage: (stream, afterVersion, limit) => pageOf(client, stream, afterVersion, limit),
+    readStreamPages: (streams) =>
+      during(`Reading ${streams.length} streams`, () => readStreamPages(client, streams, PAGE_EVENTS)),
     async append(appends, context) {
-      // A second one would take row locks while it holds the log's lock: the wrong order (sql/0001-log.sql).
-      invariant(
-        !hasAppended,
-        'A transaction appends once, as its last statement; name all streams in that append',
-      );
-      const [result] = await during(appendingTo(appends), () => send(client, [prepare(appends, context)]));
+      const [result] = await appendEach([{ appends, context }]);
       invariant(result !== undefined, 'A command has an outcome');
-      if (result.ok && !result.value.duplicate) {
-        hasAppended = true;
-        afterCommit.push(() => announce(result.value.events));
-      }
       return result;
     },
+    appendEach,
     onCommitted: (listener) => {
       afterCommit.push(listener);
     },

@@ -2,12 +2,21 @@
 import type { Recorded, StreamName } from '@backhaul/contracts';
 import { derivedId } from '@backhaul/kernel';
 import type { Pool, PoolClient } from 'pg';
-import type { LogFilter, StreamPage } from './event-store.ts';
+import type { LogFilter, StreamAfter, StreamPage } from './event-store.ts';
 import { COLUMNS, knownEvents, lastVersion, type StoredEvent } from './stored-event.ts';
 
 const STREAM = {
   name: 'read_stream',
   text: `select ${COLUMNS} from public.events where stream_id = $1 and version > $2 order by version limit $3`,
+  rowMode: 'array',
+} as const;
+
+const STREAMS = {
+  name: 'read_streams',
+  text: `select ${COLUMNS}, asked.index from unnest($1::text[], $2::int[]) with ordinality as asked(stream, after, index)
+         cross join lateral (select * from public.events e where e.stream_id = asked.stream collate "C"
+           and e.version > asked.after order by e.version limit $3) e
+         order by asked.index, e.version`,
   rowMode: 'array',
 } as const;
 
@@ -48,6 +57,21 @@ export async function readStreamPage(
 ): Promise<StreamPage> {
   const { rows } = await connection.query<StoredEvent>({ ...STREAM, values: [stream, after, limit] });
   return { events: knownEvents(rows), version: lastVersion(rows) ?? after, more: rows.length === limit };
+}
+
+/** The same for several streams, in one question. */
+export async function readStreamPages(
+  connection: Pool | PoolClient,
+  streams: readonly StreamAfter[],
+  limit: number,
+): Promise<StreamPage[]> {
+  const values = [streams.map(({ stream }) => stream), streams.map(({ after }) => after), limit];
+  const { rows } = await connection.query<[...StoredEvent, index: number]>({ ...STREAMS, values });
+  const found = Map.groupBy(rows, ([, , index]) => index);
+  return streams.map(({ after }, index) => {
+    const own: StoredEvent[] = (found.get(index + 1) ?? []).map(([lines, data]) => [lines, data]);
+    return { events: knownEvents(own), version: lastVersion(own) ?? after, more: own.length === limit };
+  });
 }
 
 /** Log rows in (after, upTo], as they are stored. */
