@@ -1,4 +1,5 @@
 export { formatBytes, GiB, KiB, MiB, parseBytes, TiB } from './bytes.ts';
+export { copyBytes } from './copy-bytes.ts';
 export { eventually, withDeadline } from './deadline.ts';
 export { type Decider, fold } from './decider.ts';
 export {

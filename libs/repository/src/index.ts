@@ -1,6 +1,7 @@
 export { openRepository } from './open-repository.ts';
 export { overlay } from './overlay.ts';
 export type {
+  ChunkBuffer,
   DamagedFile,
   Manifest,
   ManifestDisk,

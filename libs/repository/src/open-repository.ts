@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { opendir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import { Fault, isPermanent, MiB } from '@backhaul/kernel';
+import { Fault, isPermanent } from '@backhaul/kernel';
 import { LocalFolder, TEMPORARY_FOLDER } from './backend/local-folder.ts';
 import { ChunkStore } from './chunks/chunk-store.ts';
 import { FORMAT_VERSION, REPOSITORY_FILE } from './format/bounds.ts';
@@ -26,14 +26,16 @@ export async function openRepository(options: OpenRepositoryOptions): Promise<Re
 
   const chunks = new ChunkStore(folder, {
     workers: options.workers ?? Math.max(1, Math.min(8, availableParallelism())),
-    inFlightBytesMax: options.inFlightBytesMax ?? 64 * MiB,
+    buffers: options.buffers ?? 16,
     zstdLevel: options.zstdLevel ?? 1,
   });
   const manifests = new ManifestStore(folder);
   return {
     location,
     repositoryId: file.repositoryId,
-    putChunk: (data) => chunks.put(data),
+    takeBuffer: () => chunks.takeBuffer(),
+    putBuffer: (buffer, length) => chunks.put(buffer, length),
+    putChunk: (data) => chunks.putCopy(data),
     readChunk: (digest) => chunks.read(digest),
     hasChunk: (digest) => chunks.has(digest),
     putManifest: (manifest) => manifests.put(manifest),

@@ -42,15 +42,32 @@ describe('chunks', () => {
     }
   });
 
-  test('the buffer is taken while the chunk is stored, and comes back to be filled again', async () => {
-    const repository = await sampleRepository();
-    for (const data of [noise(2 * MiB), text(2 * MiB), new Uint8Array(2 * MiB)]) {
-      const copy = new Uint8Array(data);
-      const putting = repository.putChunk(data);
-      expect(data.length).toBe(0);
-      const { buffer } = await putting;
-      expect(Buffer.compare(buffer, copy)).toBe(0);
+  test('a buffer of the repository is filled and put, as often as one likes, and holds no more than its chunk', async () => {
+    const repository = await sampleRepository({ buffers: 1 });
+    for (const data of [noise(2 * MiB), text(3 * MiB), new Uint8Array(MiB), noise(5)]) {
+      const buffer = await repository.takeBuffer();
+      expect(buffer.bytes.length).toBe(4 * MiB);
+      buffer.bytes.set(data);
+      const { digest } = await repository.putBuffer(buffer, data.length);
+      buffer.release();
+      expect(digest).toBe(data.length === MiB ? null : sha256(data));
+      if (digest !== null) expect(Buffer.compare(await repository.readChunk(digest), data)).toBe(0);
     }
+  });
+
+  test('with all buffers taken the next put waits for one, and a buffer given back cannot be put', async () => {
+    const repository = await sampleRepository({ buffers: 1 });
+    const buffer = await repository.takeBuffer();
+    let isStored = false;
+    const putting = repository.putChunk(noise(100)).then(() => {
+      isStored = true;
+    });
+    buffer.bytes.set(noise(5000));
+    await repository.putBuffer(buffer, 5000);
+    expect(isStored).toBe(false);
+    buffer.release();
+    await putting;
+    await expect(repository.putBuffer(buffer, 5000)).rejects.toThrow('whoever has taken it');
   });
 
   test('a zero chunk is a fact, not a file', async () => {
@@ -73,13 +90,12 @@ describe('chunks', () => {
     expect((await other.putChunk(new Uint8Array(data))).storedBytes).toBe(0);
   });
 
-  test('a chunk that is too large, or memory that is not its own, is a mistake of the caller', async () => {
+  test('a chunk that is too large is a mistake of the caller, and nothing is stuck after it', async () => {
     const repository = await sampleRepository();
-    expect(() => repository.putChunk(new Uint8Array(4 * MiB + 1))).toThrow('at most 4 MiB');
-    expect(() => repository.putChunk(new Uint8Array(0))).toThrow('not empty');
-    const pooled = Buffer.from('in the pool that all of Node shares') as Uint8Array<ArrayBuffer>;
-    await expect(repository.putChunk(pooled)).rejects.toThrow('cannot be given to a worker thread');
-    // And nothing is stuck after it.
+    await expect(repository.putChunk(new Uint8Array(4 * MiB + 1))).rejects.toThrow('at most 4 MiB');
+    await expect(repository.putChunk(new Uint8Array(0))).rejects.toThrow('not empty');
+    const pooled = Buffer.from('in the pool that all of Node shares');
+    expect((await repository.putChunk(pooled)).digest).toBe(sha256(pooled));
     expect((await repository.putChunk(noise(100))).storedBytes).toBe(116);
   });
 

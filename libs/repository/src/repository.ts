@@ -22,8 +22,14 @@ export interface StoredChunk {
   readonly digest: string | null;
   /** Bytes the repository grew by: 0 for a zero chunk and for one it had already. */
   readonly storedBytes: number;
-  /** The memory that held the chunk, given back to be filled again. Its contents are still the chunk's. */
-  readonly buffer: Uint8Array<ArrayBuffer>;
+}
+
+/** Memory of the repository's own for one chunk. Whoever took it fills it, puts it, and gives it back. */
+export interface ChunkBuffer {
+  /** 4 MiB. Its contents are anything when it was taken, and anything after a put. */
+  readonly bytes: Uint8Array<SharedArrayBuffer>;
+  /** Once; nobody may write to `bytes` from then on. */
+  release(): void;
 }
 
 export interface ManifestDisk {
@@ -71,8 +77,8 @@ export interface OpenRepositoryOptions {
   readonly create?: boolean;
   /** Threads that hash and compress. Default: one per core, at least 1, at most 8. */
   readonly workers?: number;
-  /** Plain bytes of the chunks being put at a time; `putChunk` waits beyond that. Default 64 MiB. */
-  readonly inFlightBytesMax?: number;
+  /** Chunks that can be filled and put at a time, 4 MiB of memory each, used when needed; more wait. Default 16. */
+  readonly buffers?: number;
   /** Default 1: the level at which new data leaves a core fast enough for a backup. */
   readonly zstdLevel?: number;
 }
@@ -82,12 +88,18 @@ export interface Repository {
   /** Made once, with the repository: two folders with the same id hold copies of the same repository. */
   readonly repositoryId: string;
 
+  /** Memory to read a chunk into. Waits while all buffers are taken: that is what bounds the memory of the data path. */
+  takeBuffer(): Promise<ChunkBuffer>;
+
   /**
-   * Hashes, compresses and stores one chunk of at most 4 MiB, on a worker thread; `data` is transferred (with the whole
-   * ArrayBuffer under it) and comes back as `buffer`. Resolves when the chunk is durable (file and folder synced). Waits
-   * while too much is in flight: await it, or hold a bounded number. Safe to call from many processes at once.
+   * Hashes, compresses and stores the first `length` bytes of the buffer as one chunk, on worker threads. Resolves when it is
+   * durable (file and folder synced). The buffer stays its taker's, who must leave it alone until then. Safe to call from many
+   * processes at once.
    */
-  putChunk(data: Uint8Array<ArrayBuffer>): Promise<StoredChunk>;
+  putBuffer(buffer: ChunkBuffer, length: number): Promise<StoredChunk>;
+
+  /** The same for at most 4 MiB that lie elsewhere: they are copied when a buffer is free, and must stay as they are until then. */
+  putChunk(data: Uint8Array): Promise<StoredChunk>;
 
   /** The plain bytes, checked against their digest. Throws a permanent Fault naming the digest when damaged or missing. */
   readChunk(digest: string): Promise<Uint8Array<ArrayBuffer>>;

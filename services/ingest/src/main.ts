@@ -2,7 +2,6 @@
 import { openRepository } from '@backhaul/repository';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
-import { BufferPool } from './buffer-pool.ts';
 import { completeBackup, giveUpBackup } from './complete-backup.ts';
 import { giveUpChildJob, runChildJob } from './run-child-job.ts';
 import { end, failedBecause } from './transfer.ts';
@@ -20,12 +19,14 @@ await runService({
     BACKHAUL_READ_TIMEOUT_MILLISECONDS: z.coerce.number().int().positive().default(30_000),
   }),
   async start({ configuration, log, store, messaging, onStop }) {
-    const repository = await openRepository({ location: configuration.BACKHAUL_REPOSITORY });
+    const repository = await openRepository({
+      location: configuration.BACKHAUL_REPOSITORY,
+      buffers: configuration.BACKHAUL_CHUNK_BUFFERS,
+    });
     onStop('repository', () => repository.close());
     const parts = {
       store,
       repository,
-      buffers: new BufferPool(configuration.BACKHAUL_CHUNK_BUFFERS),
       requestMilliseconds: configuration.BACKHAUL_READ_TIMEOUT_MILLISECONDS,
       log,
     };

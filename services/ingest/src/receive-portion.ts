@@ -1,14 +1,13 @@
 /**
  * The data path of one child job: extents are asked of the host, data is read through the leased ports, chunks go into the
  * repository, and what is durable there is handed to `onReceived`. Several pieces are under way per port, so that reading,
- * hashing and storing overlap; memory is bounded by the buffer pool.
+ * hashing and storing overlap; memory is bounded by the repository's buffers.
  * Leaves the log, leases and retries to others. Every wait below has a time-out of its own (libs/nbd).
  */
 import type { EventData } from '@backhaul/contracts';
 import { type Extent, Fault } from '@backhaul/kernel';
 import { connectNbd, type NbdClient } from '@backhaul/nbd';
 import type { Repository } from '@backhaul/repository';
-import type { BufferPool } from './buffer-pool.ts';
 import { ALLOCATION, type AskStatus, type Piece, piecesOfFull, piecesOfIncremental } from './pieces.ts';
 
 /** Pieces under way per port: one is read while others are hashed and stored. */
@@ -26,8 +25,7 @@ export interface PortionOrder {
   readonly lease: EventData<'PortsLeased'>;
   readonly kind: 'full' | 'incremental';
   readonly received: readonly Extent[];
-  readonly repository: Pick<Repository, 'putChunk'>;
-  readonly buffers: BufferPool;
+  readonly repository: Pick<Repository, 'takeBuffer' | 'putBuffer'>;
   readonly requestMilliseconds: number;
   readonly signal: AbortSignal;
   /** Called once a piece is durable. A throw ends the portion. */
@@ -122,16 +120,15 @@ async function readAll(
 }
 
 async function receivePiece(
-  { repository, buffers }: PortionOrder,
+  { repository }: PortionOrder,
   port: NbdClient,
   piece: Piece,
 ): Promise<ReceivedPiece> {
   const { offset, length, reads } = piece;
   if (reads.length === 0) return { offset, length, digest: null, readBytes: 0, storedBytes: 0 };
-  const whole = await buffers.take();
-  let back: typeof whole | undefined = whole;
+  const buffer = await repository.takeBuffer();
   try {
-    const data = whole.subarray(0, length);
+    const data = buffer.bytes.subarray(0, length);
     let filled = offset;
     const reading: Promise<void>[] = [];
     for (const read of reads) {
@@ -149,12 +146,10 @@ async function receivePiece(
     // All must have settled before the buffer may be used again: a late reply still writes into it.
     const settled = await Promise.allSettled(reading);
     for (const result of settled) if (result.status === 'rejected') throw result.reason;
-    back = undefined;
-    const stored = await repository.putChunk(data);
-    back = stored.buffer;
+    const stored = await repository.putBuffer(buffer, length);
     const readBytes = reads.reduce((sum, read) => sum + read.length, 0);
     return { offset, length, digest: stored.digest, readBytes, storedBytes: stored.storedBytes };
   } finally {
-    buffers.give(back);
+    buffer.release();
   }
 }

@@ -5,7 +5,6 @@ import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { derivedId } from '@backhaul/kernel';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { BufferPool } from './buffer-pool.ts';
 import { childJobStream, type Lease } from './child-job.ts';
 import { giveUpChildJob, type IngestParts, runChildJob } from './run-child-job.ts';
 
@@ -15,11 +14,10 @@ let parts: IngestParts;
 beforeAll(async () => {
   server = await openTestStore();
   store = await server.store('ingest');
-  const untouched = { putChunk: () => Promise.reject(new Error('Nothing is to be stored in these tests')) };
+  const untouched = { takeBuffer: () => Promise.reject(new Error('Nothing is to be stored in these tests')) };
   parts = {
     store,
     repository: untouched as unknown as IngestParts['repository'],
-    buffers: new BufferPool(2),
     requestMilliseconds: 1_000,
     log: pino({ level: 'silent' }),
   };

@@ -7,7 +7,6 @@ import type { EventStore } from '@backhaul/event-store';
 import { describeError, isPermanent, totalLength } from '@backhaul/kernel';
 import type { Repository } from '@backhaul/repository';
 import type { Logger } from 'pino';
-import type { BufferPool } from './buffer-pool.ts';
 import {
   childJobStream,
   chunkReceived,
@@ -26,7 +25,6 @@ import { hasEnded, parentOf } from './transfer.ts';
 export interface IngestParts {
   readonly store: EventStore;
   readonly repository: Repository;
-  readonly buffers: BufferPool;
   readonly requestMilliseconds: number;
   readonly log: Logger;
 }

@@ -10,7 +10,7 @@ export type DataKind = 'random' | 'text' | 'zero';
 
 export const CHUNK_BYTES = 4 * MiB;
 
-/** `count` chunks, no two alike (but for zero), each in memory of its own as `putChunk` takes it. */
+/** `count` chunks, no two alike (but for zero). */
 export async function chunksOf(kind: DataKind, count: number): Promise<Uint8Array<ArrayBuffer>[]> {
   const chunks = Array.from({ length: count }, () => new Uint8Array(CHUNK_BYTES));
   if (kind === 'random') for (const chunk of chunks) randomFillSync(chunk);

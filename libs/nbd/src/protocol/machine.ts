@@ -6,7 +6,7 @@
  * So a phase reads from top to bottom in the order of the specification, headers may be split anywhere by the
  * network, and the bytes of a disk are copied once, from the socket's buffer into the buffer of the caller.
  */
-import { invariant } from '@backhaul/kernel';
+import { copyBytes, invariant } from '@backhaul/kernel';
 
 /** The next bytes of the stream belong here. Never empty. */
 export interface Fill {
@@ -57,7 +57,7 @@ export class Feed<R, E extends object = never> {
     while (taken < bytes.length && this.#place !== undefined) {
       const place = this.#place;
       const length = Math.min(place.length - this.#filled, bytes.length - taken);
-      place.set(length === bytes.length ? bytes : bytes.subarray(taken, taken + length), this.#filled);
+      copyBytes(place, this.#filled, length === bytes.length ? bytes : bytes.subarray(taken, taken + length));
       taken += length;
       this.#filled += length;
       if (this.#filled === place.length) this.#advance();

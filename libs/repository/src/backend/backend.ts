@@ -10,8 +10,10 @@ export interface Backend {
   /**
    * Stores the file whole or not at all, and resolves when it survives power loss. An existing file is replaced, or, with
    * `ifAbsent`, kept: then the answer is `present`. `ifAbsent` decides between processes that race.
+   * `pages`: the one part lies at the beginning of this memory, which begins and ends at a page: a backend that can do so may
+   * write whole pages of it.
    */
-  put(name: string, parts: readonly Uint8Array[], options?: { ifAbsent?: boolean }): Promise<PutOutcome>;
+  put(name: string, parts: readonly Uint8Array[], options?: PutOptions): Promise<PutOutcome>;
 
   /** A file whose name is not known until its last byte: nothing is visible before `commit`. */
   stage(): Promise<StagedFile>;
@@ -30,6 +32,11 @@ export interface Backend {
 
   /** Success when there is none. */
   delete(name: string): Promise<void>;
+}
+
+export interface PutOptions {
+  readonly ifAbsent?: boolean;
+  readonly pages?: Uint8Array;
 }
 
 export type PutOutcome = 'stored' | 'present';

@@ -8,7 +8,8 @@ import type { Stats } from 'node:fs';
 import { type FileHandle, link, mkdir, open, opendir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Fault } from '@backhaul/kernel';
-import type { Backend, PutOutcome, StagedFile } from './backend.ts';
+import type { Backend, PutOptions, PutOutcome, StagedFile } from './backend.ts';
+import { DirectFiles } from './direct-files.ts';
 import { FolderSync } from './folder-sync.ts';
 import { TemporaryFile, writeAll } from './temporary-file.ts';
 
@@ -27,6 +28,7 @@ const FOLDER_MODE = 0o700;
 export class LocalFolder implements Backend {
   readonly location: string;
   readonly #folders = new FolderSync();
+  readonly #direct = new DirectFiles();
   readonly #made = new Map<string, Promise<void>>();
   readonly #temporaryPrefix = `${process.pid}-${randomUUID().slice(0, 8)}`;
   #temporaryFiles = 0;
@@ -35,14 +37,15 @@ export class LocalFolder implements Backend {
     this.location = location;
   }
 
-  async put(
-    name: string,
-    parts: readonly Uint8Array[],
-    options: { ifAbsent?: boolean } = {},
-  ): Promise<PutOutcome> {
+  async put(name: string, parts: readonly Uint8Array[], options: PutOptions = {}): Promise<PutOutcome> {
     const temporary = await this.#temporary();
     try {
-      for (const part of parts) await writeAll(temporary.handle, part);
+      const [first, ...others] = parts;
+      const isWritten =
+        options.pages !== undefined && first !== undefined && others.length === 0
+          ? await this.#direct.write(temporary.path, options.pages, first.length)
+          : false;
+      if (!isWritten) for (const part of parts) await writeAll(temporary.handle, part);
       return await this.#moveInto(name, temporary, options.ifAbsent ?? false);
     } catch (error) {
       throw fault(`Storing ${name} in ${this.location}`, error);

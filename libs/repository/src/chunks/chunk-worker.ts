@@ -1,21 +1,19 @@
 /**
- * Runs on a worker thread: hashing, compressing and unpacking, which would hold up the event loop. Buffers arrive
- * transferred and leave transferred: no byte of a chunk is copied between threads. It does no I/O.
+ * Runs on a worker thread: hashing, compressing and unpacking, which would hold up the event loop. What is put lies in the
+ * memory that all threads share, and only its place is told; what is read arrives transferred and leaves transferred. No I/O.
  */
-import { isMainThread, parentPort } from 'node:worker_threads';
+import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { describeError } from '@backhaul/kernel';
-import { compressed, digestOf, isZero, plainBytes, storedHeader } from '../format/chunk-file.ts';
+import { CHUNK_HEADER_BYTES, digestOf, encodeInPlace, isZero, plainBytes } from '../format/chunk-file.ts';
+import { slotOf } from './chunk-memory.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 export interface Jobs {
   /** The name of the chunk, or null where it is all zero. */
-  digest: { ask: { data: Bytes }; answer: { digest: string | null; data: Bytes } };
-  /** The chunk file in front of and, unless `plainFollows`, with its body; `plainFollows`: the plain bytes are the body. */
-  encode: {
-    ask: { data: Bytes; level: number };
-    answer: { parts: Bytes[]; plainFollows: boolean; data: Bytes };
-  };
+  digest: { ask: { slot: number; length: number }; answer: string | null };
+  /** Makes the slot's bytes a chunk file, in place, and answers its length: the plain bytes are gone after that. */
+  encode: { ask: { slot: number; length: number; level: number }; answer: number };
   /** The plain bytes of a chunk file, or what is wrong with it. */
   decode: { ask: { file: Bytes; digest: string }; answer: { plain: Bytes } | { damage: string } };
 }
@@ -23,22 +21,26 @@ export type JobKind = keyof Jobs;
 export type Request = { [K in JobKind]: { id: number; kind: K; ask: Jobs[K]['ask'] } }[JobKind];
 export type Reply = { id: number; answer: Jobs[JobKind]['answer'] } | { id: number; error: string };
 
-function perform(request: Request): { answer: Jobs[JobKind]['answer']; owned: Bytes[] } {
+interface Performed {
+  readonly answer: Jobs[JobKind]['answer'];
+  readonly owned: readonly ArrayBuffer[];
+}
+
+function perform(memory: SharedArrayBuffer, request: Request): Performed {
   switch (request.kind) {
     case 'digest': {
-      const { data } = request.ask;
-      return { answer: { digest: isZero(data) ? null : digestOf(data), data }, owned: [data] };
+      const { slot, length } = request.ask;
+      const plain = slotOf(memory, slot).subarray(CHUNK_HEADER_BYTES, CHUNK_HEADER_BYTES + length);
+      return { answer: isZero(plain) ? null : digestOf(plain), owned: [] };
     }
     case 'encode': {
-      const { data, level } = request.ask;
-      const packed = compressed(data, level);
-      const parts = packed ?? [storedHeader(data.length)];
-      return { answer: { parts, plainFollows: packed === undefined, data }, owned: [...parts, data] };
+      const { slot, length, level } = request.ask;
+      return { answer: encodeInPlace(slotOf(memory, slot), length, level), owned: [] };
     }
     case 'decode': {
       try {
         const plain = plainBytes(request.ask.file, request.ask.digest);
-        return { answer: { plain }, owned: [plain] };
+        return { answer: { plain }, owned: [plain.buffer] };
       } catch (error) {
         return { answer: { damage: describeError(error) }, owned: [] };
       }
@@ -48,12 +50,11 @@ function perform(request: Request): { answer: Jobs[JobKind]['answer']; owned: By
 
 if (!isMainThread && parentPort !== null) {
   const port = parentPort;
+  const { memory } = workerData as { memory: SharedArrayBuffer };
   port.on('message', (request: Request) => {
     try {
-      const { answer, owned } = perform(request);
-      port.postMessage({ id: request.id, answer } satisfies Reply, [
-        ...new Set(owned.map((bytes) => bytes.buffer)),
-      ]);
+      const { answer, owned } = perform(memory, request);
+      port.postMessage({ id: request.id, answer } satisfies Reply, owned);
     } catch (error) {
       port.postMessage({ id: request.id, error: describeError(error) } satisfies Reply);
     }

@@ -23,21 +23,24 @@ interface Thread {
 
 export class WorkerPool {
   readonly #size: number;
+  readonly #memory: SharedArrayBuffer;
   readonly #threads: Thread[] = [];
   readonly #queue: Job[] = [];
   #nextId = 0;
   #closed = false;
 
-  constructor(size: number) {
+  /** `memory` is what `slot` in a job means. */
+  constructor(size: number, memory: SharedArrayBuffer) {
     invariant(size >= 1, 'A pool has at least one thread');
     this.#size = size;
+    this.#memory = memory;
   }
 
   /** `transfer`: buffers inside `ask` that the caller gives away. */
   run<K extends JobKind>(
     kind: K,
     ask: Jobs[K]['ask'],
-    transfer: readonly ArrayBuffer[],
+    transfer: readonly ArrayBuffer[] = [],
   ): Promise<Jobs[K]['answer']> {
     if (this.#closed) return Promise.reject(new Fault('The repository was closed'));
     this.#nextId += 1;
@@ -80,7 +83,10 @@ export class WorkerPool {
   }
 
   #start(): Thread {
-    const worker = new Worker(new URL('./chunk-worker.ts', import.meta.url), { name: 'chunks' });
+    const worker = new Worker(new URL('./chunk-worker.ts', import.meta.url), {
+      name: 'chunks',
+      workerData: { memory: this.#memory },
+    });
     const thread: Thread = { worker, jobs: new Map() };
     worker.unref();
     worker.on('message', (reply: Reply) => this.#settle(thread, reply));

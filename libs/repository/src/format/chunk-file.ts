@@ -4,7 +4,7 @@
  */
 import { hash } from 'node:crypto';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { Fault, KiB } from '@backhaul/kernel';
+import { copyBytes, Fault, KiB } from '@backhaul/kernel';
 import { CHUNK_BYTES_MAX } from './bounds.ts';
 
 export const CHUNK_HEADER_BYTES = 16;
@@ -27,26 +27,24 @@ export const isZero = (data: Uint8Array): boolean =>
 
 export const digestOf = (data: Uint8Array): string => hash('sha256', data, 'hex');
 
-function header(algorithm: number, plainBytes: number, bodyBytes: number): Buffer<ArrayBuffer> {
-  const bytes = Buffer.from(new ArrayBuffer(CHUNK_HEADER_BYTES));
-  bytes.writeUInt32BE(MAGIC, 0);
-  bytes.writeUInt8(VERSION, 4);
-  bytes.writeUInt8(algorithm, 5);
-  bytes.writeUInt32BE(plainBytes, 8);
-  bytes.writeUInt32BE(bodyBytes, 12);
-  return bytes;
-}
-
-/** The header to write before the plain bytes themselves. */
-export const storedHeader = (plainBytes: number): Uint8Array<ArrayBuffer> =>
-  header(STORED, plainBytes, plainBytes);
-
-/** Header and zstd frame, or undefined when compression gains too little and the plain bytes are to be stored. */
-export function compressed(plain: Uint8Array, level: number): Uint8Array<ArrayBuffer>[] | undefined {
-  if (!looksCompressible(plain)) return undefined;
-  const body = zstd(plain, level);
-  if (body.length > plain.length * WORTH_KEEPING) return undefined;
-  return [header(ZSTD, plain.length, body.length), body];
+/**
+ * Makes a chunk file of the plain bytes that lie in `file` where the body of a stored chunk lies, in place: packed where that
+ * gains enough. Answers the length of the file. `file` needs room for the plain bytes and their header.
+ */
+export function encodeInPlace(file: Uint8Array, plainLength: number, level: number): number {
+  const plain = file.subarray(CHUNK_HEADER_BYTES, CHUNK_HEADER_BYTES + plainLength);
+  const body = looksCompressible(plain) ? zstd(plain, level) : undefined;
+  const packed = body !== undefined && body.length <= plainLength * WORTH_KEEPING ? body : undefined;
+  if (packed !== undefined) copyBytes(plain, 0, packed);
+  const bodyLength = packed?.length ?? plainLength;
+  const header = new DataView(file.buffer, file.byteOffset, CHUNK_HEADER_BYTES);
+  header.setUint32(0, MAGIC);
+  header.setUint8(4, VERSION);
+  header.setUint8(5, packed === undefined ? STORED : ZSTD);
+  header.setUint16(6, 0);
+  header.setUint32(8, plainLength);
+  header.setUint32(12, bodyLength);
+  return CHUNK_HEADER_BYTES + bodyLength;
 }
 
 const SAMPLE_BYTES = 4096;
@@ -66,22 +64,13 @@ function looksCompressible(plain: Uint8Array): boolean {
   return zstd(sample, 1).length <= sample.length * WORTH_KEEPING;
 }
 
-/** What zlib answers below this may lie in the pool of memory that all of Node shares, which cannot be given to a thread. */
-const POOLED_BYTES_MAX = 64 * KiB;
-
-const ofItsOwn = (bytes: Buffer<ArrayBuffer>): Uint8Array<ArrayBuffer> =>
-  bytes.length <= POOLED_BYTES_MAX
-    ? new Uint8Array(bytes)
-    : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-
 /** zlib's sync calls grow their output in steps of 16 KiB and copy them together: one buffer that holds it all is faster. */
-function zstd(plain: Uint8Array, level: number): Uint8Array<ArrayBuffer> {
-  const frame = zstdCompressSync(plain, {
+function zstd(plain: Uint8Array, level: number): Uint8Array {
+  return zstdCompressSync(plain, {
     chunkSize: plain.length + (plain.length >> 8) + 512,
     pledgedSrcSize: plain.length,
     params: { [constants.ZSTD_c_compressionLevel]: level },
   });
-  return ofItsOwn(frame);
 }
 
 /**
@@ -108,6 +97,14 @@ export function plainBytes(file: Uint8Array<ArrayBuffer>, digest: string): Uint8
   if (found !== digest) throw damaged(`holds bytes of digest ${found}`);
   return plain;
 }
+
+/** What zlib answers below this may lie in the pool of memory that all of Node shares, which cannot be given to a thread. */
+const POOLED_BYTES_MAX = 64 * KiB;
+
+const ofItsOwn = (bytes: Buffer<ArrayBuffer>): Uint8Array<ArrayBuffer> =>
+  bytes.length <= POOLED_BYTES_MAX
+    ? new Uint8Array(bytes)
+    : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 
 function unpacked(algorithm: number, body: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
   if (algorithm === STORED) return body;
