@@ -1,4 +1,3 @@
-/// <reference path="./web-assembly.d.ts" />
 /**
  * The memory of the data path: a fixed number of buffers, each for one chunk file, that this process' threads share.
  * Whoever finds none waits, first come first served, so memory is bounded whatever the number of jobs or the size of the disks.
@@ -9,6 +8,7 @@
  * - It begins at a page, which only WebAssembly's memory promises, so that a file can be written past the page cache
  *   (backend/local-folder.ts): writing costs a fifth of the processor time, and a backup does not push out what others keep there.
  */
+/// <reference path="./web-assembly.d.ts" />
 import { Fault, invariant, KiB } from '@backhaul/kernel';
 import { CHUNK_BYTES_MAX } from '../format/bounds.ts';
 import { CHUNK_HEADER_BYTES } from '../format/chunk-file.ts';
