@@ -16,7 +16,7 @@ import { highWaterOf } from './high-water.ts';
 import { inTransaction, kyselyOn, kyselyWithin, openPool } from './pool.ts';
 import { postgresFault, stateOf } from './postgres-fault.ts';
 import { readLogRows, readStreamPage, readStreamPages } from './reading.ts';
-import { knownEvents, lastPosition } from './stored-event.ts';
+import { knownEvents, lastPosition, type StoredEvent } from './stored-event.ts';
 
 const PAGE_EVENTS = 1_000;
 
@@ -69,16 +69,7 @@ function eventStoreOn(pool: Pool): EventStore {
       rows.push(...(await read(readUpTo, upTo, limit - rows.length)));
     }
     const next = rows.length === limit ? (lastPosition(rows) ?? after) : Math.max(after, upTo);
-    let events: readonly Recorded[] | undefined;
-    return {
-      // Taken apart when looked at: a tail has the next page under way by then, and Postgres works meanwhile.
-      get events() {
-        events ??= knownEvents(rows);
-        return events;
-      },
-      next,
-      highWater: upTo,
-    };
+    return new PageOfRows(rows, next, upTo);
   };
 
   return {
@@ -168,6 +159,31 @@ function transactionOn(
       afterCommit.push(listener);
     },
   };
+}
+
+/**
+ * Its events are taken apart when they are looked at: a tail has the next page under way by then, and Postgres works meanwhile.
+ * A class, because an object with a getter of its own is kept until the next full collection, with all that the getter sees.
+ */
+class PageOfRows implements LogPage {
+  readonly next: number;
+  readonly highWater: number;
+  #rows: readonly StoredEvent[];
+  #events: readonly Recorded[] | undefined;
+
+  constructor(rows: readonly StoredEvent[], next: number, highWater: number) {
+    this.next = next;
+    this.highWater = highWater;
+    this.#rows = rows;
+  }
+
+  get events(): readonly Recorded[] {
+    if (this.#events === undefined) {
+      this.#events = knownEvents(this.#rows);
+      this.#rows = [];
+    }
+    return this.#events;
+  }
 }
 
 const UNIQUE_VIOLATION = '23505';

@@ -53,6 +53,8 @@ export async function* tail(store: EventStore, options: TailOptions): AsyncGener
           // There is more: Postgres reads on while this page is worked on. A fault is met when its turn comes.
           ahead = read();
           ahead.catch(() => undefined);
+          // The pool sends in a later tick, which the work on this page would hold up: it must be on its way first.
+          await new Promise((resolve) => setImmediate(resolve));
         }
         yield page;
       }
