@@ -7,8 +7,11 @@ import { HostId } from './vocabulary.ts';
 
 export const HostConfiguration = z.strictObject({
   hostId: HostId,
-  /** Which kind of host answers at `address`; for `directory` a folder of disk images; `simulated` has no data (load tests). */
-  kind: z.enum(['directory', 'simulated']),
+  /**
+   * Which kind of host answers at `address`: for `directory` a folder of disk images; for `qemu` a folder with a QMP socket
+   * `<vmId>.qmp` of every running VM and, where it has a guest agent, its channel `<vmId>.qga`; `simulated` has no data (load tests).
+   */
+  kind: z.enum(['directory', 'qemu', 'simulated']),
   address: z.string().min(1),
 });
 export type HostConfiguration = z.infer<typeof HostConfiguration>;
@@ -40,3 +43,17 @@ export const StateDirectorySetting = z
   .string()
   .startsWith('/', 'must be an absolute path')
   .meta({ examples: ['/var/lib/backhaul'] });
+
+/** For `BACKHAUL_APPLIANCE_DIRECTORY`: where the appliance that proxy VMs boot was built to. For hosts of kind `qemu`. */
+export const ApplianceDirectorySetting = z
+  .string()
+  .startsWith('/', 'must be an absolute path')
+  .optional()
+  .meta({ examples: ['/var/cache/backhaul/appliance'] });
+
+/** For `BACKHAUL_SCRATCH_DIRECTORY`: where what a guest overwrites during its backup is kept until the end. Default: the state directory. */
+export const ScratchDirectorySetting = z
+  .string()
+  .startsWith('/', 'must be an absolute path')
+  .optional()
+  .meta({ examples: ['/var/lib/backhaul/scratch'] });

@@ -82,6 +82,14 @@ export const SnapshotDisk = z.object({
 });
 export type SnapshotDisk = z.infer<typeof SnapshotDisk>;
 
+/**
+ * What the frozen disks are to who reads them: `filesystem` when the guest had its file systems frozen for the instant, `crash` when
+ * they are as after a power cut. `reason` says what was done, or why not more.
+ */
+export const Consistency = z.object({ level: z.enum(['filesystem', 'crash']), reason: z.string() });
+export type Consistency = z.infer<typeof Consistency>;
+
+/** Version 2: `consistency`, absent where the host has no running guests. */
 export const SnapshotTaken = defineEvent(
   'host',
   'SnapshotTaken',
@@ -91,7 +99,9 @@ export const SnapshotTaken = defineEvent(
     takenAt: Instant,
     pauseMilliseconds: z.number(),
     disks: z.array(SnapshotDisk),
+    consistency: Consistency.optional(),
   }),
+  [(stored) => stored],
 );
 
 /** The snapshot and its server were lost (a crash of the host's process): what was read since may not be one instant. */

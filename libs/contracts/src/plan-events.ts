@@ -34,6 +34,7 @@ export const ChangeTracking = z.discriminatedUnion('state', [
       'CheckpointAbsent',
       'CheckpointInconsistent',
       'CheckpointDisabled',
+      'CheckpointBusy',
       'GranularityChanged',
       'ImageReplaced',
       'SizeChanged',

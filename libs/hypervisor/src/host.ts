@@ -7,6 +7,7 @@
  */
 import type {
   BackupKind,
+  Consistency,
   ImageIdentity,
   Inspection,
   Port,
@@ -32,6 +33,8 @@ export interface Snapshot {
   readonly takenAt: string;
   /** How long the guest stood still. */
   readonly pauseMilliseconds: number;
+  /** Absent where there is no guest that could be asked to come to rest. */
+  readonly consistency?: Consistency;
   readonly disks: readonly SnapshotDisk[];
 }
 
