@@ -7,11 +7,15 @@
 import type { Port } from '@backhaul/contracts';
 import type { Observation } from '../../host.ts';
 
+export { openQemuProxies } from './open-proxies.ts';
+
 export interface QemuProxiesOptions {
   readonly hostId: string;
   /** Everything of the proxies lies in `<stateDirectory>/<hostId>/proxies/<proxyId>/`. */
   readonly stateDirectory: string;
-  /** Where the appliance was built to: `vmlinuz`, `initramfs.gz`, `appliance.json`. */
+  /** Tried when not said: KVM if it boots the appliance, else emulation (TCG). */
+  readonly accelerator?: 'kvm' | 'tcg';
+  /** Where the appliance was built to: `vmlinuz`, `initramfs.zst`, `appliance.json`. */
   readonly applianceDirectory: string;
 }
 
@@ -37,7 +41,7 @@ export interface ProxyHealth {
   readonly load: number;
   readonly ports: readonly {
     readonly port: number;
-    /** A client is there. */
+    /** A client is there, or was and has not gone yet after its server ended. */
     readonly open: boolean;
     /** Clients served since the start, this one included. */
     readonly sessions: number;

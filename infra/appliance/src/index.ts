@@ -1,0 +1,1 @@
+export { type BuiltAppliance, buildAppliance, defaultApplianceDirectory } from './build.ts';

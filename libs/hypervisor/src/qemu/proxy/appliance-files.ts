@@ -1,0 +1,38 @@
+/** The appliance as it was built: which kernel and which initramfs proxies boot. What is not whole is not booted. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Fault } from '@backhaul/kernel';
+import { z } from 'zod';
+import { readState } from '../../state-file.ts';
+
+const File = z.object({ file: z.string(), bytes: z.int(), sha256: z.string() });
+const Appliance = z.object({ schema: z.literal(1), kernel: File, initramfs: File });
+
+export interface ApplianceFiles {
+  readonly kernel: string;
+  readonly initramfs: string;
+  /** Tells one appliance from another. */
+  readonly digest: string;
+}
+
+/** Throws a permanent Fault, code `ApplianceMissing`, that says how to build it. */
+export async function readAppliance(directory: string): Promise<ApplianceFiles> {
+  const described = await readState(join(directory, 'appliance.json'), Appliance);
+  if (described === undefined) throw missing(`There is no appliance for proxy VMs in ${directory}`);
+  for (const { file, bytes } of [described.kernel, described.initramfs]) {
+    const size = (await stat(join(directory, file)).catch(() => undefined))?.size;
+    if (size !== bytes)
+      throw missing(`${file} of the appliance in ${directory} is not the one it was built with`);
+  }
+  return {
+    kernel: join(directory, described.kernel.file),
+    initramfs: join(directory, described.initramfs.file),
+    digest: `${described.kernel.sha256}.${described.initramfs.sha256}`,
+  };
+}
+
+const missing = (problem: string): Fault =>
+  new Fault(`${problem}: build it with "node infra/appliance/src/build.ts --to DIR"`, {
+    permanent: true,
+    code: 'ApplianceMissing',
+  });

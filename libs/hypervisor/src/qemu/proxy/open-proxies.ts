@@ -1,0 +1,258 @@
+/** Proxy VMs, composed: the state file says what was meant, QMP and the control channel what is there (`proxies.ts`). */
+import { join, resolve } from 'node:path';
+import type { Port } from '@backhaul/contracts';
+import { describeError, Fault } from '@backhaul/kernel';
+import { requireSocketPath } from '../../directory/storage-daemon.ts';
+import { removeFolder } from '../../state-file.ts';
+import { Turns } from '../../turns.ts';
+import { type Accelerator, type ChosenAccelerator, chooseAccelerator } from './accelerator.ts';
+import { type ApplianceFiles, readAppliance } from './appliance-files.ts';
+import { askAppliance, type ControlOptions } from './control-channel.ts';
+import { addDisk, removeDisk } from './hot-add.ts';
+import { observeProxy } from './observe-proxy.ts';
+import type {
+  DiskOfProxy,
+  FrozenSource,
+  ObservedQemuProxy,
+  QemuProxies,
+  QemuProxiesOptions,
+} from './proxies.ts';
+import { type ProxyState, ProxyStates, serialOf } from './proxy-state.ts';
+import {
+  controlSocketOf,
+  endVm,
+  isVmRunning,
+  PORTS_MAX,
+  type ProxyVm,
+  portEndpoint,
+  portSocketOf,
+  startVm,
+  tellVm,
+} from './proxy-vm.ts';
+import { waitUntilReady } from './readiness.ts';
+
+const KVM_TRIAL_MILLISECONDS = 6000;
+/** A guest hot-adds in half a second; this is for a machine that does much else. */
+const ATTACH_MILLISECONDS = 30_000;
+const DETACH_MILLISECONDS = 20_000;
+
+/** Throws permanent Faults: `ApplianceMissing`, `SocketPathTooLong`. */
+export async function openQemuProxies(options: QemuProxiesOptions): Promise<QemuProxies> {
+  const folder = resolve(options.stateDirectory, options.hostId, 'proxies');
+  // Ids of proxies have this length. Better now than in the middle of a backup.
+  requireSocketPath(join(folder, 'p0000-00000000', 'p30'));
+  return new BootedProxies(folder, options, await readAppliance(resolve(options.applianceDirectory)));
+}
+
+class BootedProxies implements QemuProxies {
+  readonly #states: ProxyStates;
+  readonly #trialFolder: string;
+  readonly #options: QemuProxiesOptions;
+  readonly #appliance: ApplianceFiles;
+  /** One step at a time per proxy; and one conversation at a time per monitor, which an observer needs as well. */
+  readonly #steps = new Turns();
+  readonly #monitors = new Turns();
+
+  constructor(folder: string, options: QemuProxiesOptions, appliance: ApplianceFiles) {
+    this.#states = new ProxyStates(folder);
+    this.#trialFolder = join(folder, '..', 'kvm-trial');
+    this.#options = options;
+    this.#appliance = appliance;
+  }
+
+  activate(order: { proxyId: string; ports: number; deadlineSeconds: number }): Promise<{ ports: Port[] }> {
+    const { proxyId, ports } = order;
+    const deadline = Date.now() + order.deadlineSeconds * 1000;
+    return this.#steps.take(proxyId, async () => {
+      const known = await this.#states.read(proxyId);
+      requirePorts(proxyId, ports, known);
+      const vm = this.#vm(proxyId, ports);
+      try {
+        if (known?.lost !== null || !(await isVmRunning(vm))) await this.#boot(vm, deadline);
+        await waitUntilReady(vm, deadline - Date.now());
+        await this.#update(proxyId, (state) => ({ ...state, ready: true }));
+      } catch (cause) {
+        await this.#remove(vm);
+        throw new Fault(`Activating proxy ${proxyId} failed`, { cause, code: 'ProxyNotActivated' });
+      }
+      return {
+        ports: Array.from({ length: ports }, (_, port) => ({ port, endpoint: portEndpoint(vm, port) })),
+      };
+    });
+  }
+
+  attach(order: DiskOfProxy & { source: FrozenSource }): Promise<{ exportName: string }> {
+    const { proxyId, snapshotId, diskId, source } = order;
+    const serial = serialOf(order);
+    return this.#steps.take(proxyId, async () => {
+      const failure = `Attaching disk ${diskId} of snapshot ${snapshotId} to proxy ${proxyId} failed`;
+      const vm = await this.#livingVm(failure, proxyId);
+      await this.#update(proxyId, (state) => ({
+        ...state,
+        disks: [...state.disks.filter((one) => one.serial !== serial), { snapshotId, diskId, serial }],
+      }));
+      try {
+        await this.#tell(vm, (qmp) => addDisk(qmp, serial, source));
+        await this.#untilServed(vm, serial, source.sizeBytes);
+        return { exportName: serial };
+      } catch (cause) {
+        // What stands of it stays in the state until it has been seen gone.
+        await this.#takeAway(vm, order).catch(() => undefined);
+        throw wrapped(failure, cause);
+      }
+    });
+  }
+
+  detach(disk: DiskOfProxy): Promise<void> {
+    const { proxyId, snapshotId, diskId } = disk;
+    return this.#steps.take(proxyId, async () => {
+      const state = await this.#states.read(proxyId);
+      if (!state?.disks.some((one) => one.serial === serialOf(disk))) return;
+      const vm = this.#vm(proxyId, state.ports);
+      try {
+        await this.#takeAway(vm, disk);
+      } catch (cause) {
+        const failure = `Detaching disk ${diskId} of snapshot ${snapshotId} from proxy ${proxyId} failed`;
+        // A guest that does not do what it is told is of no more use, and its disks cannot be given back while it lives.
+        if (cause instanceof Fault && cause.code === 'GuestStuck') {
+          await this.#update(proxyId, (one) => ({ ...one, lost: describeError(cause) }));
+        }
+        throw wrapped(failure, cause);
+      }
+    });
+  }
+
+  deactivate(proxyId: string): Promise<void> {
+    return this.#steps.take(proxyId, async () => {
+      const state = await this.#states.read(proxyId);
+      await this.#remove(this.#vm(proxyId, state?.ports ?? 0));
+    });
+  }
+
+  async observe(): Promise<ObservedQemuProxy[]> {
+    return await Promise.all(
+      (await this.ids()).map((proxyId) =>
+        observeProxy(proxyId, this.#states, (ports) => this.#vm(proxyId, ports), this.#monitors),
+      ),
+    );
+  }
+
+  ids(): Promise<string[]> {
+    return this.#states.ids();
+  }
+
+  /** Sockets are opened for one call at a time, and nothing else is held. */
+  async close(): Promise<void> {}
+
+  async #boot(vm: ProxyVm, deadline: number): Promise<void> {
+    await endVm(vm);
+    const { accelerator, because } = await this.#chooseAccelerator();
+    await this.#states.write({
+      schema: 1,
+      proxyId: vm.proxyId,
+      ports: vm.ports,
+      accelerator,
+      acceleratorBecause: because,
+      ready: false,
+      disks: [],
+      lost: null,
+    });
+    if (Date.now() > deadline) throw new Fault('Its time was over before it could be started');
+    await startVm(vm, this.#appliance, accelerator);
+  }
+
+  async #chooseAccelerator(): Promise<ChosenAccelerator> {
+    const said = this.#options.accelerator;
+    if (said !== undefined) return { accelerator: said, because: 'it is configured' };
+    return await chooseAccelerator(this.#appliance, () => this.#tryBoot('kvm'));
+  }
+
+  /** Boots a proxy of no use, and ends it. */
+  async #tryBoot(accelerator: Accelerator): Promise<void> {
+    await this.#steps.take('the trial', async () => {
+      const vm: ProxyVm = { proxyId: 'kvm-trial', folder: this.#trialFolder, ports: 1 };
+      try {
+        await startVm(vm, this.#appliance, accelerator);
+        await waitUntilReady(vm, KVM_TRIAL_MILLISECONDS);
+      } finally {
+        await endVm(vm);
+        await removeFolder(vm.folder);
+      }
+    });
+  }
+
+  async #livingVm(failure: string, proxyId: string): Promise<ProxyVm> {
+    const state = await this.#states.read(proxyId);
+    if (state === undefined) throw new Fault(`${failure}: there is no such proxy`, { code: 'ProxyUnknown' });
+    if (state.lost !== null) throw new Fault(`${failure}: ${state.lost}`, { code: 'ProxyGone' });
+    return this.#vm(proxyId, state.ports);
+  }
+
+  async #untilServed(vm: ProxyVm, serial: string, sizeBytes: number): Promise<void> {
+    const report = await askAppliance(this.#control(vm), `Serving disk ${serial}`, ({ disks }) =>
+      disks.some((disk) => disk.serial === serial),
+    );
+    const disk = report.disks.find((one) => one.serial === serial);
+    if (disk?.bytes === sizeBytes && disk.readOnly) return;
+    throw new Fault(
+      `The guest sees ${disk?.bytes} bytes, ${disk?.readOnly ? 'read-only' : 'writable'}, and the disk has ${sizeBytes}, read-only`,
+      { permanent: true, code: 'DiskDiffers' },
+    );
+  }
+
+  /** A VM that is gone has let go of everything. */
+  async #takeAway(vm: ProxyVm, disk: DiskOfProxy): Promise<void> {
+    const serial = serialOf(disk);
+    if (await isVmRunning(vm)) await this.#tell(vm, (qmp) => removeDisk(qmp, serial, DETACH_MILLISECONDS));
+    await this.#update(vm.proxyId, (state) => ({
+      ...state,
+      disks: state.disks.filter((one) => one.serial !== serial),
+    }));
+  }
+
+  async #remove(vm: ProxyVm): Promise<void> {
+    await endVm(vm);
+    await this.#states.forget(vm.proxyId);
+  }
+
+  /** Steps of one proxy come one after the other, so nobody writes in between. */
+  async #update(proxyId: string, change: (state: ProxyState) => ProxyState): Promise<void> {
+    const state = await this.#states.read(proxyId);
+    if (state !== undefined) await this.#states.write(change(state));
+  }
+
+  #tell<T>(vm: ProxyVm, work: Parameters<typeof tellVm<T>>[1]): Promise<T> {
+    return this.#monitors.take(vm.proxyId, () => tellVm(vm, work));
+  }
+
+  #control(vm: ProxyVm): ControlOptions {
+    return { path: controlSocketOf(vm), target: `proxy ${vm.proxyId}`, milliseconds: ATTACH_MILLISECONDS };
+  }
+
+  #vm(proxyId: string, ports: number): ProxyVm {
+    const vm = { proxyId, ports, folder: this.#states.folderOf(proxyId) };
+    requireSocketPath(portSocketOf(vm, PORTS_MAX));
+    return vm;
+  }
+}
+
+function requirePorts(proxyId: string, ports: number, known: ProxyState | undefined): void {
+  if (!Number.isInteger(ports) || ports < 1 || ports > PORTS_MAX) {
+    throw new Fault(`Proxy ${proxyId} cannot have ${ports} ports: 1 to ${PORTS_MAX} are possible`, {
+      permanent: true,
+      code: 'PortsUnusable',
+    });
+  }
+  if (known !== undefined && known.ports !== ports) {
+    throw new Fault(`Proxy ${proxyId} is there with ${known.ports} ports, and ${ports} were asked for`, {
+      permanent: true,
+      code: 'ProxyDiffers',
+    });
+  }
+}
+
+/** Keeps what the cause says of itself: its code, and whether a retry can help. */
+function wrapped(failure: string, cause: unknown): Fault {
+  const code = cause instanceof Fault ? cause.code : undefined;
+  return new Fault(failure, { cause, ...(code === undefined ? {} : { code }) });
+}
