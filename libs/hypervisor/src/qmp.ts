@@ -45,6 +45,15 @@ const Message = z.union([
   z.object({ return: z.unknown(), id: z.number() }),
 ]);
 
+const QUEUE_MILLISECONDS = 20;
+
+function isQueueFull(fault: unknown): boolean {
+  for (let current = fault; current instanceof Error; current = current.cause) {
+    if ('code' in current && current.code === 'EAGAIN') return true;
+  }
+  return false;
+}
+
 interface Waiting {
   resolve(reply: unknown): void;
   reject(fault: Fault): void;
@@ -72,9 +81,23 @@ export class QmpClient {
     socket.on('close', () => this.#end(`${this.target} closed the QMP connection`));
   }
 
-  /** Connects, reads the greeting and negotiates. Throws a Fault with code `QmpUnreachable` when that fails. */
+  /**
+   * Connects, reads the greeting and negotiates. Throws a Fault with code `QmpUnreachable` when that fails. The queue of a
+   * monitor has room for one or two; whoever finds it full (EAGAIN of connect(2)) comes again until the time is up.
+   */
   static async connect(options: QmpOptions): Promise<QmpClient> {
-    const milliseconds = options.connectMilliseconds ?? 10_000;
+    const end = Date.now() + (options.connectMilliseconds ?? 10_000);
+    for (;;) {
+      try {
+        return await QmpClient.#connectOnce(options, Math.max(1, end - Date.now()));
+      } catch (fault) {
+        if (!isQueueFull(fault) || Date.now() >= end) throw fault;
+      }
+      await new Promise((resolve) => setTimeout(resolve, QUEUE_MILLISECONDS));
+    }
+  }
+
+  static async #connectOnce(options: QmpOptions, milliseconds: number): Promise<QmpClient> {
     const client = new QmpClient(createConnection({ path: options.path }), options);
     const greeting = new Promise<unknown>((resolve, reject) => {
       client.#greeted = { resolve, reject };

@@ -15,6 +15,12 @@ export const storageTools: readonly RequiredTool[] = [
   { command: 'qemu-storage-daemon', debianPackage: 'qemu-system-common', majorMin: 7 },
 ];
 
+/** 7: the first with the copy-before-write filter and access to what it froze. */
+export const virtualMachineTools: readonly RequiredTool[] = [
+  { command: 'qemu-img', debianPackage: 'qemu-utils', majorMin: 7 },
+  { command: 'qemu-system-x86_64', debianPackage: 'qemu-system-x86', majorMin: 7 },
+];
+
 /** Throws one permanent Fault, code `ToolMissing`, that names everything missing at once. */
 export async function requireTools(tools: readonly RequiredTool[]): Promise<void> {
   const lacks = (await Promise.all(tools.map(lackOf))).filter((lack) => lack !== undefined);

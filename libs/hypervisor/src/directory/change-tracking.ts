@@ -3,7 +3,7 @@
  * dirty bitmap in the qcow2 file, so it travels with the data: an older copy of the image carries the older bitmap.
  * It is trusted only when nothing at all speaks against it. Every doubt is a reason for a full of that disk, never an error.
  */
-import type { ChangeTracking, ImageIdentity } from '@backhaul/contracts';
+import type { ChangeTracking, ImageIdentity, RestorePoint } from '@backhaul/contracts';
 import type { NodeBitmap } from './block-graph.ts';
 
 export const CHECKPOINT_PREFIX = 'backhaul-';
@@ -76,4 +76,8 @@ export function judgeTracking(image: TrackedImage, parent: ParentDisk | null | u
     );
   }
   return { state: 'usable', checkpoint };
+}
+
+export function parentOf(parent: RestorePoint | null, diskId: string): ParentDisk | null | undefined {
+  return parent === null ? undefined : (parent.disks.find((disk) => disk.diskId === diskId) ?? null);
 }

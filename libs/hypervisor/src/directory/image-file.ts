@@ -3,6 +3,7 @@
  * (corrupt, in use, encrypted) are refusals with qemu-img's own words.
  */
 import { access, constants, stat } from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
 import type { ImageIdentity } from '@backhaul/contracts';
 import { Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { z } from 'zod';
@@ -112,10 +113,11 @@ function withoutTracking(
  * An image based on others is not the same disk any more once one of those is another file, or was written: no bitmap
  * of its own would tell.
  */
-async function inodeOf(path: string, backing: readonly string[]): Promise<string> {
-  const parts = [String((await stat(path, { bigint: true })).ino)];
+export async function inodeOf(path: string, backing: readonly string[]): Promise<string> {
+  const own = isAbsolute(path) ? await stat(path, { bigint: true }).catch(() => undefined) : undefined;
+  const parts = [own === undefined ? path : String(own.ino)];
   for (const base of backing) {
-    const found = await stat(base, { bigint: true }).catch(() => undefined);
+    const found = isAbsolute(base) ? await stat(base, { bigint: true }).catch(() => undefined) : undefined;
     // What is not a file here (an NBD export, say) has nothing but its name.
     parts.push(found === undefined ? base : `${found.ino}@${found.mtimeNs}`);
   }

@@ -2,14 +2,13 @@
  * Looks at a VM without touching it: the health and size of its images, where data is allocated, and what change
  * tracking is worth against a parent restore point. Memory and time follow the number of extents, not the disk size.
  */
-import type { ChangeTracking, Density, Inspection, RestorePoint } from '@backhaul/contracts';
+import type { ChangeTracking, Inspection, RestorePoint } from '@backhaul/contracts';
 import { exportUri } from '@backhaul/contracts';
 import { ok, type Result } from '@backhaul/kernel';
-import { connectNbd, STATE_DIRTY, STATE_ZERO } from '@backhaul/nbd';
+import { measure } from '../measure-export.ts';
 import type { QmpClient } from '../qmp.ts';
 import { exportDisk, exportNameOf, type GraphDisk, openDisk } from './block-graph.ts';
-import { judgeTracking, type ParentDisk } from './change-tracking.ts';
-import { countDensity } from './density.ts';
+import { judgeTracking, type ParentDisk, parentOf } from './change-tracking.ts';
 import { type ImageFile, imagesOf } from './folder.ts';
 import { checkImage, type ImageFacts, readImage } from './image-file.ts';
 import { orHeld } from './image-lock.ts';
@@ -52,10 +51,6 @@ export async function inspectVm(
   });
 }
 
-function parentOf(parent: RestorePoint | null, diskId: string): ParentDisk | null | undefined {
-  return parent === null ? undefined : (parent.disks.find((disk) => disk.diskId === diskId) ?? null);
-}
-
 async function inspectDisk(
   qmp: QmpClient,
   endpoint: string,
@@ -73,32 +68,4 @@ async function inspectDisk(
   const tracking: ChangeTracking = judgement.state === 'usable' ? { ...judgement, changed } : judgement;
   const { sizeBytes, identity } = facts;
   return { diskId: image.diskId, sizeBytes, identity, allocated, tracking };
-}
-
-/** The metadata context under which QEMU serves the dirty extents of a bitmap. */
-export const changedContextOf = (bitmap: string): string => `qemu:dirty-bitmap:${bitmap}`;
-
-async function measure(
-  uri: string,
-  sizeBytes: number,
-  checkpoint: string | null,
-): Promise<{ allocated: Density; changed: Density }> {
-  const allocated = countDensity(sizeBytes);
-  const changed = countDensity(sizeBytes);
-  const contexts = ['base:allocation', ...(checkpoint === null ? [] : [changedContextOf(checkpoint)])];
-  const client = sizeBytes === 0 ? undefined : await connectNbd({ uri, contexts });
-  try {
-    for await (const run of client?.blockStatus('base:allocation', 0, sizeBytes) ?? []) {
-      // A hole that is not known to be zero has undefined contents: it has to be read.
-      if ((run.flags & STATE_ZERO) === 0) allocated.add(run.offset, run.length);
-    }
-    if (client !== undefined && checkpoint !== null) {
-      for await (const run of client.blockStatus(changedContextOf(checkpoint), 0, sizeBytes)) {
-        if ((run.flags & STATE_DIRTY) !== 0) changed.add(run.offset, run.length);
-      }
-    }
-  } finally {
-    await client?.close();
-  }
-  return { allocated: allocated.result(), changed: changed.result() };
 }

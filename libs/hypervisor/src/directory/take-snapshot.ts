@@ -10,6 +10,7 @@
 import { exportUri, type SnapshotDisk } from '@backhaul/contracts';
 import { Fault, ok, type Result, refuse } from '@backhaul/kernel';
 import type { Snapshot, SnapshotOrder } from '../host.ts';
+import { changedContextOf } from '../measure-export.ts';
 import { exportNameOf } from './block-graph.ts';
 import {
   CHECKPOINT_GRANULARITY_BYTES,
@@ -20,7 +21,6 @@ import {
 import { type ImageFile, imagesOf } from './folder.ts';
 import { addBitmap, type ImageFacts, isWritable, markFile, readImage, removeBitmap } from './image-file.ts';
 import { despiteLocks, ImageHeld, imageInUse } from './image-lock.ts';
-import { changedContextOf } from './inspection.ts';
 import { discardBitmaps } from './release-snapshot.ts';
 import { keepServed, type ServedDisk, serve } from './snapshot-server.ts';
 import { graphDisk, type SnapshotState, type SnapshotStates, type Standing } from './snapshot-state.ts';

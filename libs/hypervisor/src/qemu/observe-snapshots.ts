@@ -1,0 +1,44 @@
+/**
+ * The snapshots that there are: those with notes, and those that only show in a VM, because the notes were lost. Looking also
+ * lets go of guests that a crash has left held (rescue.ts).
+ */
+import { describeError } from '@backhaul/kernel';
+import type { Observation } from '../host.ts';
+import { diskOfExport } from './node-names.ts';
+import { rescueAbandoned } from './rescue.ts';
+import { exportIds } from './vm-exports.ts';
+import type { VmSite } from './vm-site.ts';
+import { whyNotStanding } from './vm-snapshot-health.ts';
+import type { VmSnapshotState } from './vm-snapshot-state.ts';
+
+type Observed = Observation['snapshots'][number];
+
+export async function observeSnapshots(site: VmSite): Promise<Observed[]> {
+  const known = await site.states.all();
+  const observed = await Promise.all(known.map((state) => observe(site, state)));
+  const ids = new Set(known.map(({ snapshotId }) => snapshotId));
+  const strays = await Promise.all((await site.vms.list()).map((vmId) => straysIn(site, vmId, ids)));
+  return [...observed, ...strays.flat()];
+}
+
+async function observe(site: VmSite, state: VmSnapshotState): Promise<Observed> {
+  const { snapshotId, vmId } = state;
+  const look = async (): Promise<string | undefined> => {
+    await rescueAbandoned(site.vms, state);
+    return await whyNotStanding(site, state);
+  };
+  const detail = await look().catch(describeError);
+  return { snapshotId, vmId, alive: detail === undefined, detail: detail ?? '' };
+}
+
+/** A VM that cannot be asked now has no strays that could be named. */
+async function straysIn(site: VmSite, vmId: string, known: ReadonlySet<string>): Promise<Observed[]> {
+  const ids = await site.vms.tell(vmId, exportIds).catch(() => []);
+  const strays = new Set(ids.map((id) => diskOfExport(id)?.snapshotId).filter((id) => id !== undefined));
+  return [...strays.difference(known)].map((snapshotId) => ({
+    snapshotId,
+    vmId,
+    alive: false,
+    detail: `${site.vms.nameOf(vmId)} serves it, and there are no notes about it`,
+  }));
+}

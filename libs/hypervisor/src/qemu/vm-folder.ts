@@ -1,0 +1,110 @@
+/**
+ * The folder of a qemu host: every running VM has a QMP socket of its own for Backhaul in it, `<vmId>.qmp`, and, where it
+ * has a guest agent, the agent's channel, `<vmId>.qga`. QEMU serves one client of a monitor at a time, so whoever talks to a
+ * VM keeps others out, those of other processes too: conversations are short, and steps that belong together are one.
+ */
+import { readdir, stat } from 'node:fs/promises';
+import { createConnection } from 'node:net';
+import { join } from 'node:path';
+import { Name } from '@backhaul/contracts';
+import { Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import { type QmpClient, withQmp } from '../qmp.ts';
+
+const MONITOR = '.qmp';
+const AGENT = '.qga';
+/** As long as somebody else may hold the monitor: a freeze, or an export that is being taken down. */
+const CONNECT_MILLISECONDS = 30_000;
+
+export class VmFolder {
+  readonly path: string;
+  readonly #hostId: string;
+
+  constructor(path: string, hostId: string) {
+    this.path = path;
+    this.#hostId = hostId;
+  }
+
+  monitorOf(vmId: string): string {
+    return join(this.path, `${vmId}${MONITOR}`);
+  }
+
+  /** The agent's channel, or null where the VM has none. */
+  async agentOf(vmId: string): Promise<string | null> {
+    const path = join(this.path, `${vmId}${AGENT}`);
+    return (await isSocket(path)) ? path : null;
+  }
+
+  nameOf(vmId: string): string {
+    return `VM ${vmId} of host ${this.#hostId}`;
+  }
+
+  /** VMs that run: a socket that a QEMU left when it died is none. */
+  async list(): Promise<string[]> {
+    const names = (await readdir(this.path))
+      .filter((name) => name.endsWith(MONITOR))
+      .map((name) => name.slice(0, -MONITOR.length))
+      .filter((name) => Name.safeParse(name).success);
+    const running = await Promise.all(names.map((vmId) => this.isRunning(vmId)));
+    return names.filter((_, index) => running[index]).sort();
+  }
+
+  async isRunning(vmId: string): Promise<boolean> {
+    return Name.safeParse(vmId).success && (await isListening(this.monitorOf(vmId)));
+  }
+
+  /** Ok when the VM runs; else a refusal that says what there is. */
+  async require(vmId: string): Promise<Result<null>> {
+    if (await this.isRunning(vmId)) return ok(null);
+    return refuse(await this.#unknown(vmId));
+  }
+
+  async tell<T>(vmId: string, work: (qmp: QmpClient) => Promise<T>): Promise<T> {
+    const options = {
+      path: this.monitorOf(vmId),
+      target: this.nameOf(vmId),
+      connectMilliseconds: CONNECT_MILLISECONDS,
+    };
+    return await withQmp(options, work);
+  }
+
+  async #unknown(vmId: string): Promise<Refusal> {
+    if (Name.safeParse(vmId).success && (await isSocket(this.monitorOf(vmId)))) {
+      return {
+        code: 'VmNotRunning',
+        message: `VM ${vmId} does not run: nobody listens at ${this.monitorOf(vmId)}.`,
+        wayOut: 'Start it, or back its images up through a host of kind directory.',
+      };
+    }
+    const there = await this.list();
+    const shown = there.slice(0, 20).join(', ') + (there.length > 20 ? ` and ${there.length - 20} more` : '');
+    return {
+      code: 'VmUnknown',
+      message: `There is no VM ${vmId} in ${this.path}. ${there.length === 0 ? 'No VM is there.' : `There are: ${shown}.`}`,
+    };
+  }
+}
+
+/** Throws a permanent Fault when the folder is not there. */
+export async function requireFolder(hostId: string, path: string): Promise<void> {
+  if ((await stat(path).catch(() => undefined))?.isDirectory() ?? false) return;
+  throw new Fault(`Host ${hostId} has no folder of QMP sockets at ${path}`, {
+    permanent: true,
+    code: 'FolderMissing',
+  });
+}
+
+const isSocket = async (path: string): Promise<boolean> =>
+  (await stat(path).catch(() => undefined))?.isSocket() ?? false;
+
+/** Whether a process listens at a unix socket. One whose queue is full (EAGAIN) does. */
+export async function isListening(path: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const socket = createConnection({ path });
+    const answer = (listening: boolean) => {
+      socket.destroy();
+      resolve(listening);
+    };
+    socket.once('connect', () => answer(true));
+    socket.once('error', (error: NodeJS.ErrnoException) => answer(error.code === 'EAGAIN'));
+  });
+}
