@@ -1,1 +1,2 @@
 export { type BuiltAppliance, buildAppliance, defaultApplianceDirectory } from './build.ts';
+export { buildWritingGuest, lastRecordOf, type WritingGuest } from './writing-guest.ts';

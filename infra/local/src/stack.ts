@@ -17,6 +17,8 @@ export interface StackOptions {
   readonly directory: string;
   readonly hosts: readonly { hostId: string; kind: string; address: string }[];
   readonly repository: string;
+  /** Where the appliance was built to, for hosts of kind qemu. */
+  readonly applianceDirectory?: string | undefined;
   /** Servers that exist already; without them the stack starts its own. */
   readonly postgresUrl?: string | undefined;
   readonly natsUrl?: string | undefined;
@@ -83,6 +85,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
           BACKHAUL_HOSTS: JSON.stringify(options.hosts),
           BACKHAUL_STATE_DIRECTORY: stateDirectory,
           BACKHAUL_REPOSITORY: options.repository,
+          ...(options.applianceDirectory === undefined
+            ? {}
+            : { BACKHAUL_APPLIANCE_DIRECTORY: options.applianceDirectory }),
           ...options.environment,
         },
       });
@@ -114,9 +119,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
  * Proxies and snapshots outlive the services that asked for them, on purpose. A stack that ends takes its proxies with it; its
  * snapshots too, unless it will be started again and go on with them.
  */
-async function leaveHosts({ hosts, keep = false }: StackOptions, stateDirectory: string): Promise<void> {
+async function leaveHosts(options: StackOptions, stateDirectory: string): Promise<void> {
+  const { hosts, applianceDirectory, keep = false } = options;
   for (const configured of hosts) {
-    const host = await openHost({ ...configured, stateDirectory });
+    const host = await openHost({ ...configured, stateDirectory, applianceDirectory });
     try {
       const { proxies, snapshots } = await host.observe();
       for (const { proxyId } of proxies) await host.deactivateProxy(proxyId);

@@ -143,7 +143,7 @@ export async function openLab(options: Partial<StackOptions> = {}): Promise<Lab>
       const folder = join(stack.stateDirectory, HOST, 'proxies', proxyId);
       for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
         const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-        if (command.includes('qemu-storage-daemon') && command.includes(folder))
+        if (/qemu-(storage-daemon|system)/.test(command) && command.includes(folder))
           process.kill(Number(pid), 'SIGKILL');
       }
     },
