@@ -11,10 +11,12 @@ import { startPostgres } from '@backhaul/local';
 import { getPostgreSQLEventStore } from '@event-driven-io/emmett-postgresql';
 import pg from 'pg';
 import { type Appender, backhaulAppender, emmettAppender, oneEvent } from './event-store-appenders.ts';
+import { measureReplay, seed } from './event-store-replay.ts';
+import { type Figures, type Note, print } from './figures.ts';
+import { median } from './peers.ts';
 
 const ROUNDS = 15;
 const ROUND_MILLISECONDS = 400;
-const REPLAYS = 5;
 const POOL_SIZE = 16;
 const PASSWORD = 'bench';
 
@@ -24,7 +26,7 @@ const workloads = [
   { key: 'batch100x4', callers: 4, batch: 100 },
 ] as const;
 
-export async function run(): Promise<Record<string, number>> {
+export async function run(note: Note): Promise<undefined> {
   const directory = await mkdtemp(join(tmpdir(), 'backhaul-bench-store-'));
   const server = await startPostgres({ directory: join(directory, 'pg') });
   try {
@@ -34,11 +36,17 @@ export async function run(): Promise<Record<string, number>> {
     const store = await connectEventStore({ url, service: 'ingest', poolSize: POOL_SIZE });
     const peerUrl = await server.createDatabase('theirs');
     const pool = new pg.Pool({ connectionString: peerUrl, max: POOL_SIZE });
+    // Connections of it may still be closing when the server stops.
+    pool.on('error', () => undefined);
     const peer = getPostgreSQLEventStore(peerUrl, { connectionOptions: { connectionString: peerUrl, pool } });
     try {
       await peer.schema.migrate();
-      const appends = await compareAppends(backhaulAppender(store), emmettAppender(peer));
-      return { ...appends, ...(await measureReplay(store)), ...(await measureTail(store)) };
+      const [ours, theirs] = [backhaulAppender(store), emmettAppender(peer)];
+      await seed(ours);
+      await seed(theirs);
+      note(await measureReplay(store, peer, { ours: adminUrl, theirs: peerUrl }));
+      for (const workload of workloads) note(await compareAppends(workload, ours, theirs));
+      note(await measureTail(store));
     } finally {
       await store.close();
       await peer.close();
@@ -50,22 +58,24 @@ export async function run(): Promise<Record<string, number>> {
   }
 }
 
-async function compareAppends(ours: Appender, theirs: Appender): Promise<Record<string, number>> {
-  const figures: Record<string, number> = {};
-  for (const { key, callers, batch } of workloads) {
-    const [mine, peers]: [number[], number[]] = [[], []];
-    await appendFor(200, ours, callers, batch); // connections, plans and compiled code warm up
-    await appendFor(200, theirs, callers, batch);
-    for (let round = 0; round < ROUNDS; round += 1) {
-      mine.push(await appendFor(ROUND_MILLISECONDS, ours, callers, batch));
-      peers.push(await appendFor(ROUND_MILLISECONDS, theirs, callers, batch));
-    }
-    figures[`eventStore.${key}.eventsPerSecond`] = Math.round(median(mine));
-    figures[`eventStore.${key}.emmettEventsPerSecond`] = Math.round(median(peers));
-    const ratios = mine.map((speed, round) => speed / (peers[round] ?? Number.NaN));
-    figures[`eventStore.${key}.vsEmmett`] = Number(median(ratios).toFixed(2));
+async function compareAppends(
+  { key, callers, batch }: (typeof workloads)[number],
+  ours: Appender,
+  theirs: Appender,
+): Promise<Figures> {
+  const [mine, peers]: [number[], number[]] = [[], []];
+  await appendFor(200, ours, callers, batch); // connections, plans and compiled code warm up
+  await appendFor(200, theirs, callers, batch);
+  for (let round = 0; round < ROUNDS; round += 1) {
+    mine.push(await appendFor(ROUND_MILLISECONDS, ours, callers, batch));
+    peers.push(await appendFor(ROUND_MILLISECONDS, theirs, callers, batch));
   }
-  return figures;
+  const ratios = mine.map((speed, round) => speed / (peers[round] ?? Number.NaN));
+  return {
+    [`eventStore.${key}.eventsPerSecond`]: Math.round(median(mine)),
+    [`eventStore.${key}.emmettEventsPerSecond`]: Math.round(median(peers)),
+    [`eventStore.${key}.vsEmmett`]: Number(median(ratios).toFixed(2)),
+  };
 }
 
 /** Every caller appends to a stream of its own, one call after the other. Events per second. */
@@ -88,24 +98,8 @@ async function appendFor(
   return (events / (performance.now() - start)) * 1000;
 }
 
-/** Reads the whole log, lifted to the newest schema as every reader gets it. */
-async function measureReplay(store: EventStore): Promise<Record<string, number>> {
-  const speeds: number[] = [];
-  for (let round = 0; round < REPLAYS; round += 1) {
-    const over = new AbortController();
-    const start = performance.now();
-    let events = 0;
-    for await (const page of tail(store, { after: 0, signal: over.signal })) {
-      events += page.events.length;
-      if (page.next >= page.highWater) over.abort();
-    }
-    speeds.push((events / (performance.now() - start)) * 1000);
-  }
-  return { 'eventStore.replay.eventsPerSecond': Math.round(median(speeds)) };
-}
-
 /** From the commit of an append to the handler of a tail reader in the same process, as in a relay. */
-async function measureTail(store: EventStore): Promise<Record<string, number>> {
+async function measureTail(store: EventStore): Promise<Figures> {
   const over = new AbortController();
   const delays: number[] = [];
   let committedAt = 0;
@@ -138,8 +132,4 @@ async function measureTail(store: EventStore): Promise<Record<string, number>> {
   return { 'eventStore.tail.p50Milliseconds': at(0.5), 'eventStore.tail.p99Milliseconds': at(0.99) };
 }
 
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}
-
-if (import.meta.main) console.log(await run());
+if (import.meta.main) await run(print);

@@ -1,11 +1,16 @@
 /**
- * `npm run bench [-- --only backup,nbd] [--json FILE]`: every benchmark, each beside its peers in the same run. Prints a figure a
- * line under a stable key; `--json` writes them all to a file. Ratios say more than times: machines differ, and so do their hours.
+ * `npm run bench [-- NAME...] [--json FILE]`: the benchmarks named, or all, each beside its peers in the same run. Prints a figure
+ * a line under a stable key as soon as it is known; FILE holds all that are known, at any moment. A benchmark that fails is told
+ * at the end, and the others run all the same. Ratios say more than times: machines differ, and so do their hours.
  */
-import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
+import { describeError } from '@backhaul/kernel';
+import { type Figures, type Note, noteTo } from './figures.ts';
 
-const suites: Record<string, () => Promise<{ run(): Promise<Record<string, number>> }>> = {
+/** What a suite did not note on its way it answers. */
+type Suite = () => Promise<{ run(note: Note): Promise<Figures | undefined> }>;
+
+const suites: Record<string, Suite> = {
   'event-store': () => import('./event-store.ts'),
   nbd: () => import('./nbd.ts'),
   repository: () => import('./repository.ts'),
@@ -13,21 +18,29 @@ const suites: Record<string, () => Promise<{ run(): Promise<Record<string, numbe
   burst: () => import('./burst.ts'),
 };
 
-const { values } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'string' } } });
-const wanted = values.only?.split(',') ?? Object.keys(suites);
-const unknown = wanted.filter((name) => !(name in suites));
+const { values, positionals } = parseArgs({
+  options: { only: { type: 'string' }, json: { type: 'string' } },
+  allowPositionals: true,
+});
+const named = [...positionals, ...(values.only?.split(',') ?? [])];
+const unknown = named.filter((name) => !(name in suites));
 if (unknown.length > 0) {
   console.error(`No benchmark is called ${unknown.join(', ')}; there are ${Object.keys(suites).join(', ')}`);
   process.exit(2);
 }
 
-const figures: Record<string, number> = {};
-for (const name of wanted) {
+const note = noteTo(values.json);
+const failed: string[] = [];
+for (const [name, load] of Object.entries(suites)) {
+  if (named.length > 0 && !named.includes(name)) continue;
   console.log(`\n${name}`);
-  const suite = await suites[name]?.();
-  const found = (await suite?.run()) ?? {};
-  for (const [key, value] of Object.entries(found))
-    console.log(`  ${key.padEnd(48)} ${Number(value.toPrecision(4))}`);
-  Object.assign(figures, found);
+  try {
+    const rest = await (await load()).run(note);
+    if (rest !== undefined) note(rest);
+  } catch (error) {
+    failed.push(`${name}: ${describeError(error)}`);
+    console.error(`  FAILED: ${describeError(error)}`);
+  }
 }
-if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(figures, null, 2)}\n`);
+for (const failure of failed) console.error(`\nFAILED ${failure}`);
+process.exitCode = failed.length === 0 ? 0 : 1;

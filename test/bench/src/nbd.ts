@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { GiB, invariant, MiB } from '@backhaul/kernel';
 import { connectNbd } from '@backhaul/nbd';
+import { type Note, print } from './figures.ts';
 import { median, timed, withQemuNbd } from './peers.ts';
 
 const execute = promisify(execFile);
@@ -24,25 +25,22 @@ interface Reading {
   readonly cpuSeconds: number;
 }
 
-export async function run(): Promise<Record<string, number>> {
+export async function run(note: Note): Promise<undefined> {
   const folder = await mkdtemp(join(tmpdir(), 'backhaul-bench-nbd-'));
   try {
     const raw = join(folder, 'disk.raw');
     const qcow2 = join(folder, 'disk.qcow2');
     await writeRandom(raw);
     await execute('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, qcow2]);
-    return {
-      ...(await compare(folder, raw, 'raw', '')),
-      ...(await compare(folder, qcow2, 'qcow2', '.qcow2')),
-    };
+    await compare(note, folder, raw, 'raw', '');
+    await compare(note, folder, qcow2, 'qcow2', '.qcow2');
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-const compare = (folder: string, image: string, format: string, suffix: string) =>
+const compare = (note: Note, folder: string, image: string, format: string, suffix: string) =>
   withQemuNbd(image, format, join(folder, `${format}.sock`), async (uri) => {
-    const figures: Record<string, number> = {};
     for (const connections of [1, 2]) {
       const ours: Reading[] = [];
       const theirs: number[] = [];
@@ -56,12 +54,13 @@ const compare = (folder: string, image: string, format: string, suffix: string) 
       }
       const seconds = median(ours.map((reading) => reading.seconds));
       const key = connections === 1 ? '' : `.${connections}connections`;
-      figures[`nbd.read.mibPerSecond${key}${suffix}`] = SIZE / MiB / seconds;
-      figures[`nbd.read.vsNbdcopy${key}${suffix}`] = median(theirs) / seconds;
-      figures[`nbd.read.cpuSecondsPerGib${key}${suffix}`] =
-        median(ours.map((reading) => reading.cpuSeconds)) / (SIZE / GiB);
+      const cpuSeconds = median(ours.map((reading) => reading.cpuSeconds));
+      note({
+        [`nbd.read.mibPerSecond${key}${suffix}`]: SIZE / MiB / seconds,
+        [`nbd.read.vsNbdcopy${key}${suffix}`]: median(theirs) / seconds,
+        [`nbd.read.cpuSecondsPerGib${key}${suffix}`]: cpuSeconds / (SIZE / GiB),
+      });
     }
-    return figures;
   });
 
 /** As ingest reads: chunk after chunk, two under way on each connection, into buffers that are used again. */
@@ -99,4 +98,4 @@ async function writeRandom(path: string): Promise<void> {
   }
 }
 
-if (import.meta.main) console.log(await run());
+if (import.meta.main) await run(print);

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { GiB, MiB } from '@backhaul/kernel';
 import { openRepository, type Repository } from '@backhaul/repository';
+import { type Figures, type Note, print } from './figures.ts';
 import { CHUNK_BYTES, chunksOf, type DataKind } from './repository-data.ts';
 
 const KINDS: readonly DataKind[] = ['random', 'text', 'zero'];
@@ -21,29 +22,27 @@ interface Cost {
 }
 
 /** Every figure under a stable key: MiB/s, processor seconds per GiB, and ratios where above 1 is better than the peer. */
-export async function run(mebibytes = 512): Promise<Record<string, number>> {
-  const figures: Record<string, number> = {};
+export async function run(note: Note, mebibytes = 512): Promise<undefined> {
   const bytes = mebibytes * MiB;
   for (const kind of KINDS) {
     const folder = await mkdtemp(join(tmpdir(), 'backhaul-bench-repository-'));
     try {
       const chunks = await chunksOf(kind, bytes / CHUNK_BYTES);
       const peer = await zstdOf(folder, chunks);
+      note(rates(`repository.zstd.${kind}`, bytes, peer));
       await measuredWith(folder, async (repository) => {
         // Starts the threads: a service starts once and runs for months.
         await Promise.all([1, 2, 3, 4].map((n) => repository.putChunk(new Uint8Array([n]))));
-        note(figures, `repository.put.${kind}.new`, bytes, peer, await put(repository, chunks));
+        note(against(`repository.put.${kind}.new`, bytes, peer, await put(repository, chunks)));
       });
       await measuredWith(folder, async (repository) => {
         await Promise.all([5, 6, 7, 8].map((n) => repository.putChunk(new Uint8Array([n]))));
-        note(figures, `repository.put.${kind}.known`, bytes, peer, await put(repository, chunks));
+        note(against(`repository.put.${kind}.known`, bytes, peer, await put(repository, chunks)));
       });
-      Object.assign(figures, rates(`zstd-1.${kind}`, bytes, peer));
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
   }
-  return figures;
 }
 
 async function measuredWith(folder: string, work: (repository: Repository) => Promise<void>): Promise<void> {
@@ -89,19 +88,15 @@ async function zstdOf(folder: string, chunks: readonly Uint8Array[]): Promise<Co
   return { seconds, cpuSeconds: user + system };
 }
 
-const rates = (key: string, bytes: number, cost: Cost): Record<string, number> => ({
+const rates = (key: string, bytes: number, cost: Cost): Figures => ({
   [`${key}.mibPerSecond`]: bytes / MiB / cost.seconds,
   [`${key}.cpuSecondsPerGiB`]: cost.cpuSeconds / (bytes / GiB),
 });
 
-function note(figures: Record<string, number>, key: string, bytes: number, peer: Cost, cost: Cost): void {
-  Object.assign(figures, rates(key, bytes, cost), {
-    [`${key}.vsZstd`]: peer.seconds / cost.seconds,
-    [`${key}.cpuVsZstd`]: peer.cpuSeconds / cost.cpuSeconds,
-  });
-}
+const against = (key: string, bytes: number, peer: Cost, cost: Cost): Figures => ({
+  ...rates(key, bytes, cost),
+  [`${key}.vsZstd`]: peer.seconds / cost.seconds,
+  [`${key}.cpuVsZstd`]: peer.cpuSeconds / cost.cpuSeconds,
+});
 
-if (import.meta.main) {
-  const figures = await run(Number(process.argv[2] ?? 512));
-  for (const [key, value] of Object.entries(figures)) console.log(`${key.padEnd(45)} ${value.toFixed(2)}`);
-}
+if (import.meta.main) await run(print, Number(process.argv[2] ?? 512));
