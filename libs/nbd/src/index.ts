@@ -7,4 +7,4 @@ export {
   type StatusExtent,
 } from './client.ts';
 export { connectNbd } from './connect.ts';
-export { type Endpoint, type NbdLocation, parseUri, withExport } from './protocol/uri.ts';
+export { type Endpoint, type NbdLocation, parseUri } from './protocol/uri.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseUri, withExport } from './uri.ts';
+import { parseUri } from './uri.ts';
 
 test.each([
   ['nbd://example.com/disk', 'example.com', 10_809, 'disk'],
@@ -45,16 +45,19 @@ test.each([
   expect(() => parseUri(uri)).toThrow(expect.objectContaining({ permanent: true }));
 });
 
-test('an export put into the URI of an endpoint is found there again, whatever its name and path', () => {
+test('an export is found in a URI, whatever its name and the path of its socket', () => {
   const name = fc.string({ unit: 'grapheme', maxLength: 60 }).filter((text) => !text.includes('\0'));
   fc.assert(
-    fc.property(name, fc.stringMatching(/^[^\0]{1,40}$/), fc.boolean(), (exportName, socketPath, unix) => {
-      const endpoint = unix
-        ? `nbd+unix:///other?socket=${encodeURIComponent(socketPath)}`
-        : 'nbd://[fe80::1]:1234/other';
-      const location = parseUri(withExport(endpoint, exportName));
-      expect(location.exportName).toBe(exportName);
-      expect(location.endpoint).toEqual(parseUri(endpoint).endpoint);
+    fc.property(name, fc.stringMatching(/^[^\0]{1,40}$/), (exportName, socketPath) => {
+      const [path, socket] = [encodeURIComponent(exportName), encodeURIComponent(socketPath)];
+      expect(parseUri(`nbd+unix:///${path}?socket=${socket}`)).toEqual({
+        endpoint: { kind: 'unix', socketPath },
+        exportName,
+      });
+      expect(parseUri(`nbd://[fe80::1]:1234/${path}`)).toEqual({
+        endpoint: { kind: 'tcp', host: 'fe80::1', port: 1234 },
+        exportName,
+      });
     }),
   );
 });

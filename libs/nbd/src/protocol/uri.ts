@@ -74,16 +74,6 @@ export function parseUri(uri: string): NbdLocation {
   }
 }
 
-/** The URI of one export of an endpoint that is given as a URI of its own, whatever export that one names. */
-export function withExport(endpointUri: string, exportName: string): string {
-  const { endpoint } = parseUri(endpointUri);
-  const path = encodeURIComponent(exportName);
-  if (endpoint.kind === 'unix')
-    return `nbd+unix:///${path}?socket=${encodeURIComponent(endpoint.socketPath).replaceAll('%2F', '/')}`;
-  const host = endpoint.host.includes(':') ? `[${endpoint.host}]` : endpoint.host;
-  return `nbd://${host}:${endpoint.port}/${path}`;
-}
-
 /** For people, in faults. */
 export const endpointLine = (endpoint: Endpoint): string =>
   endpoint.kind === 'unix' ? `unix:${endpoint.socketPath}` : `${endpoint.host}:${endpoint.port}`;

@@ -12,7 +12,6 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { eventually, Fault } from '@backhaul/kernel';
 import { onTestFinished } from 'vitest';
-import { withExport } from '../protocol/uri.ts';
 
 export const run = promisify(execFile);
 
@@ -79,7 +78,7 @@ export async function startServer(command: string, args: readonly string[]): Pro
   // A test that hangs never leaves its block: then the end of its time does it.
   onTestFinished(dispose);
   return {
-    uri: (exportName = '') => withExport(`nbd+unix:///?socket=${socket}`, exportName),
+    uri: (exportName = '') => `nbd+unix:///${encodeURIComponent(exportName)}?socket=${socket}`,
     child,
     async signal(signal) {
       if (signal === 'SIGKILL') await end(signal);
