@@ -66,6 +66,17 @@ describe('the explanation of a backup', () => {
   });
 });
 
+test('where guests run, the point in time says how consistent it is, why, and how long the guest stood still', () => {
+  const consistency = { level: 'crash', reason: 'the guest agent did not answer' } as const;
+  const frozen = story.map((event) =>
+    event.type === 'SnapshotTaken' ? { ...event, data: { ...event.data, consistency } } : event,
+  ) as Recorded[];
+  expect(explain(id, frozen)?.lines.join('\n')).toMatch(
+    /Point in time .*, crash-consistent, because: the guest agent did not answer; the guest stood still for 9 ms\./,
+  );
+  expect(explain(id, story)?.lines.join('\n')).not.toMatch(/Point in time/);
+});
+
 test('a backup that was refused before it was planned says so, with the way out', () => {
   const tell = teller('x');
   tell.append('backup', 'x', 'BackupRefused', {

@@ -37,7 +37,7 @@ export function explain(backupId: string, story: readonly Recorded[]): Explanati
     outcome: outcomeLine(backup, story),
     refusal: backup.refusal,
   };
-  return { ...facts, lines: linesOf(facts) };
+  return { ...facts, lines: linesOf(facts, pointInTimeLine(story)) };
 }
 
 const of = <T extends EventType>(story: readonly Recorded[], type: T): Recorded<T>[] =>
@@ -141,6 +141,17 @@ function lossesOf(story: readonly Recorded[]): Reasoned[] {
   return losses;
 }
 
+/** Where guests run (those of a host at rest have no consistency to tell of): what the frozen disks are, and what it cost. */
+function pointInTimeLine(story: readonly Recorded[]): string | undefined {
+  const { takenAt, pauseMilliseconds, consistency } = last(story, 'SnapshotTaken')?.data ?? {};
+  if (consistency === undefined) return undefined;
+  const level = consistency.level === 'filesystem' ? 'file-system consistent' : 'crash-consistent';
+  return (
+    `Point in time ${takenAt}, ${level}, because: ${consistency.reason}; ` +
+    `the guest stood still for ${pauseMilliseconds} ms.`
+  );
+}
+
 function outcomeLine(backup: Omit<consoleApi.BackupView, 'position'>, story: readonly Recorded[]): string {
   const totals = last(story, 'BackupCompleted')?.data.totals;
   if (totals !== undefined) {
@@ -154,10 +165,11 @@ function outcomeLine(backup: Omit<consoleApi.BackupView, 'position'>, story: rea
   return `${state}${reason === '' ? '.' : reason}`;
 }
 
-function linesOf(facts: Omit<Explanation, 'lines'>): string[] {
+function linesOf(facts: Omit<Explanation, 'lines'>, pointInTime: string | undefined): string[] {
   return [
     facts.request,
     ...facts.plan,
+    ...(pointInTime === undefined ? [] : [pointInTime]),
     ...facts.proxies.map(
       ({ proxyId, shared, reason, leases, outcome }) =>
         `Proxy ${proxyId} (${shared ? 'shared' : 'started for this backup'}), because: ${reason}; ` +
