@@ -17,8 +17,9 @@ function channels.all()
   return found
 end
 
+--- Nil, with the reason, while somebody has it open.
 function channels.open(path, flags)
-  return assert(fcntl.open(path, fcntl.O_RDWR | fcntl.O_CLOEXEC | (flags or 0)))
+  return fcntl.open(path, fcntl.O_RDWR | fcntl.O_CLOEXEC | (flags or 0))
 end
 
 local function counters(path)

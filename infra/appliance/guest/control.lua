@@ -15,7 +15,7 @@ local connected, heard, lastReport = false, '', 0
 function control.open(onEnd)
   endServer = onEnd
   path = assert(channels.all()['org.backhaul.control'], 'There is no control channel')
-  fd = channels.open(path, fcntl.O_NONBLOCK)
+  fd = assert(channels.open(path, fcntl.O_NONBLOCK))
 end
 
 local function send(report, answering)

@@ -45,4 +45,5 @@ while true do
   disks.watch(watched)
   control.watch(watched)
   poll.poll(watched, ports.tickMilliseconds())
+  ports.wake(watched)
 end

@@ -8,13 +8,13 @@
 -- * ended:   the server is gone, and its client was not seen to go. Whatever was written now could be read as part of a
 --            reply, so nothing is, until the client goes. After a goodbye (exit code 0) that is waited for only for a
 --            moment: the client that is seen then is the next one, or one that listens no more.
+-- (closed: the device could not be opened yet. failed: the server never got as far as a client; it is not hurried.)
 -- A client that says nothing to its greeting has not got one: it was written to the client before, who was just going. It
--- gets another, from a fresh server, after a second.
+-- gets another, from a fresh server, after three seconds.
 -- Left over: a client that comes within a millisecond of the violent end of the one before it may not be noticed; it waits
 -- for its greeting until it gives up, or reads the rest of a reply instead of one. Ports are leased, so nobody queues.
 local poll = require 'posix.poll'
 local signal = require 'posix.signal'
-local stdio = require 'posix.stdio'
 local unistd = require 'posix.unistd'
 local fcntl = require 'posix.fcntl'
 local channels = require 'channels'
@@ -24,7 +24,7 @@ local ports = {}
 
 local GOODBYE_SECONDS = 0.1
 local FAILED_START_SECONDS = 1
-local SILENT_SECONDS = 1
+local SILENT_SECONDS = 3
 -- 4 x 256 KiB is what one port may hold of requests at a time; a client that asks for more in one request is refused.
 local SERVER = {
   '--single', '--readonly', '--foreground', '--log=stderr', '--threads=4', '--filter=blocksize-policy',
@@ -44,6 +44,8 @@ end
 
 local function start(port)
   port.fd = channels.open(port.path)
+  -- The child that becomes the server of another port holds it for a moment, between fork and exec.
+  if not port.fd then return become(port, 'closed') end
   port.heardBefore = channels.bytesReceived(port.path)
   local pid = assert(unistd.fork())
   if pid == 0 then
@@ -60,7 +62,6 @@ end
 
 local function renew(port)
   unistd.close(port.fd)
-  port.fd = nil
   start(port)
 end
 
@@ -120,6 +121,7 @@ local look = {
     local gone = port.clientGone or not channels.hasClient(port.path)
     if gone or (port.politely and age > GOODBYE_SECONDS) then renew(port) end
   end,
+  closed = start,
   failed = function(port, age)
     if age > FAILED_START_SECONDS then renew(port) end
   end,
@@ -150,6 +152,17 @@ end
 
 function ports.watch(watched)
   watched[sayings] = { events = { IN = true } }
+  -- Where no server sleeps for data, a poll does no harm.
+  for _, port in pairs(all) do
+    if port.state == 'ended' then watched[port.fd] = { events = {} } end
+  end
+end
+
+function ports.wake(watched)
+  for _, port in pairs(all) do
+    local heard = port.state == 'ended' and watched[port.fd]
+    if heard and heard.revents and heard.revents.HUP then port.clientGone = true end
+  end
 end
 
 --- What the servers said on their standard error, if they did.

@@ -23,6 +23,7 @@ const needed: readonly Tool[] = [
     package: 'qemu-system-common',
     for: 'proxies and snapshots of a directory host',
   },
+  { command: 'qemu-system-x86_64', package: 'qemu-system-x86', for: 'proxy VMs of a qemu host' },
   { command: 'nbdkit', package: 'nbdkit', for: 'tests against other NBD servers' },
   { command: 'nbdinfo', package: 'libnbd-bin', for: 'tests against other NBD clients' },
   { command: 'mke2fs', package: 'e2fsprogs', for: 'making a disk image from files' },

@@ -119,9 +119,13 @@ export async function endVm(vm: ProxyVm): Promise<void> {
 
 /** What QEMU and the guest's console said last, as far as they said anything. */
 export async function lastWordsOf(vm: ProxyVm): Promise<string> {
-  // A console writes escape sequences for terminals.
-  const tail = async (path: string) =>
-    lastPart(stripVTControlCharacters(await readFile(path, 'utf8').catch(() => '')).trim(), 600);
+  const tail = async (path: string) => {
+    // A console writes escape sequences for terminals.
+    const text = stripVTControlCharacters(await readFile(path, 'utf8').catch(() => '')).trim();
+    // After a panic come traces; what matters is how it begins.
+    const panic = text.lastIndexOf('Kernel panic');
+    return panic < 0 ? lastPart(text, 600) : text.slice(panic, panic + 300);
+  };
   const [qemu, guest] = await Promise.all([tail(logOf(vm)), tail(consoleOf(vm))]);
   return [
     qemu === '' ? undefined : `QEMU said: ${qemu}`,
