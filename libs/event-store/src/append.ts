@@ -44,7 +44,7 @@ interface Draft {
   readonly category: Category;
   readonly offset: number;
   readonly schemaVersion: number;
-  readonly correlation: string;
+  readonly metadata: EventMetadata;
 }
 
 /**
@@ -68,7 +68,7 @@ export function prepare(appends: readonly StreamAppend[], given: AppendContext):
         category,
         offset: index + 1,
         schemaVersion: definition.schemaVersion,
-        correlation: oneLine(context.correlationOf?.(event) ?? context.metadata.correlation),
+        metadata: metadataOf(event, context),
       });
     }
   }
@@ -95,8 +95,8 @@ export async function send(
     ...APPEND,
     values: [
       commands.map(({ drafts }) => drafts[0]?.eventId ?? null),
-      commands.map(({ context }) => context.metadata.causation),
-      commands.map(({ context }) => context.metadata.traceparent ?? null),
+      drafts.map(({ metadata }) => metadata.causation),
+      drafts.map(({ metadata }) => metadata.traceparent ?? null),
       commands.map(({ context }) => context.metadata.actor),
       streams.map((each) => each.command),
       streams.map((each) => each.stream),
@@ -107,7 +107,7 @@ export async function send(
       drafts.map((draft) => draft.offset),
       drafts.map((draft) => draft.event.type),
       drafts.map((draft) => draft.schemaVersion),
-      drafts.map((draft) => draft.correlation),
+      drafts.map(({ metadata }) => metadata.correlation),
       JSON.stringify(drafts.map((draft) => draft.event.data)),
     ],
   });
@@ -127,7 +127,7 @@ export async function send(
     } else {
       const events = drafts.map((draft, offset) => {
         const version = (answer.versions[(streamIndex.get(draft.stream) ?? 0) - 1] ?? 0) + draft.offset;
-        return recorded(draft, context, version, answer.positions[first + offset] ?? 0, answer.recorded_at);
+        return recorded(draft, version, answer.positions[first + offset] ?? 0, answer.recorded_at);
       });
       results.push(ok({ events, duplicate: false }));
     }
@@ -137,8 +137,7 @@ export async function send(
 }
 
 function recorded(
-  { event, eventId, stream, category, schemaVersion, correlation }: Draft,
-  { metadata }: AppendContext,
+  { event, eventId, stream, category, schemaVersion, metadata }: Draft,
   version: number,
   position: number,
   recordedAt: string,
@@ -152,9 +151,18 @@ function recorded(
     category,
     version,
     schemaVersion,
-    metadata: { ...metadata, correlation },
+    metadata,
     recordedAt,
   } as Recorded;
+}
+
+/** An event's own cause and correlation stand in place of the command's. */
+function metadataOf(event: Event, { metadata, correlationOf, causeOf }: AppendContext): EventMetadata {
+  const [cause, correlation] = [causeOf?.(event), correlationOf?.(event)];
+  if (cause === undefined && correlation === undefined) return metadata;
+  const { traceparent: _, ...given } = metadata;
+  const caused = cause === undefined ? metadata : { ...given, ...cause };
+  return oneLineEach({ ...caused, correlation: correlation ?? metadata.correlation });
 }
 
 function oneLineEach({ correlation, causation, traceparent, actor }: EventMetadata): EventMetadata {

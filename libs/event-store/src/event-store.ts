@@ -25,6 +25,8 @@ export interface AppendContext {
   readonly metadata: EventMetadata;
   /** Where one append holds events of several correlations (a host's stream does): the correlation of each; undefined: the metadata's. */
   readonly correlationOf?: (event: Event) => string | undefined;
+  /** Where one append holds what several messages led to: the cause of each; undefined: the metadata's. */
+  readonly causeOf?: (event: Event) => Pick<EventMetadata, 'causation' | 'traceparent'> | undefined;
 }
 
 /** What one cause asks of the log. */
@@ -90,8 +92,7 @@ export interface LogReader extends StreamReader {
 
 /**
  * One Postgres transaction: what a message handler reads, appends and notes becomes true together or not at all.
- * Appends come last: they take the log's shared lock, which is held until the commit. A further append may only go on with
- * streams that the first has named, whose rows are locked already.
+ * Appending must be the last statement: it takes the log's shared lock, which is held until the commit.
  */
 export interface EventTransaction extends StreamReader {
   readonly client: PoolClient;

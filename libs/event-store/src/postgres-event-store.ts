@@ -112,23 +112,21 @@ function transactionOn(
   afterCommit: (() => void)[],
   announce: (events: readonly Recorded[]) => void,
 ): EventTransaction {
-  const appendedTo = new Set<string>();
   let hasAppended = false;
   let kysely: EventTransaction['kysely'] | undefined;
   const appendEach: EventTransaction['appendEach'] = async (commands) => {
-    const appends = commands.flatMap((command) => command.appends);
-    // Another stream would mean row locks taken while the log's lock is held: the wrong order (sql/0001-log.sql).
+    // A second one would take row locks while it holds the log's lock: the wrong order (sql/0001-log.sql).
     invariant(
-      !hasAppended || appends.every(({ stream }) => appendedTo.has(stream)),
-      'A transaction appends once, last; a further append may only go on with the streams of the first',
+      !hasAppended,
+      'A transaction appends once, as its last statement; name all streams in that append',
     );
+    const appends = commands.flatMap((command) => command.appends);
     const results = await during(appendingTo(appends), () =>
       send(
         client,
         commands.map((each) => prepare(each.appends, each.context)),
       ),
     );
-    for (const { stream } of appends) appendedTo.add(stream);
     for (const result of results) {
       if (!result.ok || result.value.duplicate) continue;
       hasAppended = true;

@@ -43,15 +43,6 @@ test('several commands of one transaction each have an outcome of their own, in 
   expect(await all(store.readStream(taken))).toHaveLength(1);
 });
 
-test('a transaction may go on with a stream that it has appended to', async () => {
-  const stream = newStream();
-  await store.transaction(async (transaction) => {
-    for (const expected of [0, 1, 2])
-      await transaction.append([{ stream, expected, events }], context(`${stream} ${expected}`));
-  });
-  expect((await all(store.readStream(stream))).map(({ version }) => version)).toEqual([1, 2, 3]);
-});
-
 test('pages of several streams come in the order asked, each from where it is asked from', async () => {
   const [one, two, none] = [newStream(), newStream(), newStream()];
   const three = [proxyIdle('p1'), proxyIdle('p2'), proxyIdle('p3')];
@@ -68,4 +59,25 @@ test('pages of several streams come in the order asked, each from where it is as
   expect(ofOne).toEqual(await store.readStreamPage(one));
   expect(ofTwo).toEqual(await store.readStreamPage(two, 1));
   expect(ofNone).toEqual({ events: [], version: 0, more: false });
+});
+
+test('where several messages led to one append, each event keeps its own cause', async () => {
+  const stream = newStream();
+  const [one, two, three] = [proxyIdle('one'), proxyIdle('two'), proxyIdle('three')];
+  const causes = new Map([
+    [one, { causation: 'message 1', traceparent: '00-aa-bb-01' }],
+    [two, { causation: 'message\n2' }],
+  ]);
+  const appended = await store.append([{ stream, expected: 'none', events: [one, two, three] }], {
+    commandId: stream,
+    metadata: { correlation: 'c', causation: 'nothing else', traceparent: '00-cc-dd-01', actor: 'tests' },
+    causeOf: (event) => causes.get(event as typeof one),
+  });
+  const read = await all(store.readStream(stream));
+  expect(appended.ok && appended.value.events).toEqual(read);
+  expect(read.map(({ metadata }) => [metadata.causation, metadata.traceparent])).toEqual([
+    ['message 1', '00-aa-bb-01'],
+    ['message 2', undefined],
+    ['nothing else', '00-cc-dd-01'],
+  ]);
 });

@@ -1,12 +1,20 @@
 /** Puts the parts together into the `Messaging` of one service. */
-import { Answer, answerSubject, RequestId, type Service } from '@backhaul/contracts';
+import {
+  Answer,
+  answerSubject,
+  type EventType,
+  type Recorded,
+  RequestId,
+  type Service,
+} from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { describeError, Fault, invariant } from '@backhaul/kernel';
 import { ACK_WAIT_MILLISECONDS, type ConsumptionOptions, startConsumption } from './consumption.ts';
 import { keepDeadLetter, redriveDeadLetter } from './dead-letters.ts';
 import type { Delivery } from './delivery.ts';
 import type { Durable } from './durables.ts';
-import { asWork, eventOf, transactionally } from './handlers.ts';
+import { eventOf, type Outcome, oneTransaction, workOf } from './handlers.ts';
+import { rememberEach } from './inbox.ts';
 import { type Link, openLink } from './link.ts';
 import type { Log } from './log.ts';
 import type { Consumption, Messaging } from './messaging.ts';
@@ -37,6 +45,8 @@ export interface MessagingOptions {
 
 /** Messages that wait here while one is handled: enough to keep a handler busy, few enough to be shared. */
 const HELD_PER_HANDLER = 16;
+/** And no more, of one consumer: half of what may be out at once, so that a second instance has work, too. */
+const HELD_MAX = 128;
 const ACK_PENDING_MAX = 256;
 
 /** Resolves at once, also with NATS away: `health` says so, and what needs the connection waits for it. */
@@ -54,7 +64,7 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
 
   const start = async (
     purpose: string,
-    given: Pick<ConsumptionOptions, 'durables' | 'width' | 'heldMax' | 'laneOf' | 'handle'>,
+    given: Pick<ConsumptionOptions, 'durables' | 'heldMax' | 'batching' | 'handle'>,
     around: {
       before?: (delivery: Delivery, error: unknown) => Promise<void>;
       after?: (delivery: Delivery, error: unknown) => void;
@@ -99,34 +109,69 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
     answer,
 
     consume({ purpose, types, concurrency = 1, handle }) {
+      const consumer = `${service}__${purpose}`;
+      type Type = (typeof types)[number];
       return start(purpose, {
         durables: eventDurables(purpose, types),
-        width: concurrency * types.length,
-        heldMax: HELD_PER_HANDLER * concurrency * types.length,
-        // One lane per type keeps the order of the log; with room for more, one per stream.
-        laneOf: ({ subject, headers }) =>
-          concurrency === 1 ? subject.slice(subject.lastIndexOf('.')) : (headers['ce-subject'] ?? ''),
-        handle: async (delivery) => {
-          const event = eventOf<(typeof types)[number]>(delivery);
-          if (event === undefined) return 'skipped';
-          const consumer = `${service}__${purpose}`;
-          return await transactionally(store, consumer, delivery, (transaction) =>
-            handle(event, transaction),
-          );
-        },
+        heldMax: Math.min(HELD_MAX, HELD_PER_HANDLER * concurrency),
+        // One lane per type keeps the order of the log; with room for more, one per stream, and several streams per transaction.
+        batching:
+          concurrency === 1
+            ? { sizeMax: 1, atOnce: types.length, oneOfEachLane: true, laneOf: typeIn }
+            : { sizeMax: concurrency, atOnce: 1, oneOfEachLane: true, laneOf: streamIn },
+        handle: (batch) =>
+          knownOf<Type>(batch, (known) =>
+            oneTransaction(store, consumer, [...known.keys()], (delivery, transaction) =>
+              handle(known.get(delivery) as Recorded<Type>, transaction),
+            ),
+          ),
+      });
+    },
+
+    consumeBatches({ purpose, types, batchMax = HELD_MAX, handle }) {
+      const consumer = `${service}__${purpose}`;
+      type Type = (typeof types)[number];
+      return start(purpose, {
+        durables: eventDurables(purpose, types),
+        heldMax: batchMax,
+        batching: { sizeMax: batchMax, atOnce: 1, oneOfEachLane: false, laneOf: () => '' },
+        handle: (batch) =>
+          knownOf<Type>(batch, async (known) => {
+            const keys = new Map([...known].map(([{ identity }, event]) => [event, identity.inboxKey]));
+            const keyOf = (event: Recorded<Type>): string => keys.get(event) ?? '';
+            const handled = new Set<string>();
+            await handle([...known.values()], async (events, work) => {
+              const fresh = await store.transaction(async (transaction) => {
+                const toDo = await rememberEach(transaction, consumer, events.map(keyOf));
+                await work(
+                  events.filter((event) => toDo.has(keyOf(event))),
+                  transaction,
+                );
+                return toDo;
+              });
+              for (const key of fresh) handled.add(key);
+            });
+            return [...keys.values()].map((key) => (handled.has(key) ? 'handled' : 'skipped'));
+          }),
       });
     },
 
     consumeWork({ purpose, types, concurrency, handle, givenUp }) {
+      const asWork = workOf(store, `${service}__${purpose}`);
       const work = {
         durables: eventDurables(purpose, types),
-        width: concurrency,
         heldMax: concurrency,
-        laneOf: (delivery) => delivery.identity.inboxKey,
-        handle: async (delivery, signal) => {
+        batching: {
+          sizeMax: 1,
+          atOnce: concurrency,
+          oneOfEachLane: true,
+          laneOf: ({ identity }) => identity.inboxKey,
+        },
+        handle: ([delivery], signal) => {
+          invariant(delivery !== undefined, 'A batch has a message');
           const event = eventOf<(typeof types)[number]>(delivery);
-          if (event === undefined) return 'skipped';
-          return await asWork(store, `${service}__${purpose}`, delivery, () => handle(event, signal));
+          if (event === undefined) return Promise.resolve(['skipped']);
+          return asWork(delivery, () => handle(event, signal)).then((outcome) => [outcome]);
         },
       } satisfies Parameters<typeof start>[1];
       return start(purpose, work, {
@@ -143,23 +188,30 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
         purpose,
         {
           durables: [durable(REQUESTS, `${service}__${purpose}`, requestFilter(service))],
-          width: concurrency,
-          heldMax: HELD_PER_HANDLER * concurrency,
-          laneOf: ({ identity }) => (concurrency === 1 ? '' : identity.inboxKey),
-          handle: async (delivery) => {
-            const name = delivery.subject.slice(delivery.subject.lastIndexOf('.') + 1);
-            let given: Answer | undefined;
-            const outcome = await transactionally(
+          heldMax: Math.min(HELD_MAX, HELD_PER_HANDLER * concurrency),
+          batching: {
+            sizeMax: concurrency,
+            atOnce: 1,
+            oneOfEachLane: true,
+            laneOf: ({ identity }) => identity.inboxKey,
+          },
+          handle: async (batch) => {
+            const given = new Map<Delivery, Answer | undefined>();
+            const outcomes = await oneTransaction(
               store,
               `${service}__${purpose}`,
-              delivery,
-              async (transaction) => {
-                const { messageId } = delivery.identity;
-                given = await handle({ name, body: delivery.body, messageId }, transaction);
+              batch,
+              async (delivery, transaction) => {
+                const { subject, body, identity } = delivery;
+                const name = subject.slice(subject.lastIndexOf('.') + 1);
+                given.set(delivery, await handle({ name, body, messageId: identity.messageId }, transaction));
               },
             );
-            if (outcome === 'handled' && given !== undefined) answer(given);
-            return outcome;
+            for (const [index, delivery] of batch.entries()) {
+              const found = outcomes[index] === 'handled' ? given.get(delivery) : undefined;
+              if (found !== undefined) answer(found);
+            }
+            return outcomes;
           },
         },
         {
@@ -193,6 +245,25 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
       await link.close();
     },
   };
+}
+
+const typeIn = ({ subject }: Delivery): string => subject.slice(subject.lastIndexOf('.'));
+const streamIn = ({ headers }: Delivery): string => headers['ce-subject'] ?? '';
+
+/** The events of a batch that this release knows, for `handle`; the others are passed over. */
+async function knownOf<T extends EventType>(
+  batch: readonly Delivery[],
+  handle: (known: ReadonlyMap<Delivery, Recorded<T>>) => Promise<readonly Outcome[]>,
+): Promise<readonly Outcome[]> {
+  const known = new Map<Delivery, Recorded<T>>();
+  for (const delivery of batch) {
+    const event = eventOf<T>(delivery);
+    if (event !== undefined) known.set(delivery, event);
+  }
+  if (known.size === 0) return batch.map(() => 'skipped');
+  const outcomes = await handle(known);
+  const ofKnown = new Map([...known.keys()].map((delivery, index) => [delivery, outcomes[index]]));
+  return batch.map((delivery) => ofKnown.get(delivery) ?? 'skipped');
 }
 
 const durable = (stream: Durable['stream'], name: string, filter: string): Durable => ({

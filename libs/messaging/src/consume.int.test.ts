@@ -138,6 +138,7 @@ test('a message that can never work becomes a dead letter with its reason, and w
     return found.length > 0 ? found : undefined;
   });
   expect(letters).toEqual([expect.objectContaining({ reason: 'Planning failed: the disk has no size' })]);
+  await eventually('the bystander to have handled it', 10_000, () => others.length || undefined);
   broken = false;
   const id = letters[0]?.id ?? 0;
   expect(await planner.messaging.redrive(id)).toMatchObject({ ok: true });

@@ -7,16 +7,17 @@ import { AssertionError } from 'node:assert';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describeError, isPermanent, withDeadline } from '@backhaul/kernel';
 import type { ConsumerMessages, JsMsg } from 'nats';
+import { Batches, type BatchesOptions } from './batches.ts';
 import type { Delivery } from './delivery.ts';
 import { type Durable, durableInfo, ensureDurable, recreateDurable } from './durables.ts';
+import type { Outcome } from './handlers.ts';
 import { HeldMessages } from './held-messages.ts';
 import { headersOf, identityOf } from './identity.ts';
-import { Lanes } from './lanes.ts';
 import type { Link, Session } from './link.ts';
 import type { Log } from './log.ts';
 import type { Consumption } from './messaging.ts';
 import type { Observer } from './occurrence.ts';
-import { judge, type RetryPolicy } from './retry.ts';
+import { isDatabaseAway, judge, type RetryPolicy } from './retry.ts';
 import { streamInfo } from './streams.ts';
 import { Wakeup } from './wakeup.ts';
 import { Watchdog } from './watchdog.ts';
@@ -25,6 +26,8 @@ export const ACK_WAIT_MILLISECONDS = 10_000;
 const WORKING_MILLISECONDS = 3_000;
 const FETCH_MILLISECONDS = 5_000;
 const RETRY_MILLISECONDS = 500;
+/** How long room may gather before the next fetch, so that it is not asked for one message at a time. */
+const LINGER_MILLISECONDS = 5;
 /** A bug that shows itself again and again in one message must not keep the process from ever working. */
 const CRASHES_MAX = 5;
 
@@ -37,13 +40,11 @@ export interface ConsumptionOptions {
   /** `<service>__<purpose>`. */
   readonly consumer: string;
   readonly durables: readonly Durable[];
-  /** Handlers at work at once. */
-  readonly width: number;
-  /** Messages taken and not settled, those waiting for their turn included. */
+  /** Messages of one durable that are taken and not settled, those waiting for their turn included. */
   readonly heldMax: number;
-  /** Messages of one lane are handled in the order in which they came. */
-  laneOf(delivery: Delivery): string;
-  handle(delivery: Delivery, stopping: AbortSignal): Promise<'handled' | 'skipped'>;
+  readonly batching: Omit<BatchesOptions<Delivery>, 'run'>;
+  /** The outcome of each, in their order. Rejects when none of them was handled. */
+  handle(batch: readonly Delivery[], stopping: AbortSignal): Promise<readonly Outcome[]>;
   keepDeadLetter(delivery: Delivery, error: unknown): Promise<void>;
   /** An assertion failed: the process is to end and start again from its events. */
   onBug(error: AssertionError): void;
@@ -72,18 +73,27 @@ async function ensureAll({ link, durables, log, consumer }: ConsumptionOptions):
   }
 }
 
+interface Taken {
+  readonly key: string;
+  readonly delivery: Delivery;
+}
+
 class RunningConsumption implements Consumption {
   readonly #options: ConsumptionOptions;
   readonly #stopping = new AbortController();
   readonly #held = new HeldMessages(WORKING_MILLISECONDS);
-  readonly #lanes: Lanes;
+  readonly #batches: Batches<Taken>;
   readonly #room = new Wakeup();
   readonly #fetches = new Set<ConsumerMessages>();
   #pulling: Promise<void>[] = [];
 
   constructor(options: ConsumptionOptions) {
     this.#options = options;
-    this.#lanes = new Lanes(options.width);
+    this.#batches = new Batches({
+      ...options.batching,
+      laneOf: ({ delivery }) => options.batching.laneOf(delivery),
+      run: (batch) => this.#process(batch),
+    });
   }
 
   start(): void {
@@ -133,7 +143,7 @@ class RunningConsumption implements Consumption {
     const watchdog = new Watchdog(this.#options.silentMilliseconds, durable.ackPendingMax);
     while (!this.#stopping.signal.aborted && !session.ended.aborted) {
       const fetched = await consumer.fetch({
-        max_messages: await this.#awaitRoom(),
+        max_messages: await this.#awaitRoom(durable),
         expires: FETCH_MILLISECONDS,
       });
       this.#fetches.add(fetched);
@@ -156,14 +166,19 @@ class RunningConsumption implements Consumption {
     }
   }
 
-  async #awaitRoom(): Promise<number> {
+  /** How many messages may be fetched. Room that has just come about is given a moment to grow. */
+  async #awaitRoom({ name }: Durable): Promise<number> {
     const { heldMax } = this.#options;
+    const stopping = this.#stopping.signal;
+    const room = (): number => heldMax - this.#held.sizeOf(name);
     for (;;) {
       const ring = this.#room.next();
-      if (this.#held.size < heldMax || this.#stopping.signal.aborted)
-        return Math.max(1, heldMax - this.#held.size);
-      await ring.within(1_000, this.#stopping.signal);
+      if (room() > 0 || stopping.aborted) break;
+      await ring.within(1_000, stopping);
     }
+    if (room() <= heldMax / 2)
+      await pause(LINGER_MILLISECONDS, undefined, { signal: stopping }).catch(() => undefined);
+    return Math.max(1, room());
   }
 
   async #watch(session: Session, durable: Durable, watchdog: Watchdog): Promise<void> {
@@ -194,40 +209,50 @@ class RunningConsumption implements Consumption {
       attempt: message.info.deliveryCount,
     };
     const key = `${durable.name} ${identity.inboxKey}`;
-    if (!this.#held.hold(key, message)) return;
-    // Elsewhere there may be room: what another fetch of this purpose would still get is better off there.
-    if (this.#held.size >= this.#options.heldMax) this.#closeFetches();
-    void this.#lanes.run(this.#options.laneOf(delivery), () => this.#process(key, delivery));
+    if (this.#held.hold(durable.name, key, message)) this.#batches.add({ key, delivery });
   }
 
   #closeFetches(): void {
     for (const fetched of this.#fetches) void fetched.close();
   }
 
-  /** Never rejects: whatever happens becomes an answer to the server. */
-  async #process(key: string, delivery: Delivery): Promise<void> {
-    const settle = (answer: (message: JsMsg) => void): void => {
-      this.#held.settle(key, answer);
-      this.#room.ring();
-    };
-    const stopping = this.#stopping.signal;
-    if (stopping.aborted) return settle((message) => message.nak());
-    const { consumer, observe } = this.#options;
-    try {
-      const kind = await this.#options.handle(delivery, stopping);
-      settle((message) => message.ack());
-      observe({ kind, consumer });
-    } catch (error) {
-      await this.#failed(delivery, error, settle);
-    }
+  #settle(key: string, answer: (message: JsMsg) => void): void {
+    this.#held.settle(key, answer);
+    this.#room.ring();
   }
 
-  async #failed(
-    delivery: Delivery,
-    error: unknown,
-    settle: (answer: (message: JsMsg) => void) => void,
-  ): Promise<void> {
+  /** Never rejects: whatever happens becomes an answer to the server. */
+  async #process(batch: readonly Taken[]): Promise<void> {
+    const stopping = this.#stopping.signal;
+    if (stopping.aborted) {
+      for (const { key } of batch) this.#settle(key, (message) => message.nak());
+      return;
+    }
+    const { consumer, observe } = this.#options;
+    let alone: readonly Taken[] = [];
+    try {
+      const outcomes = await this.#options.handle(
+        batch.map(({ delivery }) => delivery),
+        stopping,
+      );
+      for (const [index, { key }] of batch.entries()) {
+        const kind = outcomes[index] ?? 'alone';
+        if (kind === 'alone') continue;
+        this.#settle(key, (message) => message.ack());
+        observe({ kind, consumer });
+      }
+      alone = batch.filter((_, index) => (outcomes[index] ?? 'alone') === 'alone');
+    } catch (error) {
+      // Of many the one at fault is not known, unless it is none of them.
+      if (batch.length > 1 && !isDatabaseAway(error)) alone = batch;
+      else for (const each of batch) await this.#failed(each, error);
+    }
+    for (const each of alone) await this.#process([each]);
+  }
+
+  async #failed({ key, delivery }: Taken, error: unknown): Promise<void> {
     const { consumer, log, observe, retry } = this.#options;
+    const settle = (answer: (message: JsMsg) => void): void => this.#settle(key, answer);
     const { messageId } = delivery.identity;
     const fields = { consumer, subject: delivery.subject, messageId, attempt: delivery.attempt };
     if (error instanceof AssertionError && delivery.attempt < CRASHES_MAX) return this.#options.onBug(error);

@@ -6,13 +6,14 @@
 import type { JsMsg } from 'nats';
 
 export class HeldMessages {
-  readonly #held = new Map<string, JsMsg>();
+  readonly #held = new Map<string, { message: JsMsg; readonly from: string }>();
+  readonly #counts = new Map<string, number>();
   readonly #heartbeat: NodeJS.Timeout;
   readonly #emptied: (() => void)[] = [];
 
   constructor(workingMilliseconds: number) {
     this.#heartbeat = setInterval(() => {
-      for (const message of this.#held.values()) quietly(() => message.working());
+      for (const { message } of this.#held.values()) quietly(() => message.working());
     }, workingMilliseconds);
   }
 
@@ -20,19 +21,30 @@ export class HeldMessages {
     return this.#held.size;
   }
 
+  /** How many of them came from one consumer. */
+  sizeOf(from: string): number {
+    return this.#counts.get(from) ?? 0;
+  }
+
   /** False when the message is at work already: the caller has nothing to do. */
-  hold(key: string, message: JsMsg): boolean {
-    const known = this.#held.has(key);
-    this.#held.set(key, message);
-    return !known;
+  hold(from: string, key: string, message: JsMsg): boolean {
+    const known = this.#held.get(key);
+    if (known !== undefined) {
+      known.message = message;
+      return false;
+    }
+    this.#held.set(key, { message, from });
+    this.#counts.set(from, this.sizeOf(from) + 1);
+    return true;
   }
 
   /** Tells the server what became of the message. On a connection that is gone it comes again, which is harmless. */
   settle(key: string, verdict: (message: JsMsg) => void): void {
-    const message = this.#held.get(key);
-    if (message === undefined) return;
+    const held = this.#held.get(key);
+    if (held === undefined) return;
     this.#held.delete(key);
-    quietly(() => verdict(message));
+    this.#counts.set(held.from, this.sizeOf(held.from) - 1);
+    quietly(() => verdict(held.message));
     if (this.#held.size === 0) for (const wake of this.#emptied.splice(0)) wake();
   }
 

@@ -4,7 +4,7 @@
  * library, so what was sent on a session that ended is known to be a prefix of what was meant to be sent.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { describeError, Fault, isPermanent } from '@backhaul/kernel';
+import { describeError, Fault, isPermanent, withDeadline } from '@backhaul/kernel';
 import { connect, type JetStreamClient, type JetStreamManager, type NatsConnection } from 'nats';
 import type { Log } from './log.ts';
 
@@ -30,6 +30,7 @@ export interface Link {
 }
 
 const RETRY_MILLISECONDS_MAX = 2_000;
+const FLUSH_MILLISECONDS_MAX = 2_000;
 /** How often a wait that goes on is said again in the log. */
 const REMINDER_MILLISECONDS = 5_000;
 
@@ -140,8 +141,12 @@ export function openLink(options: {
       for (const waiter of waiting) waiter.reject(closed());
       waiting.clear();
       if (current !== undefined) {
-        await current.connection.flush().catch(() => undefined);
-        await current.connection.close();
+        const { connection } = current;
+        // A server that went away in this very moment never answers a flush.
+        await withDeadline('Flushing to NATS', FLUSH_MILLISECONDS_MAX, () => connection.flush()).catch(
+          () => undefined,
+        );
+        await connection.close();
       }
       await running;
     },

@@ -37,19 +37,36 @@ export interface Requester {
   awaitAnswer(requestId: string, milliseconds: number): { readonly answer: Promise<Answer | undefined> };
 }
 
+export type Once<T extends EventType> = (
+  events: readonly Recorded<T>[],
+  work: (fresh: readonly Recorded<T>[], transaction: EventTransaction) => Promise<void>,
+) => Promise<void>;
+
 export interface Messaging extends Requester {
   /**
    * One durable consumer per type, `<service>__<purpose>__<Type>`, in the order of the log per type. The handler runs
    * inside a transaction that already holds the inbox row; it appends as its last statement. A permanent Fault sends the message
    * to the dead letters; anything else thrown is tried again with backoff (so later events may overtake it), and at once when
    * it is a Fault with code `VersionConflict`. With a `concurrency` above 1 events of different streams are handled
-   * side by side; those of one stream stay in order.
+   * side by side, up to so many in one transaction, which handlers do not notice; those of one stream stay in order.
    */
   consume<T extends EventType>(options: {
     purpose: string;
     types: readonly T[];
     concurrency?: number;
     handle(event: Recorded<T>, transaction: EventTransaction): Promise<void>;
+  }): Promise<Consumption>;
+
+  /**
+   * Like `consume` with a concurrency of 1, for handlers that append to the same stream again and again: what waits is handed over
+   * together, in the order of the log per type. Whatever is done about events is done in `once`, a transaction that holds their
+   * inbox rows and hands on those that were not handled before. When a batch fails its events are handled one by one.
+   */
+  consumeBatches<T extends EventType>(options: {
+    purpose: string;
+    types: readonly T[];
+    batchMax?: number;
+    handle(events: readonly Recorded<T>[], once: Once<T>): Promise<void>;
   }): Promise<Consumption>;
 
   /**

@@ -21,6 +21,8 @@ import type { Wakeup } from './wakeup.ts';
 const IN_FLIGHT_MAX = 128;
 const PAGE_EVENTS_MAX = 500;
 const POLL_MILLISECONDS = 250;
+/** Between two looks at the log while there is always something new: a look costs a barrier, however little it finds. */
+const LOOK_MILLISECONDS = 15;
 const SAVE_MILLISECONDS = 200;
 const PUBLISH_MILLISECONDS_MAX = 5_000;
 const RETRY_MILLISECONDS = 250;
@@ -75,6 +77,7 @@ class Round {
     let cursor = this.#prefix.position;
     while (!this.#signal.aborted) {
       const rung = wakeup.next();
+      const lookedAt = Date.now();
       const page = await store.readLog(cursor, { categories, limit: PAGE_EVENTS_MAX });
       for (const event of page.events) await this.#publish(session, event);
       this.#assertGoing(session);
@@ -84,6 +87,8 @@ class Round {
       if (cursor < page.highWater) continue;
       if (this.#prefix.inFlight === 0) await this.#save('now');
       await rung.within(POLL_MILLISECONDS, this.#signal);
+      const early = lookedAt + LOOK_MILLISECONDS - Date.now();
+      if (early > 0) await pause(early, undefined, { signal: this.#signal }).catch(() => undefined);
     }
   }
 

@@ -6,7 +6,11 @@ import { z } from 'zod';
 import { hostsOf } from './adapters/hosts.ts';
 import { poolViewsFrom } from './adapters/pool-views.ts';
 import { inspectVm } from './inspect-vm.ts';
+import { limited } from './limited.ts';
 import { backupPlanner } from './plan-backup.ts';
+
+/** Plans under way at a time, those that wait for their inspection included: most of a plan is waiting for the log. */
+const PLANS_AT_ONCE = 32;
 
 await runService({
   name: 'planner',
@@ -19,16 +23,19 @@ await runService({
   async start({ configuration, store, messaging, log, onStop }) {
     const hosts = hostsOf(configuration.BACKHAUL_HOSTS, configuration.BACKHAUL_STATE_DIRECTORY);
     onStop('hosts', () => hosts.close());
+    const atATime = limited(configuration.BACKHAUL_INSPECTIONS);
     await messaging.consumeWork({
       purpose: 'plans',
       types: ['BackupTriggered'],
-      concurrency: configuration.BACKHAUL_INSPECTIONS,
+      concurrency: PLANS_AT_ONCE,
       handle: backupPlanner(store, {
         inspect: (triggered, signal) =>
-          inspectVm(hosts.named, triggered, signal, (error, attempt) => {
-            const { backupId, hostId, vmId } = triggered;
-            log.warn({ backupId, hostId, vmId, attempt, error: describeError(error) }, 'inspection failed');
-          }),
+          atATime(() =>
+            inspectVm(hosts.named, triggered, signal, (error, attempt) => {
+              const { backupId, hostId, vmId } = triggered;
+              log.warn({ backupId, hostId, vmId, attempt, error: describeError(error) }, 'inspection failed');
+            }),
+          ),
         poolOf: poolViewsFrom(store),
       }),
     });

@@ -1,6 +1,6 @@
 /**
- * From `BackupTriggered` to a plan: inspect, record, calculate, record. Each step is skipped when it is on record already,
- * so this may be repeated, stop anywhere, and go on in another process.
+ * From `BackupTriggered` to a plan: inspect, calculate, record both in one append, the inspection first. An inspection that is on
+ * record already is used and not made again, so this may be repeated, stop anywhere, and go on in another process.
  */
 import type { Inspection, Recorded } from '@backhaul/contracts';
 import { commandService, type EventStore } from '@backhaul/event-store';
@@ -31,14 +31,20 @@ export function backupPlanner(store: EventStore, { inspect, poolOf }: Surroundin
 
     const { state } = await plans.load(stream);
     if (state.state === 'decided') return;
-    if (state.state === 'asked') {
-      const inspected = await inspect(triggered, signal);
-      if (!inspected.ok) {
-        await execute({ type: 'RefusePlan', triggered, refusal: inspected.refusal });
-        return;
-      }
-      await execute({ type: 'RecordInspection', triggered, inspection: inspected.value });
+    if (state.state === 'inspected') {
+      await execute({ type: 'CalculateProxies', triggered, pool: await poolOf(triggered.hostId) });
+      return;
     }
-    await execute({ type: 'CalculateProxies', triggered, pool: await poolOf(triggered.hostId) });
+    const inspected = await inspect(triggered, signal);
+    await execute(
+      inspected.ok
+        ? {
+            type: 'InspectAndCalculate',
+            triggered,
+            inspection: inspected.value,
+            pool: await poolOf(triggered.hostId),
+          }
+        : { type: 'RefusePlan', triggered, refusal: inspected.refusal },
+    );
   };
 }

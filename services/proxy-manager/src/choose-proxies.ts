@@ -34,9 +34,7 @@ interface Choice {
 /** No events when no proxy can be had for now: the run waits, and is asked about again when the pool has changed. */
 export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims()): HostEvent[] {
   const asked = Math.max(1, run.order.proxies);
-  const running = [...pool.proxies.values(), ...claims.coming].filter(
-    (proxy) => proxy.kind === 'proxy' && proxy.state !== 'lost',
-  );
+  const running = [...pool.proxyVms.values(), ...claims.coming].filter(({ state }) => state !== 'lost');
   // One that retires still takes its place at the host until it is gone.
   const up = running.length;
   const shared = shareable(running, run, claims).slice(0, asked);
@@ -168,10 +166,7 @@ export function missingAttachments(pool: Pool, run: Run, claims: Claims = noClai
     .map((id) => pool.proxies.get(id))
     .filter((proxy): proxy is PooledProxy => proxy?.state === 'active' || proxy?.state === 'requested')
     .map((proxy) => ({ proxy, room: roomOf(proxy, claims) }));
-  const unfinished = new Set(
-    [...run.jobs.values()].filter((job) => job.state !== 'done').map((job) => job.diskId),
-  );
-  for (const diskId of unfinished) {
+  for (const diskId of run.unfinished.keys()) {
     if (proxies.some(({ proxy }) => proxy.attachments.has(attachmentKey(run.order.backupId, diskId))))
       continue;
     const target = proxies.filter(({ room }) => room > 0).sort((a, b) => b.room - a.room)[0];

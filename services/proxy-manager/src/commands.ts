@@ -4,8 +4,7 @@
  */
 import type { Event, EventData, Plan } from '@backhaul/contracts';
 import { ok, type Result, unreachable } from '@backhaul/kernel';
-import { releaseOf } from './lease-ports.ts';
-import type { HostEvent, Pool } from './pool.ts';
+import { type HostEvent, type Pool, releaseOf } from './pool.ts';
 
 export type HostCommand =
   | { readonly type: 'RegisterHost'; readonly kind: string; readonly address: string }
@@ -44,13 +43,23 @@ export function decide(pool: Pool, command: HostCommand): Result<HostEvent[]> {
   }
 }
 
+/** None of the commands is refused: what comes too late asks for nothing. */
+export function carryOut(pool: Pool, command: HostCommand): HostEvent[] {
+  const decided = decide(pool, command);
+  return decided.ok ? decided.value : [];
+}
+
+export const poolNews = [
+  'ProxiesCalculated',
+  'ChildJobCompleted',
+  'ChildJobInterrupted',
+  'BackupCompleted',
+  'BackupFailed',
+] as const;
+export type PoolNews = (typeof poolNews)[number];
+
 /** The news each event of another service brings to the pool of its host. */
-export function react(
-  event: Event<
-    'ProxiesCalculated' | 'ChildJobCompleted' | 'ChildJobInterrupted' | 'BackupCompleted' | 'BackupFailed'
-  >,
-  at: string,
-): { hostId: string; command: HostCommand } {
+export function react(event: Event<PoolNews>, at: string): { hostId: string; command: HostCommand } {
   switch (event.type) {
     case 'ProxiesCalculated':
       return { hostId: event.data.hostId, command: { type: 'RequestActivation', plan: event.data, at } };

@@ -3,9 +3,15 @@
  * Only what was settled both before and after the host was asked is compared: what changes meanwhile is not drift.
  */
 import type { Observation } from '@backhaul/hypervisor';
-import { releaseOf } from './lease-ports.ts';
-import type { Action } from './next-steps.ts';
-import { attachmentKey, directProxyId, type HostEvent, type Pool, type PooledProxy } from './pool.ts';
+import type { Action } from './actions.ts';
+import {
+  attachmentKey,
+  directProxyId,
+  type HostEvent,
+  type Pool,
+  type PooledProxy,
+  releaseOf,
+} from './pool.ts';
 
 /** A proxy on which so many child jobs in a row were interrupted is given up, although it seems to be up. */
 const INTERRUPTIONS_IN_ROW_MAX = 3;

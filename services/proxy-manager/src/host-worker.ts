@@ -6,11 +6,13 @@ import type { EventStore } from '@backhaul/event-store';
 import type { HypervisorHost } from '@backhaul/hypervisor';
 import { describeError, isPermanent } from '@backhaul/kernel';
 import type { Logger } from 'pino';
+import { type Action, actionKey } from './actions.ts';
+import { confirmsSomething } from './confirmation.ts';
 import { findDrift, type Settled, settledIn } from './drift.ts';
 import type { Ledger } from './ledger.ts';
-import { type Action, actionKey, nextSteps } from './next-steps.ts';
+import { decisionsNow, dueActions } from './next-steps.ts';
 import { givenUp, performAction, triesOf } from './perform-action.ts';
-import { attachmentKey, type HostEvent, type Pool } from './pool.ts';
+import type { HostEvent, Pool } from './pool.ts';
 
 /** Between looks when nothing woke the worker: idle proxies end and other instances' appends are seen by then. */
 const LOOK_MILLISECONDS = 1_000;
@@ -31,6 +33,7 @@ export class HostWorker {
   readonly #store: EventStore;
   readonly #log: Logger;
   readonly #running = new Map<string, Promise<void>>();
+  /** What failed and will be tried again: forgotten when it is no longer due. */
   readonly #attempted = new Map<string, Attempted>();
   /** Confirmations waiting to be appended, all that there are in one append. */
   #confirmed: HostEvent[] = [];
@@ -91,14 +94,11 @@ export class HostWorker {
       const now = Date.now();
       let actions: readonly Action[] = [];
       const decided = await this.#ledger.decide(this.#store, (pool) => {
-        const steps = nextSteps(pool, now);
-        actions = steps.actions;
-        this.#suspects = [...pool.proxies.values()].some(
-          (proxy) => proxy.suspect && proxy.state === 'active',
-        );
-        return steps.decisions;
+        actions = this.#startable(pool, now);
+        this.#suspects = pool.due.suspects.size > 0;
+        return decisionsNow(pool, now);
       });
-      if (!signal.aborted) for (const action of actions) this.#start(action, now);
+      if (!signal.aborted) for (const action of actions) this.#start(action);
       return decided > 0 || confirmed > 0;
     } catch (error) {
       if (!isTransient(error)) throw error;
@@ -107,11 +107,25 @@ export class HostWorker {
     }
   }
 
-  #start(action: Action, now: number): void {
+  /** As many as there are hands for. Others are looked at only as far as those before them cannot start now. */
+  #startable(pool: Pool, now: number): Action[] {
+    const found: Action[] = [];
+    const hands = ACTIONS_AT_ONCE - this.#running.size;
+    if (hands <= 0) return found;
+    for (const action of dueActions(pool)) {
+      const attempted = this.#attempted.get(attemptKey(action));
+      if (this.#running.has(actionKey(action)) || (attempted !== undefined && now < attempted.notBefore))
+        continue;
+      found.push(action);
+      if (found.length === hands) break;
+    }
+    return found;
+  }
+
+  #start(action: Action): void {
     const key = actionKey(action);
-    if (this.#running.has(key) || this.#running.size >= ACTIONS_AT_ONCE) return;
-    const attempted = this.#attempted.get(`${action.type} ${key}`);
-    if (attempted !== undefined && now < attempted.notBefore) return;
+    // One thing may be due for two actions at once, and a look may be overtaken by another.
+    if (this.#running.has(key)) return;
     const work = this.#perform(action)
       .catch((error: unknown) => this.#failed(action, error))
       .catch((error: unknown) =>
@@ -130,7 +144,7 @@ export class HostWorker {
   async #perform(action: Action): Promise<void> {
     this.#log.debug({ action: action.type, on: actionKey(action) }, 'doing');
     const events = await performAction(this.#host, action);
-    this.#attempted.delete(`${action.type} ${actionKey(action)}`);
+    this.#attempted.delete(attemptKey(action));
     this.#confirmed.push(...events);
     // Appended before the thing may be worked on again, or the same action would be seen as due a second time (harmless, but
     // not free). What cannot be appended now is kept, and goes first at the next look.
@@ -140,7 +154,7 @@ export class HostWorker {
   }
 
   async #failed(action: Action, error: unknown): Promise<void> {
-    const key = `${action.type} ${actionKey(action)}`;
+    const key = attemptKey(action);
     const tries = (this.#attempted.get(key)?.tries ?? 0) + 1;
     const context = { action: action.type, on: actionKey(action), tries, error: describeError(error) };
     const last = tries >= triesOf(action) || (isPermanent(error) && Number.isFinite(triesOf(action)));
@@ -163,7 +177,7 @@ export class HostWorker {
       this.#confirmed = [];
       try {
         return await this.#ledger.decide(this.#store, (pool) =>
-          batch.filter((event) => stillMeaningful(pool, event)),
+          batch.filter((event) => confirmsSomething(pool, event)),
         );
       } catch (error) {
         this.#confirmed = [...batch, ...this.#confirmed];
@@ -175,7 +189,10 @@ export class HostWorker {
   }
 
   async #observe(): Promise<void> {
-    const before: Settled = await this.#ledger.read(this.#store, settledIn);
+    const before: Settled = await this.#ledger.read(this.#store, (pool) => {
+      this.#forgetAttempts(pool);
+      return settledIn(pool);
+    });
     const seen = await this.#host.observe();
     let strays: readonly Extract<Action, { type: 'RemoveStray' }>[] = [];
     const found = await this.#ledger.decide(this.#store, (pool) => {
@@ -185,8 +202,15 @@ export class HostWorker {
     });
     const twice = strays.filter((stray) => this.#straysSeen.has(actionKey(stray)));
     this.#straysSeen = new Set(strays.map(actionKey));
-    for (const stray of twice) this.#start(stray, Date.now());
+    for (const stray of twice) this.#start(stray);
     if (found > 0) this.wake();
+  }
+
+  /** A thing that is gone is never tried again, and nobody would take its failures off the list. */
+  #forgetAttempts(pool: Pool): void {
+    if (this.#attempted.size === 0) return;
+    const due = new Set([...dueActions(pool)].map(attemptKey));
+    for (const key of this.#attempted.keys()) if (!due.has(key)) this.#attempted.delete(key);
   }
 
   async #rest(): Promise<void> {
@@ -203,27 +227,7 @@ export class HostWorker {
   }
 }
 
-/** A confirmation that comes a second time, or after what it confirms was given up, says nothing new. */
-function stillMeaningful(pool: Pool, event: HostEvent): boolean {
-  switch (event.type) {
-    case 'SnapshotTaken': {
-      const state = pool.runs.get(event.data.backupId)?.snapshot;
-      return state === 'requested' || state === 'lost';
-    }
-    case 'RunFailed':
-      return pool.runs.get(event.data.backupId)?.outcome === undefined;
-    case 'ProxyActivated':
-      return pool.proxies.get(event.data.proxyId)?.state === 'requested';
-    case 'DiskAttached': {
-      const { proxyId, backupId, diskId } = event.data;
-      return (
-        pool.proxies.get(proxyId)?.attachments.get(attachmentKey(backupId, diskId))?.state === 'requested'
-      );
-    }
-    default:
-      return true;
-  }
-}
+const attemptKey = (action: Action): string => `${action.type} ${actionKey(action)}`;
 
 const isTransient = (error: unknown): boolean =>
   error instanceof Error && error.name === 'Fault' && !isPermanent(error);

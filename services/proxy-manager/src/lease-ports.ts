@@ -2,85 +2,174 @@
  * Who gets which ports, decided on the pool as it stands. Pure.
  * The rule: runs take turns, the one with the fewest ports held first; within a run, jobs go in the plan's order, each to
  * the least busy proxy that is not suspect, has its disk attached, ports free and room for one more child job. What finds no
- * port waits for the next release: the next wave.
+ * port waits for the next release: the next wave. Looked at are the heads of the lines at proxies with a free port, and nobody
+ * behind them.
  */
-import { type EventData, exportUri } from '@backhaul/contracts';
+import { exportUri } from '@backhaul/contracts';
 import { derivedId, invariant } from '@backhaul/kernel';
+import { byTurn } from './due.ts';
 import {
   attachmentKey,
-  directProxyId,
   type HostEvent,
   type Job,
+  jobsAtOnce,
   type Lease,
+  type Place,
   type Pool,
   type PooledProxy,
+  portsNeeded,
+  proxiesOf,
   type Run,
-} from './pool.ts';
-
-/** Ports asked of a child job by this run on this proxy: in direct-to-host mode a job has one stream. */
-const portsNeeded = (run: Run, proxy: PooledProxy): number =>
-  proxy.kind === 'direct' ? 1 : run.order.portsPerChildJob;
+} from './pool-state.ts';
 
 /** Leases for as many waiting jobs as there are ports for. */
 export function leasesNow(pool: Pool): HostEvent[] {
-  const taken = new Map<string, { ports: Set<number>; jobs: number }>();
-  for (const proxy of pool.proxies.values()) {
-    const jobs = new Set([...proxy.holders.values()].map((lease) => lease.leaseId)).size;
-    taken.set(proxy.proxyId, { ports: new Set(proxy.holders.keys()), jobs });
-  }
-  const queues = [...pool.runs.values()]
-    .filter((run) => run.announced && run.outcome === undefined && run.snapshot === 'taken')
-    .map((run) => ({
-      run,
-      waiting: [...run.jobs.values()].filter((job) => job.state === 'waiting'),
-      held: [...run.jobs.values()].filter((job) => job.state === 'leased').length,
-      started: [...run.jobs.values()].filter((job) => job.attempts > 0).length,
-      slots: slotsOf(pool, run),
-    }))
-    .filter((queue) => queue.waiting.length > 0);
-
+  if (pool.due.free.size === 0) return [];
+  const taken = new Taken();
+  const lines = new Lines(pool, taken);
+  const asking = new Map<string, Asking>();
   const events: HostEvent[] = [];
-  let fence = pool.fence;
-  while (queues.length > 0) {
-    queues.sort((a, b) => a.held - b.held);
-    let granted = false;
-    for (const queue of queues) {
-      const found = firstThatFits(pool, queue.run, queue.waiting, taken);
-      if (found === undefined) continue;
-      fence += 1;
-      const lease = leaseOf(queue.run, found.job, found.proxy, found.ports, {
-        fence,
-        wave: Math.floor(queue.started / Math.max(1, queue.slots)) + 1,
+  for (;;) {
+    const heads = [...lines.heads(), ...[...asking.values()].map(({ place }) => place)].sort(byTurn);
+    const lease = firstThat(heads, ({ backupId }) => {
+      const run = pool.runs.get(backupId);
+      if (run === undefined) return undefined;
+      const asks = asking.get(backupId) ?? askingOf(pool, run);
+      const found = firstThatFits(pool, run, asks.waiting, taken);
+      lines.pass(backupId);
+      if (found === undefined) {
+        // What is taken stays taken: it will not fit in this look.
+        asking.delete(backupId);
+        return undefined;
+      }
+      asking.set(backupId, served(asks, found.job));
+      taken.add(found.proxy, found.ports);
+      return leaseOf(run, found.job, found.proxy, found.ports, {
+        fence: pool.fence + events.length + 1,
+        wave: Math.floor(asks.started / Math.max(1, asks.slots)) + 1,
       });
-      events.push({ type: 'PortsLeased', data: lease });
-      const use = taken.get(found.proxy.proxyId) as { ports: Set<number>; jobs: number };
-      for (const port of found.ports) use.ports.add(port);
-      use.jobs += 1;
-      queue.held += 1;
-      queue.started += 1;
-      queue.waiting.splice(queue.waiting.indexOf(found.job), 1);
-      granted = true;
-      break;
-    }
-    if (!granted) break;
-    for (let i = queues.length - 1; i >= 0; i -= 1) if (queues[i]?.waiting.length === 0) queues.splice(i, 1);
+    });
+    if (lease === undefined) return events;
+    events.push({ type: 'PortsLeased', data: lease });
   }
-  return events;
 }
+
+/** What this look has taken, on top of what is held. */
+class Taken {
+  readonly #use = new Map<string, { readonly ports: Set<number>; jobs: number }>();
+
+  of(proxy: PooledProxy): { readonly ports: ReadonlySet<number>; readonly jobs: number } {
+    let use = this.#use.get(proxy.proxyId);
+    if (use === undefined) {
+      const jobs = new Set([...proxy.holders.values()].map((lease) => lease.leaseId)).size;
+      use = { ports: new Set(proxy.holders.keys()), jobs };
+      this.#use.set(proxy.proxyId, use);
+    }
+    return use;
+  }
+
+  add(proxy: PooledProxy, ports: readonly number[]): void {
+    this.of(proxy);
+    const use = this.#use.get(proxy.proxyId);
+    invariant(use !== undefined, 'What is looked at is counted');
+    for (const port of ports) use.ports.add(port);
+    use.jobs += 1;
+  }
+
+  freePorts(proxy: PooledProxy): number[] {
+    const { ports } = this.of(proxy);
+    return proxy.ports.map(({ port }) => port).filter((port) => !ports.has(port));
+  }
+}
+
+/** The lines at proxies with a free port, and how far this look has come in each. */
+class Lines {
+  readonly #lines: {
+    readonly proxy: PooledProxy;
+    readonly ports: number;
+    readonly jobs: number;
+    readonly line: readonly Place[];
+    at: number;
+  }[] = [];
+  readonly #passed = new Set<string>();
+  readonly #taken: Taken;
+
+  constructor(pool: Pool, taken: Taken) {
+    this.#taken = taken;
+    for (const proxyId of pool.due.free) {
+      const proxy = pool.proxies.get(proxyId);
+      if (proxy === undefined) continue;
+      for (const [need, line] of pool.due.serving.get(proxyId) ?? []) {
+        const [ports = 0, jobs = 0] = need.split('/').map(Number);
+        this.#lines.push({ proxy, ports, jobs, line, at: 0 });
+      }
+    }
+  }
+
+  /** The first of each line for which its proxy has what it needs. */
+  *heads(): Generator<Place> {
+    const seen = new Set<string>();
+    for (const each of this.#lines) {
+      const { proxy, ports, jobs, line } = each;
+      if (this.#taken.of(proxy).jobs >= jobs || this.#taken.freePorts(proxy).length < ports) continue;
+      let head = line[each.at];
+      while (head !== undefined && this.#passed.has(head.backupId)) {
+        each.at += 1;
+        head = line[each.at];
+      }
+      if (head === undefined || seen.has(head.backupId)) continue;
+      seen.add(head.backupId);
+      yield head;
+    }
+  }
+
+  pass(backupId: string): void {
+    this.#passed.add(backupId);
+  }
+}
+
+function firstThat<T, R>(items: readonly T[], found: (item: T) => R | undefined): R | undefined {
+  for (const item of items) {
+    const result = found(item);
+    if (result !== undefined) return result;
+  }
+  return undefined;
+}
+
+/** A run in this look: its place moves back with every port it is given. */
+interface Asking {
+  readonly place: Place;
+  readonly waiting: readonly Job[];
+  readonly started: number;
+  readonly slots: number;
+}
+
+function askingOf(pool: Pool, run: Run): Asking {
+  const jobs = [...run.jobs.values()];
+  return {
+    place: { held: run.leased, number: run.number, backupId: run.order.backupId },
+    waiting: jobs.filter((job) => job.state === 'waiting'),
+    started: jobs.filter((job) => job.attempts > 0).length,
+    slots: slotsOf(pool, run),
+  };
+}
+
+const served = (asks: Asking, job: Job): Asking => ({
+  ...asks,
+  place: { ...asks.place, held: asks.place.held + 1 },
+  waiting: asks.waiting.filter((each) => each !== job),
+  started: asks.started + 1,
+});
 
 function firstThatFits(
   pool: Pool,
   run: Run,
   waiting: readonly Job[],
-  taken: ReadonlyMap<string, { ports: Set<number>; jobs: number }>,
+  taken: Taken,
 ): { job: Job; proxy: PooledProxy; ports: number[] } | undefined {
   const proxies = proxiesOf(pool, run)
     .filter((proxy) => !proxy.suspect)
-    .map((proxy) => {
-      const use = taken.get(proxy.proxyId);
-      const free = proxy.ports.map(({ port }) => port).filter((port) => use?.ports.has(port) !== true);
-      return { proxy, free, jobs: use?.jobs ?? 0 };
-    })
+    .map((proxy) => ({ proxy, free: taken.freePorts(proxy), jobs: taken.of(proxy).jobs }))
     .filter(
       ({ proxy, free, jobs }) => free.length >= portsNeeded(run, proxy) && jobs < jobsAtOnce(run, proxy),
     )
@@ -97,21 +186,6 @@ function firstThatFits(
     hopeless.add(job.diskId);
   }
   return undefined;
-}
-
-/** A shared proxy keeps its own limit, and a run with a tighter policy keeps that. */
-const jobsAtOnce = (run: Run, proxy: PooledProxy): number =>
-  proxy.kind === 'direct' ? proxy.ports.length : Math.min(proxy.maxChildJobs, run.order.maxChildJobsPerProxy);
-
-/** The proxies a run reads through: those chosen for it that are up, or the host's own endpoint. */
-export function proxiesOf(pool: Pool, run: Run): PooledProxy[] {
-  const ids =
-    run.order.mode === 'direct-to-host'
-      ? [directProxyId(run.order.backupId)]
-      : [...(run.chosen?.keys() ?? [])];
-  return ids
-    .map((id) => pool.proxies.get(id))
-    .filter((proxy): proxy is PooledProxy => proxy?.state === 'active');
 }
 
 /** Child jobs that the run's proxies can serve at a time: the size of one wave. */
@@ -158,12 +232,3 @@ function leaseOf(
     extents: { uri: disk.endpoint, changedContext: disk.kind === 'incremental' ? disk.changedContext : null },
   };
 }
-
-/** The inverse of a lease: what it held, and why it holds it no more. */
-export const releaseOf = (
-  { hostId, backupId, childJobId, leaseId, proxyId, ports }: Lease,
-  because: EventData<'PortsReleased'>['because'],
-): HostEvent => ({
-  type: 'PortsReleased',
-  data: { hostId, backupId, childJobId, leaseId, proxyId, ports: ports.map(({ port }) => port), because },
-});

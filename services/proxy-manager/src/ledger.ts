@@ -1,18 +1,25 @@
 /**
- * The pool of one host as far as the log tells it, kept up to date by reading on from where it stands: a host's stream
- * grows for months, and is read whole only once a process. One flow at a time may use it.
+ * The pool of one host as far as the log tells it: read whole once a process, then kept up with what is appended here, and read on
+ * from where it stands when somebody else has appended. One flow at a time may use it.
+ *
+ * A decision is made on what is known, without asking the log first: the exact version that an append expects proves it was the
+ * newest. That nothing is to be done proves nothing, and is believed only of a pool that was just read.
  */
 import { randomUUID } from 'node:crypto';
 import type { Event, EventMetadata } from '@backhaul/contracts';
-import type { EventTransaction } from '@backhaul/event-store';
+import type { AppendContext, EventTransaction } from '@backhaul/event-store';
 import { emptyPool, evolve, type HostEvent, hostStream, type Pool } from './pool.ts';
 
 type Log = Pick<EventTransaction, 'readStreamPage' | 'append'>;
 
+/** `commandId` undefined: the decision has no cause but the state. `causeOf`: what led to each event. */
+type Cause = Partial<Pick<AppendContext, 'commandId' | 'causeOf'>>;
+type Decide = (pool: Pool) => HostEvent[];
+
 export class Ledger {
   readonly hostId: string;
-  readonly #pool: Pool;
   readonly #metadata: EventMetadata;
+  #pool: Pool;
   #version = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -30,39 +37,73 @@ export class Ledger {
     });
   }
 
-  /**
-   * Decides on the newest pool and appends what was decided; when somebody else appended in between, catches up and decides
-   * again. `decide` may therefore run several times. `commandId` undefined: the decision has no cause but the state.
-   */
-  async decide(
-    log: Log,
-    decide: (pool: Pool) => HostEvent[],
-    cause: { commandId?: string; metadata?: EventMetadata } = {},
-  ): Promise<number> {
-    return await this.#inTurn(async () => {
-      for (;;) {
-        await this.#catchUp(log);
-        const events = decide(this.#pool);
-        if (events.length === 0) return 0;
-        const appended = await log.append(
-          [{ stream: hostStream(this.hostId), expected: this.#version, events }],
-          {
-            commandId: cause.commandId ?? randomUUID(),
-            metadata: cause.metadata ?? this.#metadata,
-            correlationOf,
-          },
-        );
-        if (appended.ok) return events.length;
+  /** Decides on the newest pool and appends what was decided; how many events. `decide` may run several times. */
+  async decide(log: Log, decide: Decide): Promise<number> {
+    return await this.#inTurn(() => this.#decide(log, decide));
+  }
+
+  /** The same within a transaction: `begin` opens it around the work it is given, and resolves when it is committed. */
+  async decideWithin(
+    begin: (work: (log: Log, decide: Decide, cause: Cause) => Promise<number>) => Promise<void>,
+  ): Promise<void> {
+    await this.#inTurn(async () => {
+      const before = this.#version;
+      try {
+        await begin((log, decide, cause) => this.#decide(log, decide, cause));
+      } catch (error) {
+        // What was decided never happened. Seldom, and a fold cannot be taken back: everything is read again.
+        if (this.#version !== before) this.#forget();
+        throw error;
       }
     });
   }
 
-  async #catchUp(log: Log): Promise<void> {
+  #forget(): void {
+    this.#pool = emptyPool(this.hostId);
+    this.#version = 0;
+  }
+
+  async #decide(
+    log: Log,
+    decide: Decide,
+    { commandId = randomUUID(), ...causes }: Cause = {},
+  ): Promise<number> {
+    let newest = this.#version === 0 ? await this.#catchUp(log) : false;
+    for (;;) {
+      const events = decide(this.#pool);
+      if (events.length === 0) {
+        if (newest) return 0;
+        newest = await this.#catchUp(log);
+        continue;
+      }
+      const appended = await log.append(
+        [{ stream: hostStream(this.hostId), expected: this.#version, events }],
+        { commandId, metadata: this.#metadata, correlationOf, ...causes },
+      );
+      if (appended.ok && !appended.value.duplicate) {
+        this.#fold(appended.value.events);
+        return events.length;
+      }
+      await this.#catchUp(log);
+      if (appended.ok) return events.length;
+      newest = true;
+    }
+  }
+
+  async #catchUp(log: Log): Promise<true> {
     for (let more = true; more; ) {
       const page = await log.readStreamPage(hostStream(this.hostId), this.#version);
-      for (const event of page.events) evolve(this.#pool, event);
+      this.#fold(page.events);
       this.#version = page.version;
       more = page.more;
+    }
+    return true;
+  }
+
+  #fold(events: readonly (HostEvent & { readonly version: number })[]): void {
+    for (const event of events) {
+      evolve(this.#pool, event);
+      this.#version = event.version;
     }
   }
 

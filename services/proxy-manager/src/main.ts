@@ -4,10 +4,10 @@ import { openHost } from '@backhaul/hypervisor';
 import { Fault } from '@backhaul/kernel';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
-import { decide, react } from './commands.ts';
+import { carryOut, poolNews } from './commands.ts';
 import { HostWorker } from './host-worker.ts';
 import { Ledger } from './ledger.ts';
-import type { HostEvent, Pool } from './pool.ts';
+import { takeNews } from './take-news.ts';
 
 await runService({
   name: 'proxy-manager',
@@ -26,44 +26,32 @@ await runService({
       const worker = new HostWorker({ host, ledger, store, log });
       workplaces.set(hostId, { ledger, worker });
       singleton(`host ${hostId}`, async (signal) => {
-        await ledger.decide(store, (pool) => carriedOut(pool, { type: 'RegisterHost', kind, address }));
+        await ledger.decide(store, (pool) => carryOut(pool, { type: 'RegisterHost', kind, address }));
         await worker.run(signal);
       });
     }
 
-    await messaging.consume({
+    await messaging.consumeBatches({
       purpose: 'pool',
-      types: [
-        'ProxiesCalculated',
-        'ChildJobCompleted',
-        'ChildJobInterrupted',
-        'BackupCompleted',
-        'BackupFailed',
-      ],
-      async handle(event, transaction) {
-        const { hostId, command } = react(event, event.recordedAt);
-        const workplace = workplaces.get(hostId);
-        if (workplace === undefined) {
-          throw new Fault(
-            `Host ${hostId} is not configured here; add it to BACKHAUL_HOSTS and send the letter again`,
-            {
-              permanent: true,
-              code: 'HostNotConfigured',
-            },
-          );
+      types: poolNews,
+      async handle(events, once) {
+        for (const [hostId, ofHost] of Map.groupBy(events, ({ data }) => data.hostId)) {
+          const workplace = workplaces.get(hostId);
+          if (workplace === undefined) throw notConfigured(hostId);
+          await takeNews(workplace.ledger, ofHost, once);
+          workplace.worker.wake();
         }
-        await workplace.ledger.decide(transaction, (pool) => carriedOut(pool, command), {
-          commandId: event.eventId,
-          metadata: { ...event.metadata, causation: event.eventId, actor: 'proxy-manager' },
-        });
-        transaction.onCommitted(() => workplace.worker.wake());
       },
     });
   },
 });
 
-/** None of the pool's commands is refused: what comes too late asks for nothing. */
-function carriedOut(pool: Pool, command: Parameters<typeof decide>[1]): HostEvent[] {
-  const decided = decide(pool, command);
-  return decided.ok ? decided.value : [];
+function notConfigured(hostId: string): Fault {
+  return new Fault(
+    `Host ${hostId} is not configured here; add it to BACKHAUL_HOSTS and send the letter again`,
+    {
+      permanent: true,
+      code: 'HostNotConfigured',
+    },
+  );
 }

@@ -5,8 +5,9 @@
 import type { SnapshotDisk } from '@backhaul/contracts';
 import type { HypervisorHost } from '@backhaul/hypervisor';
 import { describeError, Fault, type Refusal, unreachable } from '@backhaul/kernel';
-import { type Action, failure } from './next-steps.ts';
+import type { Action } from './actions.ts';
 import { directProxyId, type HostEvent, type Order, type Pool } from './pool.ts';
+import { failure } from './run-steps.ts';
 
 /** The events that confirm the action. */
 export async function performAction(host: HypervisorHost, action: Action): Promise<HostEvent[]> {
@@ -76,12 +77,15 @@ async function takeSnapshot(
   const { hostId, backupId, vmId, disks } = order;
   const taken = await host.takeSnapshot({ snapshotId: backupId, vmId, disks });
   if (!taken.ok) return [{ type: 'RunFailed', data: { hostId, backupId, vmId, refusal: taken.refusal } }];
-  const { takenAt, pauseMilliseconds } = taken.value;
+  const { takenAt, pauseMilliseconds, consistency } = taken.value;
   const changed =
     anotherInstant(order, takenBefore, takenAt) ?? changedSincePlanning(order, taken.value.disks);
   if (changed !== undefined)
     return [{ type: 'RunFailed', data: { hostId, backupId, vmId, refusal: changed } }];
-  const data = { hostId, backupId, vmId, takenAt, pauseMilliseconds, disks: [...taken.value.disks] };
+  const data = {
+    ...{ hostId, backupId, vmId, takenAt, pauseMilliseconds, disks: [...taken.value.disks] },
+    ...(consistency === undefined ? {} : { consistency }),
+  };
   return [{ type: 'SnapshotTaken', data }];
 }
 

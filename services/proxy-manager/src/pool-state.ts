@@ -31,6 +31,8 @@ export interface Job {
 
 export interface Run {
   readonly order: Order;
+  /** Counts the runs of the host: who came first is served first. */
+  readonly number: number;
   snapshot: 'none' | 'requested' | 'taken' | 'lost' | 'released';
   /** The instant that the first snapshot froze: one taken anew must be of the same. */
   takenAt: string | null;
@@ -42,6 +44,13 @@ export interface Run {
   proxiesLost: number;
   announced: boolean;
   readonly jobs: Map<string, Job>;
+  /** Of each disk: child jobs that wait for ports, and those that are not done. */
+  readonly waiting: Map<string, number>;
+  readonly unfinished: Map<string, number>;
+  /** Child jobs that hold ports. */
+  leased: number;
+  /** Proxies that hold disks of it, or were asked to. */
+  readonly at: Set<string>;
   outcome: 'completed' | 'failed' | 'cancelled' | undefined;
 }
 
@@ -83,18 +92,103 @@ export interface Pool {
   fence: number;
   /** Proxies ever requested: the number in the next one's name. */
   proxiesEver: number;
+  runsEver: number;
   readonly runs: Map<string, Run>;
+  /** Those of kind `direct`, too. */
   readonly proxies: Map<string, PooledProxy>;
+  /** Those of kind `proxy` alone: few, however many runs are open. */
+  readonly proxyVms: Map<string, PooledProxy>;
+  readonly due: Due;
 }
+
+/** A place in a line: fewer ports held first, then who came first. */
+export interface Place {
+  readonly held: number;
+  readonly number: number;
+  readonly backupId: string;
+}
+
+/**
+ * What is to be looked at, kept by the fold (due.ts) so that a look costs what is due and not what is open. Ids alone: all that
+ * is said of a run stands in the run.
+ */
+export interface Due {
+  /** Runs whose next step is a decision that needs nothing but the run and its proxies. */
+  readonly deciding: Set<string>;
+  /** Runs with something to do at the host, by what they are at. */
+  readonly acting: Readonly<Record<Stage, Set<string>>>;
+  /** Runs with a disk that no proxy of theirs holds. */
+  readonly lacking: Set<string>;
+  /** Runs that wait for proxies, by what they need of them. */
+  readonly choosing: Map<string, Place[]>;
+  /** By proxy and by what a lease needs there: runs that could be given ports. */
+  readonly serving: Map<string, Map<string, Place[]>>;
+  /** Proxies in `serving` with a port free. */
+  readonly free: Set<string>;
+  /** Proxy VMs that are not simply at work. */
+  readonly tending: Set<string>;
+  readonly suspects: Set<string>;
+  /** Runs that have to do with a proxy. */
+  readonly users: Map<string, Set<string>>;
+  /** Where each run stands in lines. */
+  readonly places: Map<
+    string,
+    { readonly place: Place; readonly proxyId: string | undefined; readonly need: string }[]
+  >;
+}
+
+export type Stage = 'ending' | 'connecting' | 'beginning';
 
 export const emptyPool = (hostId: string): Pool => ({
   hostId,
   registered: undefined,
   fence: 0,
   proxiesEver: 0,
+  runsEver: 0,
   runs: new Map(),
   proxies: new Map(),
+  proxyVms: new Map(),
+  due: {
+    deciding: new Set(),
+    acting: { ending: new Set(), connecting: new Set(), beginning: new Set() },
+    lacking: new Set(),
+    choosing: new Map(),
+    serving: new Map(),
+    free: new Set(),
+    tending: new Set(),
+    suspects: new Set(),
+    users: new Map(),
+    places: new Map(),
+  },
 });
 
 export const attachmentKey = (backupId: string, diskId: string): string => `${backupId}.${diskId}`;
 export const directProxyId = (backupId: string): string => `direct-${backupId}`;
+
+/** The proxies a run reads through: those chosen for it that are up, or the host's own endpoint. */
+export function proxiesOf(pool: Pool, run: Run): PooledProxy[] {
+  const ids =
+    run.order.mode === 'direct-to-host'
+      ? [directProxyId(run.order.backupId)]
+      : [...(run.chosen?.keys() ?? [])];
+  return ids
+    .map((id) => pool.proxies.get(id))
+    .filter((proxy): proxy is PooledProxy => proxy?.state === 'active');
+}
+
+/** Ports asked of a child job by this run on this proxy: in direct-to-host mode a job has one stream. */
+export const portsNeeded = (run: Run, proxy: PooledProxy): number =>
+  proxy.kind === 'direct' ? 1 : run.order.portsPerChildJob;
+
+/** A shared proxy keeps its own limit, and a run with a tighter policy keeps that. */
+export const jobsAtOnce = (run: Run, proxy: PooledProxy): number =>
+  proxy.kind === 'direct' ? proxy.ports.length : Math.min(proxy.maxChildJobs, run.order.maxChildJobsPerProxy);
+
+/** The inverse of a lease: what it held, and why it holds it no more. */
+export const releaseOf = (
+  { hostId, backupId, childJobId, leaseId, proxyId, ports }: Lease,
+  because: EventData<'PortsReleased'>['because'],
+): HostEvent => ({
+  type: 'PortsReleased',
+  data: { hostId, backupId, childJobId, leaseId, proxyId, ports: ports.map(({ port }) => port), because },
+});

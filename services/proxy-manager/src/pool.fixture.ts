@@ -1,9 +1,10 @@
 /** A host without a hypervisor: drives the pure core in tests by confirming, refusing or losing what it is asked to do. */
 import { defaultPolicy, type Plan, type Policy } from '@backhaul/contracts';
 import { derivedId, invariant } from '@backhaul/kernel';
+import type { Action } from './actions.ts';
 import { decide, type HostCommand } from './commands.ts';
 import { findDrift, settledIn } from './drift.ts';
-import { type Action, nextSteps } from './next-steps.ts';
+import { decisionsNow, dueActions } from './next-steps.ts';
 import { deactivated } from './perform-action.ts';
 import { directProxyId, emptyPool, evolve, type HostEvent, type Order, type Pool } from './pool.ts';
 
@@ -98,8 +99,8 @@ export class TestPool {
   /** Appends decisions until none is left; the actions that are due then. */
   settle(): readonly Action[] {
     for (let pass = 0; pass < 1000; pass += 1) {
-      const { decisions, actions } = nextSteps(this.pool, this.now);
-      if (decisions.length === 0) return actions;
+      const decisions = decisionsNow(this.pool, this.now);
+      if (decisions.length === 0) return [...dueActions(this.pool)];
       this.append(decisions);
     }
     throw new Error('Decisions never came to an end');

@@ -1,100 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { confirmed, HOST, planOf, TestPool } from './pool.fixture.ts';
-
-/** One thing that can happen to a host; the number picks what it happens to. */
-const happening = fc.record({
-  what: fc.constantFrom(
-    'request',
-    'request',
-    'act',
-    'act on all',
-    'act on all',
-    'act on all',
-    'finish',
-    'finish',
-    'interrupt',
-    'lose proxy',
-    'lose snapshot',
-    'observe',
-    'end',
-    'restart',
-    'wait',
-  ),
-  pick: fc.nat(1000),
-});
-
-const policy = fc.record({
-  maxPortsPerProxy: fc.integer({ min: 1, max: 4 }),
-  maxChildJobsPerProxy: fc.integer({ min: 1, max: 4 }),
-  maxProxiesPerHost: fc.integer({ min: 1, max: 3 }),
-  maxDisksPerProxy: fc.integer({ min: 1, max: 3 }),
-  maxAttemptsPerChildJob: fc.integer({ min: 1, max: 3 }),
-});
-
-function live(
-  pool: TestPool,
-  policies: Parameters<typeof planOf>[3],
-  history: readonly { what: string; pick: number }[],
-): void {
-  let requested = 0;
-  for (const { what, pick } of history) {
-    const leased = [...pool.pool.runs.values()].flatMap((run) =>
-      [...run.jobs.values()].filter((job) => job.lease),
-    );
-    const runs = [...pool.pool.runs.values()];
-    switch (what) {
-      case 'request': {
-        const jobs = [[1], [3], [1, 1], [2, 1, 1]][pick % 4] ?? [1];
-        pool.request(planOf(`vm${requested}`, jobs, pick % 3, policies));
-        requested += 1;
-        break;
-      }
-      case 'act': {
-        const actions = pool.settle();
-        const action = actions[pick % Math.max(1, actions.length)];
-        if (action !== undefined) pool.append(confirmed(action));
-        break;
-      }
-      case 'act on all':
-        for (const action of pool.settle()) pool.append(confirmed(action));
-        pool.settle();
-        break;
-      case 'finish':
-      case 'interrupt': {
-        const job = leased[pick % Math.max(1, leased.length)];
-        if (job !== undefined) pool.finishJob(job.childJobId, what === 'finish');
-        break;
-      }
-      case 'lose proxy': {
-        const proxies = [...pool.pool.proxies.values()].filter(
-          (proxy) => proxy.kind === 'proxy' && proxy.state === 'active',
-        );
-        const proxyId = proxies[pick % Math.max(1, proxies.length)]?.proxyId;
-        if (proxyId !== undefined)
-          pool.append([{ type: 'ProxyLost', data: { hostId: HOST, proxyId, reason: 'killed' } }]);
-        break;
-      }
-      case 'lose snapshot':
-        pool.observe({ snapshots: false });
-        break;
-      case 'observe':
-        pool.observe({ dead: pick % 4 === 0 });
-        break;
-      case 'end': {
-        const run = runs[pick % Math.max(1, runs.length)];
-        if (run) pool.command({ type: 'EndRun', backupId: run.order.backupId, outcome: 'cancelled' });
-        break;
-      }
-      case 'restart':
-        pool.restart();
-        break;
-      default:
-        pool.now += pick * 100;
-    }
-    checkLimits(pool);
-  }
-}
+import { happening, live, policy } from './happenings.fixture.ts';
+import { TestPool } from './pool.fixture.ts';
 
 /** The port invariant itself is asserted by the fold at every lease. */
 function checkLimits(pool: TestPool): void {
@@ -113,7 +20,7 @@ test('whatever happens, limits hold, and in the end every run is closed and ever
   fc.assert(
     fc.property(policy, fc.array(happening, { maxLength: 60 }), (policies, history) => {
       const pool = new TestPool();
-      live(pool, policies, history);
+      live(pool, policies, history, 0, checkLimits);
       for (let pass = 0; pass < 200 && pool.pool.runs.size > 0; pass += 1) {
         pool.observe();
         pool.run();
@@ -158,7 +65,7 @@ test('the state is in the events alone: a restart at any moment changes nothing'
   fc.assert(
     fc.property(policy, fc.array(happening, { maxLength: 40 }), (policies, history) => {
       const one = new TestPool();
-      live(one, policies, history);
+      live(one, policies, history, 0, checkLimits);
       const before = structuredClone(one.pool);
       one.restart();
       expect(one.pool).toEqual(before);

@@ -11,6 +11,7 @@
 import type { EventData } from '@backhaul/contracts';
 import { invariant } from '@backhaul/kernel';
 
+import { noteDue } from './due.ts';
 import {
   type Attachment,
   attachmentKey,
@@ -28,12 +29,19 @@ export * from './pool-state.ts';
 
 /** History already happened, so the fold never refuses; an event from a newer release changes nothing. */
 export function evolve(pool: Pool, event: HostEvent): Pool {
+  change(pool, event);
+  noteDue(pool, event);
+  return pool;
+}
+
+function change(pool: Pool, event: HostEvent): void {
   switch (event.type) {
     case 'HostRegistered':
       pool.registered = event.data;
       break;
     case 'ActivationRequested':
-      pool.runs.set(event.data.backupId, openRun(event.data));
+      pool.runsEver += 1;
+      pool.runs.set(event.data.backupId, openRun(event.data, pool.runsEver));
       break;
     case 'SnapshotRequested':
       withRun(pool, event.data.backupId, (run) => {
@@ -70,7 +78,7 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
       break;
     case 'ProxyActivationRequested':
       pool.proxiesEver += 1;
-      pool.proxies.set(event.data.proxyId, requestedProxy(event.data));
+      addProxy(pool, requestedProxy(event.data));
       break;
     case 'ProxyActivated':
       withProxy(pool, event.data.proxyId, (proxy) => {
@@ -86,7 +94,7 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
         proxy.state = 'lost';
         proxy.endsBecause = event.data.reason;
       });
-      for (const run of pool.runs.values()) forgetProxy(run, event.data.proxyId);
+      forgetProxy(pool, event.data.proxyId);
       break;
     case 'ProxyHealthObserved':
       withProxy(pool, event.data.proxyId, (proxy) => {
@@ -101,7 +109,10 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
       break;
     case 'ProxyDeactivated':
       pool.proxies.delete(event.data.proxyId);
-      for (const run of pool.runs.values()) forgetProxy(run, event.data.proxyId);
+      pool.proxyVms.delete(event.data.proxyId);
+      forgetProxy(pool, event.data.proxyId);
+      for (const backupId of pool.due.users.get(event.data.proxyId) ?? [])
+        withRun(pool, backupId, (run) => run.at.delete(event.data.proxyId));
       break;
     case 'ProxyIdle':
       withProxy(pool, event.data.proxyId, (proxy) => {
@@ -118,6 +129,7 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
           state: 'requested',
           exportName: '',
         });
+        withRun(pool, backupId, (run) => run.at.add(event.data.proxyId));
       });
       break;
     case 'DiskAttached':
@@ -130,7 +142,9 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
       break;
     case 'DiskDetached':
       withProxy(pool, event.data.proxyId, (proxy) => {
-        proxy.attachments.delete(attachmentKey(event.data.backupId, event.data.diskId));
+        const { backupId, diskId } = event.data;
+        proxy.attachments.delete(attachmentKey(backupId, diskId));
+        withRun(pool, backupId, (run) => leaveProxy(run, proxy));
       });
       break;
     case 'ProxiesActivated':
@@ -155,14 +169,14 @@ export function evolve(pool: Pool, event: HostEvent): Pool {
       });
       break;
     case 'RunClosed':
-      pool.runs.delete(event.data.backupId);
+      closeRun(pool, event.data.backupId);
       break;
   }
-  return pool;
 }
 
-const openRun = (order: Order): Run => ({
+const openRun = (order: Order, number: number): Run => ({
   order,
+  number,
   snapshot: 'none',
   takenAt: null,
   snapshotsLost: 0,
@@ -178,7 +192,42 @@ const openRun = (order: Order): Run => ({
       { ...job, state: 'waiting', attempts: 0, interruptions: 0, interruptedOn: undefined, lease: undefined },
     ]),
   ),
+  waiting: jobsPerDisk(order),
+  unfinished: jobsPerDisk(order),
+  leased: 0,
+  at: new Set(),
 });
+
+function jobsPerDisk({ childJobs }: Order): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { diskId } of childJobs) count(counts, diskId, 1);
+  return counts;
+}
+
+/** A disk without any is not in the map. */
+function count(jobs: Map<string, number>, diskId: string, change: number): void {
+  const now = (jobs.get(diskId) ?? 0) + change;
+  if (now === 0) jobs.delete(diskId);
+  else jobs.set(diskId, now);
+}
+
+function closeRun(pool: Pool, backupId: string): void {
+  const run = pool.runs.get(backupId);
+  for (const proxyId of [...(run?.chosen?.keys() ?? []), ...(run?.at ?? [])])
+    pool.due.users.get(proxyId)?.delete(backupId);
+  pool.runs.delete(backupId);
+}
+
+function addProxy(pool: Pool, proxy: PooledProxy): void {
+  pool.proxies.set(proxy.proxyId, proxy);
+  if (proxy.kind === 'proxy') pool.proxyVms.set(proxy.proxyId, proxy);
+}
+
+/** When none of its disks is left there. */
+function leaveProxy(run: Run, { proxyId, attachments }: PooledProxy): void {
+  const { backupId, disks } = run.order;
+  if (!disks.some(({ diskId }) => attachments.has(attachmentKey(backupId, diskId)))) run.at.delete(proxyId);
+}
 
 /** A proxy that was asked for and is not up yet. */
 export const requestedProxy = (asked: EventData<'ProxyActivationRequested'>): PooledProxy => ({
@@ -205,7 +254,7 @@ function openDirect(pool: Pool, opened: EventData<'DirectEndpointOpened'>): void
     attachmentKey(opened.backupId, diskId),
     { backupId: opened.backupId, diskId, state: 'attached', exportName },
   ]);
-  pool.proxies.set(opened.proxyId, {
+  addProxy(pool, {
     proxyId: opened.proxyId,
     kind: 'direct',
     startedFor: opened.backupId,
@@ -237,8 +286,10 @@ function lease(pool: Pool, lease: Lease): void {
       proxy.holders.set(port, lease);
     }
   });
-  withJob(pool, lease.backupId, lease.childJobId, (job) => {
+  withJob(pool, lease.backupId, lease.childJobId, (job, run) => {
     invariant(job.lease === undefined, `Child job ${job.childJobId} was given a second lease`);
+    if (job.state === 'waiting') count(run.waiting, job.diskId, -1);
+    run.leased += 1;
     job.state = 'leased';
     job.attempts = lease.attempt;
     job.lease = lease;
@@ -255,10 +306,13 @@ function release(pool: Pool, released: EventData<'PortsReleased'>): void {
     proxy.suspect = true;
     proxy.interruptionsInRow += 1;
   });
-  withJob(pool, released.backupId, released.childJobId, (job) => {
+  withJob(pool, released.backupId, released.childJobId, (job, run) => {
     if (job.lease?.leaseId !== released.leaseId) return;
     job.lease = undefined;
+    run.leased -= 1;
     job.state = released.because === 'completed' ? 'done' : 'waiting';
+    if (job.state === 'done') count(run.unfinished, job.diskId, -1);
+    else count(run.waiting, job.diskId, 1);
     if (released.because !== 'interrupted') return;
     job.interruptions += 1;
     job.interruptedOn = released.proxyId;
@@ -266,12 +320,16 @@ function release(pool: Pool, released: EventData<'PortsReleased'>): void {
 }
 
 /** What was interrupted because this proxy died is not held against the child job. */
-function forgetProxy(run: Run, proxyId: string): void {
-  if (run.chosen?.delete(proxyId)) run.proxiesLost += 1;
-  for (const job of run.jobs.values()) {
-    if (job.interruptedOn !== proxyId) continue;
-    job.interruptedOn = undefined;
-    job.interruptions -= 1;
+function forgetProxy(pool: Pool, proxyId: string): void {
+  for (const backupId of pool.due.users.get(proxyId) ?? []) {
+    withRun(pool, backupId, (run) => {
+      if (run.chosen?.delete(proxyId)) run.proxiesLost += 1;
+      for (const job of run.jobs.values()) {
+        if (job.interruptedOn !== proxyId) continue;
+        job.interruptedOn = undefined;
+        job.interruptions -= 1;
+      }
+    });
   }
 }
 
@@ -283,7 +341,13 @@ const withProxy = (pool: Pool, proxyId: string, change: (proxy: PooledProxy) => 
   const proxy = pool.proxies.get(proxyId);
   if (proxy !== undefined) change(proxy);
 };
-const withJob = (pool: Pool, backupId: string, childJobId: string, change: (job: Job) => void): void => {
-  const job = pool.runs.get(backupId)?.jobs.get(childJobId);
-  if (job !== undefined) change(job);
+const withJob = (
+  pool: Pool,
+  backupId: string,
+  childJobId: string,
+  change: (job: Job, run: Run) => void,
+): void => {
+  const run = pool.runs.get(backupId);
+  const job = run?.jobs.get(childJobId);
+  if (run !== undefined && job !== undefined) change(job, run);
 };

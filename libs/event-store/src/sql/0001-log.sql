@@ -56,10 +56,10 @@ create trigger events_only_grow before update or delete or truncate on public.ev
 --   3. only then positions: a conflict takes none.
 -- Row locks come before the log's lock, or a writer, a reader and a writer would wait for each other in a ring.
 --
--- Per command: command_ids (the id of its first event: when that is stored, all are), causations, traceparents, actors.
+-- Per command: command_ids (the id of its first event: when that is stored, all are), actors.
 -- Per stream: stream_commands, stream_ids, expectations (a version, or -1: at least one event, or -2: any), counts of events.
 -- Per event: event_ids, event_streams (index of the stream), event_offsets (from 1 in its stream), types, schema_versions,
--- correlations, data.
+-- correlations, causations, traceparents, data.
 -- Answers per command: 0 appended, -1 a duplicate, else the index of the stream in the way; per stream the version it had; per
 -- event its position, 0 when it was not appended.
 --
@@ -130,15 +130,15 @@ begin
   end if;
 
   for i in 1 .. cardinality(command_ids) loop
-    if concat(causations[i], traceparents[i], actors[i]) like E'%\n%' then
-      raise exception 'A causation, a traceparent or an actor is one line' using errcode = 'check_violation';
+    if actors[i] like E'%\n%' then
+      raise exception 'An actor is one line' using errcode = 'check_violation';
     end if;
   end loop;
 
   perform pg_advisory_xact_lock_shared(1111573323, 1);
   for i in 1 .. cardinality(event_ids) loop
-    if types[i] || correlations[i] like E'%\n%' then
-      raise exception 'A type or a correlation is one line' using errcode = 'check_violation';
+    if concat(types[i], correlations[i], causations[i], traceparents[i]) like E'%\n%' then
+      raise exception 'A type, a correlation, a causation or a traceparent is one line' using errcode = 'check_violation';
     end if;
     if outcomes[stream_commands[event_streams[i]]] = 0 then
       positions[i] := nextval('public.log_position');
@@ -149,9 +149,9 @@ begin
     position, event_id, stream_id, category, version, type, schema_version, data,
     correlation, causation, traceparent, actor, content_hash, recorded_at)
   select e.position, e.id, e.stream_id, split_part(e.stream_id, '-', 1), e.version, e.type, e.schema, e.data,
-    e.correlation, causations[e.command], traceparents[e.command], actors[e.command],
+    e.correlation, e.causation, e.traceparent, actors[e.command],
     sha256(convert_to(
-      concat_ws(E'\n', e.correlation, causations[e.command], coalesce(traceparents[e.command], ''), actors[e.command],
+      concat_ws(E'\n', e.correlation, e.causation, coalesce(e.traceparent, ''), actors[e.command],
         e.id, e.stream_id, e.version, e.type, e.schema, e.data),
       'UTF8')),
     append_events.recorded_at
@@ -159,9 +159,10 @@ begin
     select given.*, stream_ids[given.stream] as stream_id, versions[given.stream] + given.step as version,
       stream_commands[given.stream] as command
     from rows from (
-      unnest(positions, event_ids, event_streams, event_offsets, types, schema_versions, correlations),
+      unnest(
+        positions, event_ids, event_streams, event_offsets, types, schema_versions, correlations, causations, traceparents),
       json_array_elements(append_events.data)
-    ) as given(position, id, stream, step, type, schema, correlation, data)
+    ) as given(position, id, stream, step, type, schema, correlation, causation, traceparent, data)
   ) e
   where e.position > 0;
 end $$;

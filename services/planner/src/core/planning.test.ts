@@ -40,14 +40,15 @@ const given = (...history: PlanEvent[]) => ({
     return decision.ok ? decision.value : [];
   },
 });
-const record: PlanCommand = { type: 'RecordInspection', triggered, inspection };
+const record: PlanCommand = { type: 'InspectAndCalculate', triggered, inspection, pool: emptyPool };
 const calculate: PlanCommand = { type: 'CalculateProxies', triggered, pool: emptyPool };
 const refuse: PlanCommand = { type: 'RefusePlan', triggered, refusal };
 
 describe('the plan of a backup', () => {
   test('begins with what was found at the VM, recorded once', () => {
-    expect(given().when(record)).toEqual([inspected]);
-    expect(given(inspected).when(record)).toEqual([]);
+    const [first, calculated] = given().when(record);
+    expect(first).toEqual(inspected);
+    expect(given(inspected).when(record)).toEqual([calculated]);
   });
 
   test('is made from the recorded inspection, also when that was recorded by another process', () => {

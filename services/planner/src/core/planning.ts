@@ -26,7 +26,12 @@ export type Planning =
 export type Triggered = EventData<'BackupTriggered'>;
 
 export type PlanCommand =
-  | { readonly type: 'RecordInspection'; readonly triggered: Triggered; readonly inspection: Inspection }
+  | {
+      readonly type: 'InspectAndCalculate';
+      readonly triggered: Triggered;
+      readonly inspection: Inspection;
+      readonly pool: PoolView;
+    }
   | { readonly type: 'CalculateProxies'; readonly triggered: Triggered; readonly pool: PoolView }
   | { readonly type: 'RefusePlan'; readonly triggered: Triggered; readonly refusal: Refusal };
 
@@ -51,20 +56,22 @@ export const planning: Decider<Planning, PlanCommand, PlanEvent> = {
     const { triggered } = command;
     if (state.state === 'decided') return ok([]);
     switch (command.type) {
-      case 'RecordInspection': {
-        const { backupId } = triggered;
-        if (state.state === 'inspected') return ok([]);
-        return ok([{ type: 'VmInspected', data: { ...command.inspection, backupId } }]);
+      case 'InspectAndCalculate': {
+        // Of two inspections the one on record counts.
+        const known = state.state === 'inspected';
+        const inspection = known ? state.inspection : command.inspection;
+        const inspected: PlanEvent = {
+          type: 'VmInspected',
+          data: { ...inspection, backupId: triggered.backupId },
+        };
+        return ok([...(known ? [] : [inspected]), calculated(inspection, triggered, command.pool)]);
       }
       case 'CalculateProxies': {
         invariant(
           state.state === 'inspected',
           `Backup ${triggered.backupId} is planned before its inspection`,
         );
-        const result = plan(state.inspection, requestOf(triggered), triggered.policy, command.pool);
-        return ok([
-          result.ok ? { type: 'ProxiesCalculated', data: result.value } : refused(triggered, result.refusal),
-        ]);
+        return ok([calculated(state.inspection, triggered, command.pool)]);
       }
       case 'RefusePlan':
         return ok([refused(triggered, command.refusal)]);
@@ -73,6 +80,11 @@ export const planning: Decider<Planning, PlanCommand, PlanEvent> = {
     }
   },
 };
+
+function calculated(inspection: Inspection, triggered: Triggered, pool: PoolView): PlanEvent {
+  const result = plan(inspection, requestOf(triggered), triggered.policy, pool);
+  return result.ok ? { type: 'ProxiesCalculated', data: result.value } : refused(triggered, result.refusal);
+}
 
 const requestOf = ({ backupId, kind, mode, parent }: Triggered): PlanRequest => ({
   backupId,

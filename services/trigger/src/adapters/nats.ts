@@ -9,8 +9,8 @@ import { followNews } from '../follow-news.ts';
 import { handleRequest } from '../handle-request.ts';
 import type { Desk } from '../subjects.ts';
 
-/** Below the connections of the store's pool: a request that cannot be read needs a second one to be kept. */
-const CONCURRENCY = 4;
+/** Handled in one transaction: what they read and append travels together. */
+const CONCURRENCY = 32;
 
 export async function consumeFromNats(messaging: Messaging, desk: Desk, schedules: Schedules): Promise<void> {
   await messaging.consume({

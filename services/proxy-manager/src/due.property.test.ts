@@ -1,0 +1,132 @@
+/** The index against the walk that it spares: whatever has happened, both find the same things due. */
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { Action } from './actions.ts';
+import { chooseProxies, missingAttachments, noClaims } from './choose-proxies.ts';
+import { happening, live, policy } from './happenings.fixture.ts';
+import { decisionsNow, dueActions, tend } from './next-steps.ts';
+import { TestPool } from './pool.fixture.ts';
+import type { HostEvent, Lease, Pool, Run } from './pool.ts';
+import { attachmentKey, jobsAtOnce, portsNeeded, proxiesOf } from './pool-state.ts';
+import { awaitsProxies, lacksAttachment, stepsOf } from './run-steps.ts';
+
+/** Everything that is open is asked, as if there were no index. */
+function naively(pool: Pool, now: number): { decisions: HostEvent[]; actions: Action[] } {
+  const runs = [...pool.runs.values()];
+  const all = runs.map((run) => stepsOf(pool, run));
+  const decisions = all.flatMap((steps) => steps.decisions);
+  const claims = noClaims();
+  for (const run of runs)
+    if (lacksAttachment(pool, run)) decisions.push(...missingAttachments(pool, run, claims));
+  const hopeless = new Set<string>();
+  for (const run of runs.filter(awaitsProxies)) {
+    const need = `${run.order.portsPerChildJob} ${run.order.maxProxiesPerHost}`;
+    if (hopeless.has(need)) continue;
+    const chosen = chooseProxies(pool, run, claims);
+    if (chosen.length === 0) hopeless.add(need);
+    decisions.push(...chosen);
+  }
+  const actions = all.flatMap((steps) => steps.actions);
+  for (const proxy of pool.proxies.values()) {
+    if (proxy.kind !== 'proxy') continue;
+    const steps = tend(pool, proxy, now);
+    actions.push(...steps.actions);
+    if (!claims.disks.has(proxy.proxyId)) decisions.push(...steps.decisions);
+  }
+  return { decisions, actions };
+}
+
+/** Every lease in turn: of all runs the one with the fewest ports that fits anywhere. `job @proxy ports`. */
+function naiveLeases(pool: Pool): string[] {
+  const use = new Map(
+    [...pool.proxies.values()].map((proxy) => [
+      proxy.proxyId,
+      {
+        ports: new Set(proxy.holders.keys()),
+        jobs: new Set([...proxy.holders.values()].map((l) => l.leaseId)).size,
+      },
+    ]),
+  );
+  const queues = [...pool.runs.values()]
+    .filter((run) => run.announced && run.outcome === undefined && run.snapshot === 'taken')
+    .map((run) => ({
+      run,
+      waiting: [...run.jobs.values()].filter((job) => job.state === 'waiting'),
+      held: [...run.jobs.values()].filter((job) => job.state === 'leased').length,
+    }));
+  const leases: string[] = [];
+  const grantOne = (): boolean => {
+    for (const queue of queues.toSorted((a, b) => a.held - b.held)) {
+      for (const job of queue.waiting) {
+        const fit = fitting(queue.run).find(
+          ({ proxy }) =>
+            proxy.attachments.get(attachmentKey(queue.run.order.backupId, job.diskId))?.state === 'attached',
+        );
+        if (fit === undefined) continue;
+        const ports = fit.free.slice(0, portsNeeded(queue.run, fit.proxy));
+        const taken = use.get(fit.proxy.proxyId);
+        for (const port of ports) taken?.ports.add(port);
+        if (taken !== undefined) taken.jobs += 1;
+        queue.held += 1;
+        queue.waiting = queue.waiting.filter((each) => each !== job);
+        leases.push(`${job.childJobId} @${fit.proxy.proxyId} ${ports.join('+')}`);
+        return true;
+      }
+    }
+    return false;
+  };
+  const fitting = (run: Run) =>
+    proxiesOf(pool, run)
+      .filter((proxy) => !proxy.suspect)
+      .map((proxy) => ({
+        proxy,
+        free: proxy.ports
+          .map(({ port }) => port)
+          .filter((port) => use.get(proxy.proxyId)?.ports.has(port) !== true),
+        jobs: use.get(proxy.proxyId)?.jobs ?? 0,
+      }))
+      .filter(
+        ({ proxy, free, jobs }) => free.length >= portsNeeded(run, proxy) && jobs < jobsAtOnce(run, proxy),
+      )
+      .sort((a, b) => a.jobs - b.jobs || (a.proxy.proxyId < b.proxy.proxyId ? -1 : 1));
+  while (grantOne());
+  return leases;
+}
+
+const readable = ({ childJobId, proxyId, ports }: Lease): string =>
+  `${childJobId} @${proxyId} ${ports.map(({ port }) => port).join('+')}`;
+const sorted = (items: readonly unknown[]): string[] => items.map((item) => JSON.stringify(item)).sort();
+
+function expectSame(test: TestPool): void {
+  const { pool, now } = test;
+  const found = decisionsNow(pool, now);
+  const leases = found.flatMap((event) => (event.type === 'PortsLeased' ? [readable(event.data)] : []));
+  const naive = naively(pool, now);
+  expect(sorted(found.filter(({ type }) => type !== 'PortsLeased'))).toEqual(sorted(naive.decisions));
+  expect(leases).toEqual(naiveLeases(pool));
+  expect(sorted([...dueActions(pool)])).toEqual(sorted(naive.actions));
+}
+
+/** Compares after every append, decided or confirmed: a pool at rest has little to find. */
+class ComparedPool extends TestPool {
+  override append(events: readonly HostEvent[]): void {
+    super.append(events);
+    expectSame(this);
+  }
+}
+
+test('the index finds the same decisions, leases and actions as a walk over all that is open', () => {
+  fc.assert(
+    fc.property(
+      fc.array(policy, { minLength: 1, maxLength: 3 }),
+      fc.array(happening, { minLength: 20, maxLength: 80 }),
+      (policies, history) => {
+        const pool = new ComparedPool();
+        for (const [index, each] of history.entries()) {
+          live(pool, policies[index % policies.length] ?? {}, [each], index);
+        }
+      },
+    ),
+    { numRuns: 150 },
+  );
+});

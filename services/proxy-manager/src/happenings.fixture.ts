@@ -1,0 +1,99 @@
+/** Anything that can happen to a host, in any order, for properties that must hold whatever happens. */
+import fc from 'fast-check';
+import { confirmed, HOST, planOf, type TestPool } from './pool.fixture.ts';
+
+/** One thing that can happen to a host; the number picks what it happens to. */
+export const happening = fc.record({
+  what: fc.constantFrom(
+    'request',
+    'request',
+    'act',
+    'act on all',
+    'act on all',
+    'act on all',
+    'finish',
+    'finish',
+    'interrupt',
+    'lose proxy',
+    'lose snapshot',
+    'observe',
+    'end',
+    'restart',
+    'wait',
+  ),
+  pick: fc.nat(1000),
+});
+
+export const policy = fc.record({
+  maxPortsPerProxy: fc.integer({ min: 1, max: 4 }),
+  maxChildJobsPerProxy: fc.integer({ min: 1, max: 4 }),
+  maxProxiesPerHost: fc.integer({ min: 1, max: 3 }),
+  maxDisksPerProxy: fc.integer({ min: 1, max: 3 }),
+  maxAttemptsPerChildJob: fc.integer({ min: 1, max: 3 }),
+});
+
+export function live(
+  pool: TestPool,
+  policies: Parameters<typeof planOf>[3],
+  history: readonly { what: string; pick: number }[],
+  firstNumber = 0,
+  afterEach: (pool: TestPool) => void = () => undefined,
+): void {
+  let requested = firstNumber;
+  for (const { what, pick } of history) {
+    const leased = [...pool.pool.runs.values()].flatMap((run) =>
+      [...run.jobs.values()].filter((job) => job.lease),
+    );
+    const runs = [...pool.pool.runs.values()];
+    switch (what) {
+      case 'request': {
+        const jobs = [[1], [3], [1, 1], [2, 1, 1]][pick % 4] ?? [1];
+        pool.request(planOf(`vm${requested}`, jobs, pick % 3, policies));
+        requested += 1;
+        break;
+      }
+      case 'act': {
+        const actions = pool.settle();
+        const action = actions[pick % Math.max(1, actions.length)];
+        if (action !== undefined) pool.append(confirmed(action));
+        break;
+      }
+      case 'act on all':
+        for (const action of pool.settle()) pool.append(confirmed(action));
+        pool.settle();
+        break;
+      case 'finish':
+      case 'interrupt': {
+        const job = leased[pick % Math.max(1, leased.length)];
+        if (job !== undefined) pool.finishJob(job.childJobId, what === 'finish');
+        break;
+      }
+      case 'lose proxy': {
+        const proxies = [...pool.pool.proxies.values()].filter(
+          (proxy) => proxy.kind === 'proxy' && proxy.state === 'active',
+        );
+        const proxyId = proxies[pick % Math.max(1, proxies.length)]?.proxyId;
+        if (proxyId !== undefined)
+          pool.append([{ type: 'ProxyLost', data: { hostId: HOST, proxyId, reason: 'killed' } }]);
+        break;
+      }
+      case 'lose snapshot':
+        pool.observe({ snapshots: false });
+        break;
+      case 'observe':
+        pool.observe({ dead: pick % 4 === 0 });
+        break;
+      case 'end': {
+        const run = runs[pick % Math.max(1, runs.length)];
+        if (run) pool.command({ type: 'EndRun', backupId: run.order.backupId, outcome: 'cancelled' });
+        break;
+      }
+      case 'restart':
+        pool.restart();
+        break;
+      default:
+        pool.now += pick * 100;
+    }
+    afterEach(pool);
+  }
+}

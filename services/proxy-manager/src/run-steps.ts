@@ -1,0 +1,178 @@
+/**
+ * What one run asks for next, derived from it and its proxies alone. Pure: every event that touches either leads to another look
+ * (due.ts), so nothing is remembered between looks.
+ */
+import type { Action } from './actions.ts';
+import {
+  type Attachment,
+  attachmentKey,
+  directProxyId,
+  type HostEvent,
+  type Pool,
+  type PooledProxy,
+  proxiesOf,
+  type Run,
+  releaseOf,
+  type Stage,
+} from './pool-state.ts';
+
+export interface Steps {
+  readonly decisions: HostEvent[];
+  readonly actions: Action[];
+}
+
+/** How many proxies may fail under one run before the run itself is given up. */
+const PROXIES_LOST_MAX = 5;
+/** How often a snapshot may be found lost and served again. */
+const SNAPSHOTS_LOST_MAX = 5;
+
+export function stageOf(run: Run): Stage {
+  if (run.outcome !== undefined) return 'ending';
+  return run.snapshot === 'taken' ? 'connecting' : 'beginning';
+}
+
+/** All but the choice of proxies and of room for disks, which depend on what other runs take (choose-proxies.ts). */
+export function stepsOf(pool: Pool, run: Run): Steps {
+  const steps: Steps = { decisions: [], actions: [] };
+  const stage = stageOf(run);
+  if (stage === 'ending') tearDown(pool, run, steps);
+  else if (stage === 'beginning') beginSnapshot(run, steps);
+  else if (run.order.mode === 'direct-to-host') runDirect(pool, run, steps);
+  else if (hasProxies(run)) runThroughProxies(pool, run, steps);
+  else if (run.proxiesLost >= PROXIES_LOST_MAX) steps.decisions.push(failure(run, lossesRefusal(pool, run)));
+  return steps;
+}
+
+const hasProxies = (run: Run): boolean => run.chosen !== undefined && run.chosen.size > 0;
+
+export const awaitsProxies = (run: Run): boolean =>
+  stageOf(run) === 'connecting' &&
+  run.order.mode !== 'direct-to-host' &&
+  !hasProxies(run) &&
+  run.proxiesLost < PROXIES_LOST_MAX;
+
+/** Whether some disk with work left is held by none of the run's proxies. */
+export function lacksAttachment(pool: Pool, run: Run): boolean {
+  if (stageOf(run) !== 'connecting' || run.order.mode === 'direct-to-host' || !hasProxies(run)) return false;
+  const held = new Set<string>();
+  for (const proxyId of run.chosen?.keys() ?? []) {
+    const proxy = pool.proxies.get(proxyId);
+    if (proxy?.state !== 'active' && proxy?.state !== 'requested') continue;
+    for (const { diskId } of attachmentsOf(run, proxy)) held.add(diskId);
+  }
+  return [...run.unfinished.keys()].some((diskId) => !held.has(diskId));
+}
+
+function beginSnapshot(run: Run, { decisions, actions }: Steps): void {
+  const { hostId, backupId, vmId } = run.order;
+  if (run.snapshot === 'none')
+    decisions.push({ type: 'SnapshotRequested', data: { hostId, backupId, vmId } });
+  else if (run.snapshotsLost > SNAPSHOTS_LOST_MAX) decisions.push(failure(run, snapshotRefusal(run)));
+  else actions.push({ type: 'TakeSnapshot', order: run.order, takenAt: run.takenAt });
+}
+
+function runDirect(pool: Pool, run: Run, { decisions, actions }: Steps): void {
+  if (!pool.proxies.has(directProxyId(run.order.backupId))) {
+    actions.push({ type: 'OpenDirectEndpoint', order: run.order });
+  } else if (!run.announced) {
+    decisions.push(announcement(run, []));
+  }
+}
+
+function runThroughProxies(pool: Pool, run: Run, { decisions, actions }: Steps): void {
+  const { backupId } = run.order;
+  let ready = true;
+  for (const proxyId of run.chosen?.keys() ?? []) {
+    const proxy = pool.proxies.get(proxyId);
+    if (proxy?.state !== 'active') {
+      ready = false;
+      continue;
+    }
+    for (const { diskId, state } of attachmentsOf(run, proxy)) {
+      if (state === 'requested') {
+        ready = false;
+        actions.push({ type: 'AttachDisk', proxyId, backupId, diskId });
+      } else if (!run.unfinished.has(diskId)) {
+        // A disk that is read to its end makes room for others without waiting for the rest of the run.
+        actions.push({ type: 'DetachDisk', proxyId, backupId, diskId });
+      }
+    }
+  }
+  if (ready && !run.announced) decisions.push(announcement(run, proxiesOf(pool, run)));
+}
+
+/** Looked up by the run's own disks: a shared proxy may hold those of thousands of other runs. */
+const attachmentsOf = (run: Run, proxy: PooledProxy): Attachment[] =>
+  run.order.disks
+    .map(({ diskId }) => proxy.attachments.get(attachmentKey(run.order.backupId, diskId)))
+    .filter((attachment) => attachment !== undefined);
+
+function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
+  const { hostId, backupId } = run.order;
+  if (run.leased > 0)
+    for (const job of run.jobs.values())
+      if (job.lease !== undefined) decisions.push(releaseOf(job.lease, 'run-ended'));
+  let attached = false;
+  for (const proxyId of run.at) {
+    const proxy = pool.proxyVms.get(proxyId);
+    if (proxy === undefined) continue;
+    for (const { diskId } of attachmentsOf(run, proxy)) {
+      attached = true;
+      // What a lost proxy held is given back with the proxy.
+      if (proxy.state === 'lost' || proxy.state === 'retiring') continue;
+      if (proxy.state === 'active') actions.push({ type: 'DetachDisk', proxyId, backupId, diskId });
+      // Never attached: the proxy is not up yet. The confirmed absence closes the obligation.
+      else decisions.push({ type: 'DiskDetached', data: { hostId, backupId, proxyId, diskId } });
+    }
+  }
+  if (attached) return;
+  if (run.snapshot === 'none' || run.snapshot === 'released') {
+    decisions.push({ type: 'RunClosed', data: { hostId, backupId, outcome: run.outcome ?? 'failed' } });
+  } else {
+    const checkpoints = run.outcome === 'completed' ? 'committed' : 'discarded';
+    actions.push({ type: 'ReleaseSnapshot', order: run.order, checkpoints });
+  }
+}
+
+const announcement = (run: Run, proxies: readonly PooledProxy[]): HostEvent => ({
+  type: 'ProxiesActivated',
+  data: {
+    hostId: run.order.hostId,
+    backupId: run.order.backupId,
+    vmId: run.order.vmId,
+    mode: run.order.mode,
+    asked: run.order.proxies,
+    proxies: proxies.map((proxy) => {
+      const choice = run.chosen?.get(proxy.proxyId);
+      return {
+        proxyId: proxy.proxyId,
+        ports: proxy.ports.length,
+        shared: choice?.shared ?? false,
+        why: choice?.why ?? '',
+      };
+    }),
+    shortfall: run.shortfall,
+  },
+});
+
+export const failure = (run: Run, refusal: { code: string; message: string; wayOut: string }): HostEvent => ({
+  type: 'RunFailed',
+  data: { hostId: run.order.hostId, backupId: run.order.backupId, vmId: run.order.vmId, refusal },
+});
+
+const snapshotRefusal = (run: Run): { code: string; message: string; wayOut: string } => ({
+  code: 'SnapshotLost',
+  message: `The snapshot of vm ${run.order.vmId} was lost ${run.snapshotsLost} times during the backup.`,
+  wayOut: 'Look at the events SnapshotLost of this backup; mend the host, then start the backup again.',
+});
+
+function lossesRefusal(pool: Pool, run: Run): { code: string; message: string; wayOut: string } {
+  const reasons = [...pool.proxyVms.values()]
+    .filter((proxy) => proxy.state === 'lost')
+    .map((proxy) => proxy.endsBecause);
+  return {
+    code: 'NoProxyCameUp',
+    message: `${run.proxiesLost} proxies were lost under the backup of vm ${run.order.vmId} on host ${pool.hostId}${reasons.length > 0 ? `, at last because: ${reasons.at(-1)}` : ''}.`,
+    wayOut: 'Look at the events ProxyLost of this backup; mend the host, or force the mode direct-to-host.',
+  };
+}

@@ -1,0 +1,52 @@
+/** What other services' news asks of the pool of one host, carried out in batches: one append for as many runs as have news. */
+import type { EventMetadata, Recorded } from '@backhaul/contracts';
+import { derivedId } from '@backhaul/kernel';
+import type { Once } from '@backhaul/messaging';
+import { carryOut, type PoolNews, react } from './commands.ts';
+import type { Ledger } from './ledger.ts';
+import type { HostEvent, Pool } from './pool.ts';
+
+type News = Recorded<PoolNews>;
+
+export async function takeNews(ledger: Ledger, news: readonly News[], once: Once<PoolNews>): Promise<void> {
+  for (const round of roundsOf(news)) {
+    await ledger.decideWithin((decide) =>
+      once(round, async (fresh, transaction) => {
+        const causes = new Map<HostEvent, News>();
+        const carryOutAll = (pool: Pool): HostEvent[] =>
+          fresh.flatMap((each) => {
+            const events = carryOut(pool, react(each, each.recordedAt).command);
+            for (const event of events) causes.set(event, each);
+            return events;
+          });
+        await decide(transaction, carryOutAll, {
+          commandId: derivedId('pool', ...fresh.map(({ eventId }) => eventId)),
+          causeOf: (event) => causeFrom(causes.get(event)),
+        });
+      }),
+    );
+  }
+}
+
+/** News of different runs can be decided on the same pool; what more there is of a run comes in the next round. */
+export function roundsOf<Each extends { readonly data: { readonly backupId: string } }>(
+  news: readonly Each[],
+): Each[][] {
+  const rounds: Each[][] = [];
+  const nextRound = new Map<string, number>();
+  for (const each of news) {
+    const number = nextRound.get(each.data.backupId) ?? 0;
+    nextRound.set(each.data.backupId, number + 1);
+    const round = rounds[number];
+    if (round === undefined) rounds[number] = [each];
+    else round.push(each);
+  }
+  return rounds;
+}
+
+function causeFrom(news: News | undefined): Pick<EventMetadata, 'causation' | 'traceparent'> | undefined {
+  if (news === undefined) return undefined;
+  const { eventId: causation, metadata } = news;
+  const { traceparent } = metadata;
+  return traceparent === undefined ? { causation } : { causation, traceparent };
+}
