@@ -44,12 +44,17 @@ describe('an append', () => {
     const metadata = { correlation: 'c "1"', causation: 'é😀\u0007\\', actor: 'a\tb' };
     const events = [proxyIdle('naïve \u0000 \ud800 😀'), proxyIdle('p2')];
     await store.append([{ stream, expected: 'none', events }], { commandId: 'hashed', metadata });
+    await store.append([{ stream, expected: 2, events: [proxyIdle('alone 😀')] }], {
+      commandId: 'one',
+      metadata,
+    });
     const rows = await store.kysely
       .selectFrom('events')
       .select(['event_id', 'content_hash', sql<string>`data::text`.as('data')])
       .where('stream_id', '=', stream)
       .orderBy('version')
       .execute();
+    expect(rows).toHaveLength(3);
     for (const [index, row] of rows.entries()) {
       const { correlation, causation, actor } = metadata;
       const content = [
@@ -146,6 +151,7 @@ describe('an append', () => {
     expect(await store.append(guard(0), context())).toMatchObject({ ok: false });
     expect(await store.append(guard(1), context())).toMatchObject({ ok: true });
     expect(await all(store.readStream(guarded))).toHaveLength(1);
+    expect(await all(store.readStream(written))).toHaveLength(1);
   });
 
   test('takes no position when it conflicts or repeats', async () => {

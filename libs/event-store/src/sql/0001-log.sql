@@ -48,6 +48,18 @@ end $$;
 create trigger events_only_grow before update or delete or truncate on public.events
   for each statement execute function public.refuse_rewriting();
 
+-- The SHA-256 of what an event says and where it stands in its stream, as lines of UTF-8 that end in a line feed:
+-- correlation, causation, traceparent (empty when there is none), actor, event_id, stream_id, version, type, schema_version;
+-- then data as it is stored, to the end. Only data can hold a line feed. Position and time of recording are the log's own.
+create function public.content_hash(
+  correlation text, causation text, traceparent text, actor text, event_id uuid, stream_id text, version integer, type text,
+  schema_version integer, data json
+) returns bytea language sql stable as $$
+  select sha256(convert_to(
+    concat_ws(E'\n', correlation, causation, coalesce(traceparent, ''), actor, event_id, stream_id, version, type, schema_version, data),
+    'UTF8'))
+$$;
+
 -- Appends the events of one or more commands. Each command is all or nothing over the streams it names; one that finds a stream
 -- otherwise than expected is an answer, not an error, so that the others and the transaction around it can go on.
 -- The order of what is locked matters:
@@ -62,10 +74,6 @@ create trigger events_only_grow before update or delete or truncate on public.ev
 -- correlations, causations, traceparents, data.
 -- Answers per command: 0 appended, -1 a duplicate, else the index of the stream in the way; per stream the version it had; per
 -- event its position, 0 when it was not appended.
---
--- content_hash is the SHA-256 of what an event says and where it stands in its stream, as lines of UTF-8 that end in a line feed:
--- correlation, causation, traceparent (empty when there is none), actor, event_id, stream_id, version, type, schema_version;
--- then data as it is stored, to the end. Only data can hold a line feed. Position and time of recording are the log's own.
 create function public.append_events(
   command_ids uuid[], causations text[], traceparents text[], actors text[],
   stream_commands integer[], stream_ids text[], expectations integer[], counts integer[],
@@ -79,6 +87,7 @@ as $$
 declare
   stands integer;
   repeated integer;
+  at integer;
 begin
   outcomes := array_fill(0, array[cardinality(command_ids)]);
   positions := array_fill(0::bigint, array[cardinality(event_ids)]);
@@ -145,15 +154,30 @@ begin
     end if;
   end loop;
   recorded_at := clock_timestamp();
+  if cardinality(event_ids) = 1 then
+    -- The same as below for the commonest append of all: taking arrays of one apart is a tenth of what it costs.
+    if positions[1] > 0 then
+      at := event_streams[1];
+      insert into public.events (
+        position, event_id, stream_id, category, version, type, schema_version, data,
+        correlation, causation, traceparent, actor, content_hash, recorded_at)
+      values (
+        positions[1], event_ids[1], stream_ids[at], split_part(stream_ids[at], '-', 1), versions[at] + event_offsets[1],
+        types[1], schema_versions[1], append_events.data -> 0,
+        correlations[1], causations[1], traceparents[1], actors[stream_commands[at]],
+        public.content_hash(correlations[1], causations[1], traceparents[1], actors[stream_commands[at]],
+          event_ids[1], stream_ids[at], versions[at] + event_offsets[1], types[1], schema_versions[1], append_events.data -> 0),
+        append_events.recorded_at);
+    end if;
+    return;
+  end if;
   insert into public.events (
     position, event_id, stream_id, category, version, type, schema_version, data,
     correlation, causation, traceparent, actor, content_hash, recorded_at)
   select e.position, e.id, e.stream_id, split_part(e.stream_id, '-', 1), e.version, e.type, e.schema, e.data,
     e.correlation, e.causation, e.traceparent, actors[e.command],
-    sha256(convert_to(
-      concat_ws(E'\n', e.correlation, e.causation, coalesce(e.traceparent, ''), actors[e.command],
-        e.id, e.stream_id, e.version, e.type, e.schema, e.data),
-      'UTF8')),
+    public.content_hash(e.correlation, e.causation, e.traceparent, actors[e.command],
+      e.id, e.stream_id, e.version, e.type, e.schema, e.data),
     append_events.recorded_at
   from (
     select given.*, stream_ids[given.stream] as stream_id, versions[given.stream] + given.step as version,
