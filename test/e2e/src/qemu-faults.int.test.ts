@@ -1,0 +1,132 @@
+/**
+ * What goes wrong around real proxy VMs: each ends in a backup that is whole or in a failure that is explained, the source VM runs on
+ * with nothing of ours in it, and nothing is left at the host.
+ */
+import { lastRecordOf } from '@backhaul/appliance';
+import { eventually, MiB } from '@backhaul/kernel';
+import type { WritingVm } from '@backhaul/local';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { sha256Of } from './disk-image.ts';
+import { everythingWasGivenBack, nothingWasReadTwice, ofType, portsWereExclusive } from './log-checks.ts';
+import { openQemuLab, type QemuLab, type VmOrder } from './qemu-lab.ts';
+
+/** Enough to be in the middle of when something is killed: several seconds through emulated proxies. */
+const LARGE: VmOrder = {
+  disks: [{ diskId: 'vda', sizeBytes: 512 * MiB, random: [[8 * MiB, 320 * MiB]] }],
+  pauseMilliseconds: 100,
+};
+let lab: QemuLab;
+let web: WritingVm;
+
+beforeAll(async () => {
+  lab = await openQemuLab();
+  await lab.definePolicy('proxies', {
+    childJobBytes: 32 * MiB,
+    maxPortsPerProxy: 2,
+    maxChildJobsPerProxy: 2,
+    maxProxiesPerHost: 2,
+    fullThresholdBytes: 1 * MiB,
+    proxyIdleSeconds: 60,
+  });
+  await lab.definePolicy('hasty', {
+    fullThresholdBytes: 1 * MiB,
+    proxyActivationSeconds: 1,
+    maxProxiesPerHost: 1,
+    proxyIdleSeconds: 0,
+  });
+  web = await lab.vm('web', LARGE);
+}, 300_000);
+afterAll(() => lab?.close());
+
+/** As after an undisturbed backup; `truth` is the digest of the disk at the instant. */
+async function completesWhole(backupId: string, truth: Record<string, string>): Promise<void> {
+  expect(await lab.ended(backupId, 180_000)).toMatchObject({ type: 'BackupCompleted' });
+  await lab.closed(backupId);
+  const story = await lab.story(backupId);
+  nothingWasReadTwice(story);
+  portsWereExclusive(story);
+  everythingWasGivenBack(story);
+  expect(await sha256Of(await lab.restore(backupId, 'vda'))).toBe(truth.vda);
+  expect(await web.status()).toBe('running');
+  await web.hasWritten((await web.writes()) + 4);
+  expect(await web.leftovers()).toEqual([]);
+}
+
+test('a proxy VM killed while child jobs read through it: the rest goes another way, nothing is read twice', async () => {
+  const { backupId, truth } = await lab.backupOfKnownInstant(web, ['vda'], {
+    policy: 'proxies',
+    kind: 'full',
+  });
+  await lab.until(backupId, 'ChunkReceived', 4);
+  const [lease] = ofType(await lab.story(backupId), 'PortsLeased');
+  await lab.killProxy(lease?.data.proxyId ?? '');
+  await completesWhole(backupId, truth);
+  const lost = ofType(await lab.story(backupId), 'ProxyLost').map(({ data }) => data.proxyId);
+  expect(lost).toEqual([lease?.data.proxyId]);
+});
+
+test('kill -9 of the proxy-manager while child jobs read: the same backup completes, and the source VM is left as it was', async () => {
+  const { backupId, truth } = await lab.backupOfKnownInstant(web, ['vda'], {
+    policy: 'proxies',
+    kind: 'full',
+  });
+  await lab.until(backupId, 'ChunkReceived', 4);
+  const manager = lab.stack.services.get('proxy-manager');
+  await manager?.kill();
+  await manager?.start();
+  await completesWhole(backupId, truth);
+});
+
+test('kill -9 of the proxy-manager in the middle of the freeze leaves no guest standing still', async () => {
+  const backupId = await lab.backup('web', { policy: 'proxies', kind: 'full' });
+  await lab.until(backupId, 'SnapshotRequested', 1);
+  const manager = lab.stack.services.get('proxy-manager');
+  await manager?.kill();
+  // Nobody is there to help it but what the dead process has left behind.
+  await eventually('The guest running on', 60_000, async () =>
+    (await web.status()) === 'running' ? true : undefined,
+  );
+  await web.hasWritten((await web.writes()) + 4);
+  await manager?.start();
+  expect((await lab.ended(backupId, 180_000)).type).toBe('BackupCompleted');
+  await lab.closed(backupId);
+  expect(await lastRecordOf(await lab.restore(backupId, 'vda'))).toBeGreaterThan(0);
+  expect(await web.leftovers()).toEqual([]);
+});
+
+test('a proxy VM that is not ready in time fails the backup with its reason, once others were no better', async () => {
+  // The proxies that are up would do: they have to be gone first.
+  await eventually('The host having no proxy left', 120_000, async () =>
+    (await lab.leftovers()).length === 0 ? true : undefined,
+  );
+  const backupId = await lab.backup('web', { policy: 'hasty', kind: 'full' });
+  const ended = await lab.ended(backupId, 120_000);
+  expect(ended).toMatchObject({ type: 'BackupFailed' });
+  expect(JSON.stringify(ended.data)).toMatch(/not (?:become )?ready|did not come up/);
+  await lab.closed(backupId);
+  expect(ofType(await lab.story(backupId), 'ProxyLost').length).toBeGreaterThan(0);
+  everythingWasGivenBack(await lab.story(backupId));
+  expect(await web.leftovers()).toEqual([]);
+});
+
+test.each([
+  ['killed', async (vm: WritingVm) => vm.kill()],
+  // It has a few records left to write when it goes on, and then powers off.
+  ['powered off by its guest', async (vm: WritingVm) => void (await vm.ended)],
+])(
+  'a source VM %s in mid-backup fails its backup with the reason, and leaves nothing at the host',
+  async (how, ends) => {
+    const vmId = how === 'killed' ? 'victim' : 'sleeper';
+    const records = how === 'killed' ? {} : { records: 60 };
+    const vm = await lab.vm(vmId, { ...LARGE, ...records });
+    if (how !== 'killed') await vm.hasWritten(4 * 55);
+    const { backupId } = await lab.backupOfKnownInstant(vm, ['vda'], { policy: 'proxies', kind: 'full' });
+    await lab.until(backupId, 'ProxiesActivated', 1);
+    await ends(vm);
+    const ended = await lab.ended(backupId, 180_000);
+    expect(ended).toMatchObject({ type: 'BackupFailed', data: { refusal: { code: 'SnapshotLost' } } });
+    await lab.closed(backupId);
+    everythingWasGivenBack(await lab.story(backupId));
+    expect((await lab.leftovers()).filter((name) => !name.startsWith('proxies/'))).toEqual([]);
+  },
+);

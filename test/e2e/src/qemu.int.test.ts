@@ -1,0 +1,126 @@
+/**
+ * Rows M2, M5, M6, M7 and M11 with real proxy VMs: source VMs that keep writing, disks frozen under them, hot-added to proxies that
+ * boot for the purpose, read through their ports, restored and held against the instant.
+ */
+import { lastRecordOf } from '@backhaul/appliance';
+import { MiB } from '@backhaul/kernel';
+import type { WritingVm } from '@backhaul/local';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { sha256Of } from './disk-image.ts';
+import { everythingWasGivenBack, nothingWasReadTwice, ofType, portsWereExclusive } from './log-checks.ts';
+import { openQemuLab, type QemuLab } from './qemu-lab.ts';
+
+const DISKS = ['vda', 'vdb'] as const;
+let lab: QemuLab;
+let web: WritingVm;
+
+beforeAll(async () => {
+  lab = await openQemuLab();
+  await lab.definePolicy('proxies', {
+    childJobBytes: 8 * MiB,
+    maxPortsPerProxy: 2,
+    maxChildJobsPerProxy: 2,
+    maxProxiesPerHost: 2,
+    fullThresholdBytes: 16 * MiB,
+    incrementalThresholdBytes: 64 * MiB,
+    proxyIdleSeconds: 60,
+  });
+  web = await lab.vm('web', {
+    pauseMilliseconds: 150,
+    disks: [
+      { diskId: 'vda', sizeBytes: 128 * MiB, random: [[8 * MiB, 40 * MiB]] },
+      { diskId: 'vdb', sizeBytes: 32 * MiB, random: [[16 * MiB, 8 * MiB]] },
+    ],
+  });
+}, 300_000);
+afterAll(() => lab?.close());
+
+async function restoredDigests(backupId: string): Promise<Record<string, string>> {
+  const digests: Record<string, string> = {};
+  for (const diskId of DISKS) digests[diskId] = await sha256Of(await lab.restore(backupId, diskId));
+  return digests;
+}
+
+test('a full of a VM that keeps writing goes through two proxy VMs in waves, and restores to the frozen instant', async () => {
+  const { backupId, truth } = await lab.backupOfKnownInstant(web, DISKS, { policy: 'proxies' });
+  const before = await web.writes();
+  expect(await lab.ended(backupId, 120_000)).toMatchObject({
+    type: 'BackupCompleted',
+    data: { kind: 'full', mode: 'proxy-vm' },
+  });
+  await lab.closed(backupId);
+  // The guest went on all the time, and what Backhaul had put into its VM is gone.
+  expect(await web.status()).toBe('running');
+  expect(await web.writes()).toBeGreaterThan(before);
+  expect(await web.leftovers()).toEqual([]);
+
+  const story = await lab.story(backupId);
+  expect(ofType(story, 'ProxiesActivated')[0]?.data.proxies).toHaveLength(2);
+  expect(Math.max(...ofType(story, 'PortsLeased').map(({ data }) => data.wave))).toBeGreaterThan(1);
+  expect(portsWereExclusive(story)).toBe(4);
+  expect(new Set(ofType(story, 'PortsLeased').map(({ data }) => data.proxyId)).size).toBe(2);
+  expect(ofType(story, 'SnapshotTaken')[0]?.data).toMatchObject({
+    consistency: { level: 'crash', reason: expect.stringMatching(/agent/) },
+  });
+  nothingWasReadTwice(story);
+  everythingWasGivenBack(story);
+  expect(await restoredDigests(backupId)).toEqual(truth);
+});
+
+test.each([
+  ['direct-to-host', {}],
+  ['proxy-vm', { mode: 'proxy-vm' }],
+])(
+  'an incremental by %s reads what was written since and restores to its own instant',
+  async (mode, more) => {
+    await web.hasWritten((await web.writes()) + 40);
+    const { backupId, truth } = await lab.backupOfKnownInstant(web, DISKS, { policy: 'proxies', ...more });
+    expect(await lab.ended(backupId, 120_000)).toMatchObject({
+      type: 'BackupCompleted',
+      data: { kind: 'incremental', mode },
+    });
+    await lab.closed(backupId);
+    const story = await lab.story(backupId);
+    const read = ofType(story, 'ChildJobCompleted').reduce((sum, { data }) => sum + data.readBytes, 0);
+    expect(read).toBeGreaterThan(0);
+    expect(read).toBeLessThan(40 * MiB);
+    nothingWasReadTwice(story);
+    everythingWasGivenBack(story);
+    expect(await restoredDigests(backupId)).toEqual(truth);
+    expect(await web.leftovers()).toEqual([]);
+  },
+);
+
+test('disks of a VM that is not held still are frozen at one instant: no disk is ahead of the other', async () => {
+  const backupId = await lab.backup('web', { policy: 'proxies', kind: 'full' });
+  expect((await lab.ended(backupId, 120_000)).type).toBe('BackupCompleted');
+  await lab.closed(backupId);
+  const [first = 0, second = 0] = await Promise.all(
+    DISKS.map(async (diskId) => lastRecordOf(await lab.restore(backupId, diskId))),
+  );
+  expect(first).toBeGreaterThan(20);
+  // The guest writes each record to vda before vdb.
+  expect([first, first - 1]).toContain(second);
+  const [taken] = ofType(await lab.story(backupId), 'SnapshotTaken');
+  expect(taken?.data.pauseMilliseconds).toBeGreaterThan(0);
+  expect(taken?.data.pauseMilliseconds).toBeLessThan(5000);
+});
+
+test('a second VM is backed up through the proxies of the first', async () => {
+  await lab.vm('db', { disks: [{ diskId: 'vda', sizeBytes: 64 * MiB, random: [[8 * MiB, 24 * MiB]] }] });
+  const [one, other] = await Promise.all([
+    lab.backup('web', { policy: 'proxies', kind: 'full' }),
+    lab.backup('db', { policy: 'proxies', kind: 'full' }),
+  ]);
+  for (const backupId of [one, other]) {
+    expect((await lab.ended(backupId, 180_000)).type).toBe('BackupCompleted');
+    await lab.closed(backupId);
+  }
+  const proxiesOf = async (backupId: string) =>
+    new Set(ofType(await lab.story(backupId), 'PortsLeased').map(({ data }) => data.proxyId));
+  expect((await proxiesOf(one)).intersection(await proxiesOf(other)).size).toBeGreaterThan(0);
+  portsWereExclusive(
+    [...(await lab.story(one)), ...(await lab.story(other))].sort((a, b) => a.position - b.position),
+  );
+  expect(await lastRecordOf(await lab.restore(other, 'vda'))).toBeGreaterThan(0);
+});
