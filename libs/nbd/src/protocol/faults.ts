@@ -4,6 +4,7 @@
  * it no byte that follows can be trusted.
  */
 import { Fault } from '@backhaul/kernel';
+import { ERROR_VALUE } from './values.ts';
 
 export const VIOLATION = 'NbdProtocolViolation';
 
@@ -11,16 +12,9 @@ export const VIOLATION = 'NbdProtocolViolation';
 export const violation = (what: string): Fault =>
   new Fault(`The server broke the NBD protocol: ${what}`, { permanent: true, code: VIOLATION });
 
-const ERROR_NAMES = new Map<number, string>([
-  [1, 'EPERM'],
-  [5, 'EIO'],
-  [12, 'ENOMEM'],
-  [22, 'EINVAL'],
-  [28, 'ENOSPC'],
-  [75, 'EOVERFLOW'],
-  [95, 'ENOTSUP'],
-  [108, 'ESHUTDOWN'],
-]);
+const ERROR_NAMES = new Map<number, string>(
+  Object.entries(ERROR_VALUE).map(([name, value]) => [value, name]),
+);
 
 /** The same request meets the same answer; EIO, ENOMEM, ENOSPC and ESHUTDOWN may pass, or not be met elsewhere. */
 const LASTING = new Set(['EPERM', 'EINVAL', 'EOVERFLOW', 'ENOTSUP']);

@@ -11,9 +11,11 @@ import { copyBytes, invariant } from '@backhaul/kernel';
 /** The next bytes of the stream belong here. Never empty. */
 export interface Fill {
   readonly fill: Uint8Array;
+  /** Before the first of them, nothing is owed: the peer may be silent here for as long as it likes. */
+  readonly mayRest?: true;
 }
 
-/** These bytes go to the server, in this order. */
+/** These bytes go to the peer, in this order. */
 export interface Send {
   readonly send: readonly Uint8Array[];
 }
@@ -33,6 +35,8 @@ export class Feed<R, E extends object = never> {
   readonly #machine: Machine<R, E>;
   readonly #perform: (effect: E) => void;
   #place: Uint8Array | undefined;
+  #mayRest = false;
+  #isHeld = false;
   #filled = 0;
   #result: { readonly value: R } | undefined;
 
@@ -46,15 +50,33 @@ export class Feed<R, E extends object = never> {
     return this.#result;
   }
 
+  /** Between two messages, with nothing of the next one here. */
+  get isResting(): boolean {
+    return this.#mayRest && this.#filled === 0;
+  }
+
+  /** Called by `perform`: `accept` takes no further bytes until `release`, so that what waits is bounded. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  release(): void {
+    this.#isHeld = false;
+  }
+
+  get isHeld(): boolean {
+    return this.#isHeld;
+  }
+
   /** Lets the machine go as far as it can without any bytes. Once, before the first `accept`. */
   start(): void {
     this.#advance();
   }
 
-  /** Gives the machine these bytes. Answers how many it took: fewer than there are only when it has ended. */
+  /** Gives the machine these bytes. Answers how many it took: fewer than there are only when it has ended or is held. */
   accept(bytes: Uint8Array): number {
     let taken = 0;
-    while (taken < bytes.length && this.#place !== undefined) {
+    while (taken < bytes.length && this.#place !== undefined && !this.#isHeld) {
       const place = this.#place;
       const length = Math.min(place.length - this.#filled, bytes.length - taken);
       copyBytes(place, this.#filled, length === bytes.length ? bytes : bytes.subarray(taken, taken + length));
@@ -77,6 +99,7 @@ export class Feed<R, E extends object = never> {
       if ('fill' in step.value) {
         invariant(step.value.fill.length > 0, 'A machine must not wait for no bytes');
         this.#place = step.value.fill;
+        this.#mayRest = step.value.mayRest === true;
         return;
       }
       this.#perform(step.value);

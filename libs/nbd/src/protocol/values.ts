@@ -1,6 +1,6 @@
 /**
  * The numbers of the NBD protocol, by the names of its document. Source: doc/proto.md, section "Values"
- * (magic numbers: sections "Handshake" and "Transmission"). Only what this client sends or understands.
+ * (magic numbers: sections "Handshake" and "Transmission"). Only what this client or this server sends or understands.
  */
 
 export const MAGIC = {
@@ -26,19 +26,26 @@ export const TRANSMISSION_FLAG = {
   sendFua: 1 << 3,
   sendTrim: 1 << 5,
   sendWriteZeroes: 1 << 6,
+  sendDf: 1 << 7,
   canMultiConn: 1 << 8,
+  sendCache: 1 << 10,
+  sendFastZero: 1 << 11,
 } as const;
 
 export const OPTION = {
   exportName: 1,
   abort: 2,
+  list: 3,
+  info: 6,
   go: 7,
   structuredReply: 8,
+  listMetaContext: 9,
   setMetaContext: 10,
 } as const;
 
 export const OPTION_REPLY = {
   ack: 1,
+  server: 2,
   info: 3,
   metaContext: 4,
   errorUnsupported: 0x8000_0001,
@@ -55,7 +62,7 @@ export const OPTION_REPLY = {
 /** Bit 31 of an option's reply type marks an error, known or not. */
 export const isOptionError = (replyType: number): boolean => replyType >= 0x8000_0000;
 
-export const INFO = { export: 0, blockSize: 3 } as const;
+export const INFO = { export: 0, name: 1, description: 2, blockSize: 3 } as const;
 
 export const COMMAND = {
   read: 0,
@@ -63,11 +70,33 @@ export const COMMAND = {
   disconnect: 2,
   flush: 3,
   trim: 4,
+  cache: 5,
   writeZeroes: 6,
   blockStatus: 7,
 } as const;
 
-export const COMMAND_FLAG = { fua: 1 << 0, noHole: 1 << 1 } as const;
+export const COMMAND_FLAG = {
+  fua: 1 << 0,
+  noHole: 1 << 1,
+  /** One chunk holds all that is read. */
+  df: 1 << 2,
+  /** One run is enough of an answer. */
+  reqOne: 1 << 3,
+  fastZero: 1 << 4,
+} as const;
+
+/** "Error values": a closed set. */
+export const ERROR_VALUE = {
+  EPERM: 1,
+  EIO: 5,
+  ENOMEM: 12,
+  EINVAL: 22,
+  ENOSPC: 28,
+  EOVERFLOW: 75,
+  ENOTSUP: 95,
+  ESHUTDOWN: 108,
+} as const;
+export type ErrorName = keyof typeof ERROR_VALUE;
 
 export const CHUNK_FLAG = { done: 1 << 0 } as const;
 
