@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { eventually } from '@backhaul/kernel';
@@ -57,8 +58,10 @@ function startCaller(wanted: SnapshotOrder): ChildProcess {
   return caller;
 }
 
+/** The monitor's path is one of its arguments. */
+const freezers = () => processesNaming(process.execPath, `${fixture.folder}/web.qmp`);
+
 async function killFreezers(): Promise<void> {
-  const freezers = () => processesNaming(process.execPath, `${fixture.folder}/web.qmp`);
   for (const { pid } of await freezers()) process.kill(pid, 'SIGKILL');
   await eventually('The end of the freezer', milliseconds, async () =>
     (await freezers()).length === 0 ? true : undefined,
@@ -178,6 +181,32 @@ test('a caller that is killed while the guest is held: the freezer goes on and l
   await expectUnharmed();
   await expectTakenAnew(wanted);
 });
+
+test.each(['snapshots', 'scratch', 'freezer', 'filter', 'export'])(
+  'a caller that is killed when its %s appears can be followed by another, and the guest writes on',
+  async (moment) => {
+    const wanted = order();
+    const caller = startCaller(wanted);
+    await eventually(`The ${moment}`, milliseconds, () => hasAppeared(moment, caller), 2);
+    caller.kill('SIGKILL');
+    if (caller.exitCode === null && caller.signalCode === null) await once(caller, 'close');
+    expect(await fixture.vm().io('vda', 'write -P 0x31 0 64k')).toBe('');
+    await expectTakenAnew(wanted);
+    await expectUnharmed();
+  },
+);
+
+async function hasAppeared(moment: string, caller: ChildProcess): Promise<true | undefined> {
+  if (caller.exitCode !== null) return true;
+  if (moment === 'freezer') return (await freezers()).length > 0 ? true : undefined;
+  if (moment === 'filter') return (await filtersOf()) > 0 ? true : undefined;
+  if (moment === 'export') {
+    const exports = await fixture.vm().tell((qmp) => qmp.execute('query-block-exports'));
+    return (exports as unknown[]).length > 0 ? true : undefined;
+  }
+  const files = await readdir(join(fixture.stateFolder, moment), { recursive: true }).catch(() => []);
+  return files.length > 0 ? true : undefined;
+}
 
 test('a freezer that is killed while the guest is held: the caller lets it go, and nothing is left', async () => {
   const freeze = pausedFreeze();

@@ -1,10 +1,10 @@
 /**
  * A host whose VMs are running QEMU processes, reached over QMP, and whose proxies are QEMU virtual machines (proxy/). A VM is
  * frozen while it runs, and served from its own process; nothing that is done here may harm the guest (docs/adr/0008).
- * Everything it makes lies in `<state directory>/<host id>`: `snapshots/<snapshot id>/` (notes), `vms/<vm id>.nbd` (the socket of a VM's
- * NBD server), `proxies/<proxy id>/`; scratch files lie in `scratch/` or where the options say.
+ * Everything it makes lies in `<state directory>/<host id>`: `snapshots/<snapshot id>/` (notes), `proxies/<proxy id>/`;
+ * scratch files lie in `scratch/` or where the options say.
  */
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { describeError, Fault } from '@backhaul/kernel';
 import { requireSocketPath } from '../directory/storage-daemon.ts';
@@ -51,16 +51,14 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
     vms,
     states,
     scratchFolder: resolve(options.scratchDirectory ?? join(own, 'scratch')),
-    nbdSocketOf: (vmId) => join(own, 'vms', `${vmId}.nbd`),
     agentMilliseconds: options.agentMilliseconds ?? 3_000,
     freezeMilliseconds: options.freezeMilliseconds ?? 10_000,
   };
-  await mkdir(join(own, 'vms'), { recursive: true });
   const proxies = proxiesOnDemand(options, join(own, 'proxies'));
   const turns = new Turns();
   const vmTurn = (vmId: string): string => `vm ${vmId}`;
   const proxyTurn = (proxyId: string): string => `proxy ${proxyId}`;
-  const requirePath = (vmId: string): void => requireSocketPath(site.nbdSocketOf(vmId));
+  const requirePath = (vmId: string): void => requireSocketPath(site.vms.nbdSocketOf(vmId));
 
   // Whoever opens a host after a crash first of all lets go of guests that the crash has left held.
   for (const state of await states.all()) await rescueAbandoned(vms, state).catch(() => undefined);
@@ -120,7 +118,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
         const state = await standingSnapshot(snapshotId);
         const { sizeBytes } = frozenDisk(state, diskId);
         const source = {
-          socketPath: site.nbdSocketOf(vmId),
+          socketPath: site.vms.nbdSocketOf(vmId),
           exportName: exportNameOf({ snapshotId, diskId }),
           sizeBytes,
         };
@@ -144,7 +142,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
       const vmId = (await states.read(snapshotId))?.vmId ?? '';
       const state = await turns.take(vmTurn(vmId), () => standingSnapshot(snapshotId));
       // One server for all streams: the VM's own, which is where all of them end whatever stands in between.
-      const endpoint = nbdEndpointAt(site.nbdSocketOf(vmId));
+      const endpoint = nbdEndpointAt(site.vms.nbdSocketOf(vmId));
       return {
         ports: Array.from({ length: streams }, (_, port) => ({ port, endpoint })),
         exportNameOf: Object.fromEntries(

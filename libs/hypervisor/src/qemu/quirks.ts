@@ -7,6 +7,9 @@
  *    overwritten from the live image, wherever one request spans both. So requests are cut into the filter's own clusters, which
  *    are wholly the one or the other; and because a question about allocation cannot be cut, the guest's zeroes are
  *    written as data while the snapshot stands: then nothing that was copied is ever called zero.
+ *
+ * 3. `nbd-server-stop` while a client is still shaking hands never returns, and the guest stands still with it, for good: the
+ *    server is never stopped (vm-exports.ts).
  */
 import { Fault, type Refusal } from '@backhaul/kernel';
 import { z } from 'zod';

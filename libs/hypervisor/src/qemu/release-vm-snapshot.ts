@@ -11,7 +11,7 @@ import { removeNodes } from './freeze-graph.ts';
 import { diskOfExport } from './node-names.ts';
 import { rescueSnapshot } from './rescue.ts';
 import { allDisksOf } from './vm-disks.ts';
-import { removeExports, stopUnusedServer } from './vm-exports.ts';
+import { removeExports } from './vm-exports.ts';
 import type { VmSite } from './vm-site.ts';
 import type { VmSnapshotState } from './vm-snapshot-state.ts';
 
@@ -44,9 +44,9 @@ export async function withdraw(
   outcome: Outcome,
 ): Promise<void> {
   if (await site.vms.isRunning(vmId)) {
-    await site.vms.tell(vmId, (qmp) => takeOut(site, qmp, snapshotId, vmId, outcome));
+    await site.vms.tell(vmId, (qmp) => takeOut(qmp, snapshotId, outcome));
   } else {
-    await rm(site.nbdSocketOf(vmId), { force: true });
+    await rm(site.vms.nbdSocketOf(vmId), { force: true });
   }
   const scratch = await readdir(site.scratchFolder).catch(() => []);
   for (const file of scratch) {
@@ -55,17 +55,10 @@ export async function withdraw(
   await site.states.forget(snapshotId);
 }
 
-async function takeOut(
-  site: VmSite,
-  qmp: QmpClient,
-  snapshotId: string,
-  vmId: string,
-  outcome: Outcome,
-): Promise<void> {
+async function takeOut(qmp: QmpClient, snapshotId: string, outcome: Outcome): Promise<void> {
   await removeExports(qmp, (id) => diskOfExport(id)?.snapshotId === snapshotId);
   for (const disk of await allDisksOf(qmp)) {
     await removeNodes(qmp, { snapshotId, diskId: disk.diskId }, disk);
     await endCheckpoints(qmp, disk, snapshotId, outcome);
   }
-  await stopUnusedServer(qmp, site.nbdSocketOf(vmId));
 }

@@ -9,6 +9,7 @@ import { must } from '../host-contract.ts';
 import { readExport } from '../testing/read-export.ts';
 import { makeVmHost, type VmHost } from '../testing/vm-host.ts';
 import { runTool } from '../tool.ts';
+import { isListening } from './vm-folder.ts';
 
 let fixture: VmHost;
 let host: HypervisorHost;
@@ -138,7 +139,7 @@ test('when its NBD server belongs to somebody else the snapshot fails with that 
   expect(await fixture.vm().status()).toBe('running');
   expect(await fixture.leftovers()).toEqual([]);
   // And theirs was left alone.
-  await fixture.vm().tell((qmp) => qmp.execute('nbd-server-stop'));
+  expect(await isListening(addr.data.path)).toBe(true);
 });
 
 test('a disk that QEMU could not freeze without harm is refused, with the way out', async () => {
@@ -149,6 +150,10 @@ test('a disk that QEMU could not freeze without harm is refused, with the way ou
   expect(await host.inspect('web', null)).toMatchObject(refusal);
   expect(await host.takeSnapshot(order(['vda']))).toMatchObject(refusal);
   await vm.kill();
+  // One that no disk uses harms nobody.
+  const idle = await fixture.start('web', [disk], ...iothread);
+  must(await host.inspect('web', null));
+  await idle.kill();
   await fixture.start('web', [{ ...disk, drive: 'detect-zeroes=on' }]);
   expect(await host.takeSnapshot(order(['vda']))).toMatchObject({
     ok: false,
@@ -172,4 +177,25 @@ test('CD-ROMs and empty drives are no disks, and a device without an id has the 
     ['vda', 8 << 20],
   ]);
   must(await host.takeSnapshot(order(['data_1', 'vda'])));
+});
+
+test('two processes at one VM keep out of each other’s way: one looks while the other takes and gives back', async () => {
+  await started('vda.qcow2');
+  const planner = await fixture.open();
+  let done = false;
+  const looking = (async () => {
+    let looks = 0;
+    for (; !done; looks += 1) must(await planner.inspect('web', null));
+    return looks;
+  })();
+  for (let round = 0; round < 5; round += 1) {
+    const wanted = order(['vda']);
+    const snapshot = must(await host.takeSnapshot(wanted));
+    expect((await readExport(snapshot.disks[0]?.endpoint ?? '')).length).toBe(8 << 20);
+    await host.releaseSnapshot(wanted.snapshotId, 'web', 'discarded');
+  }
+  done = true;
+  expect(await looking).toBeGreaterThan(0);
+  await planner.close();
+  expect(await fixture.leftovers()).toEqual([]);
 });

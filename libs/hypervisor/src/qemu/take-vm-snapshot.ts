@@ -71,9 +71,12 @@ export async function takeVmSnapshot(site: VmSite, order: SnapshotOrder): Promis
     await states.write(state);
     return ok(standing);
   } catch (cause) {
-    await withdraw(site, state, 'discarded').catch((error: unknown) => {
+    try {
+      // First of all the guest: notes about one that may still be held are not forgotten.
+      await withdraw(site, await rescueSnapshot(vms, states, state), 'discarded');
+    } catch (error) {
       throw new Fault(`Undoing the snapshot failed too: ${describeError(error)}`, { cause });
-    });
+    }
     throw cause;
   }
 }
@@ -227,7 +230,7 @@ async function serve(
   { takenAt, pauseMilliseconds, consistency }: FreezeAnswer,
 ): Promise<NonNullable<VmSnapshotState['standing']>> {
   const { snapshotId } = state;
-  const socketPath = site.nbdSocketOf(state.vmId);
+  const socketPath = site.vms.nbdSocketOf(state.vmId);
   const disks: SnapshotDisk[] = [];
   for (const { disk, order } of ordered) {
     const noted = state.disks.find(({ diskId }) => diskId === disk.diskId);

@@ -1,9 +1,9 @@
 /**
- * The NBD server that every QEMU has one of: started on a socket of ours when the first export is wanted, stopped when the last
- * one is gone. Each function wants the monitor for as long as it runs, so two processes never mix their steps.
- * A look's exports bear the time until which they may stand: whoever comes after that takes them away.
+ * The NBD server that every QEMU has one of: started when the first export is wanted, and then left to listen for as long as the
+ * VM runs, because stopping it can hang the guest for ever (quirks.ts). So its socket stands beside the VM's monitor, where
+ * every deployment of Backhaul finds it again.
+ * Each function wants the monitor for as long as it runs, so two processes never mix their steps. A look's exports bear the time until which they may stand: whoever comes after that takes them away.
  */
-import { rm } from 'node:fs/promises';
 import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
 import type { QmpClient } from '../qmp.ts';
@@ -74,13 +74,6 @@ export async function removeExports(qmp: QmpClient, isDue: (id: string) => boole
     if (!(await allExports(qmp)).some((one) => one.id === id)) continue;
     await gone;
   }
-}
-
-/** A server that is not ours, or still has exports, runs on. */
-export async function stopUnusedServer(qmp: QmpClient, socketPath: string): Promise<void> {
-  if ((await allExports(qmp)).length > 0) return;
-  if (await isListening(socketPath)) await qmp.execute('nbd-server-stop');
-  await rm(socketPath, { force: true });
 }
 
 /** The id of everything of one look: exports and bitmaps begin with it. */

@@ -1,6 +1,6 @@
 /**
  * The folder of a qemu host: every running VM has a QMP socket of its own for Backhaul in it, `<vmId>.qmp`, and, where it
- * has a guest agent, the agent's channel, `<vmId>.qga`. QEMU serves one client of a monitor at a time, so whoever talks to a
+ * has a guest agent, the agent's channel, `<vmId>.qga`; the socket of the VM's NBD server, `<vmId>.nbd`, is put beside them. QEMU serves one client of a monitor at a time, so whoever talks to a
  * VM keeps others out, those of other processes too: conversations are short, and steps that belong together are one.
  */
 import { readdir, stat } from 'node:fs/promises';
@@ -12,6 +12,7 @@ import { type QmpClient, withQmp } from '../qmp.ts';
 
 const MONITOR = '.qmp';
 const AGENT = '.qga';
+const NBD = '.nbd';
 /** As long as somebody else may hold the monitor: a freeze, or an export that is being taken down. */
 const CONNECT_MILLISECONDS = 30_000;
 
@@ -26,6 +27,11 @@ export class VmFolder {
 
   monitorOf(vmId: string): string {
     return join(this.path, `${vmId}${MONITOR}`);
+  }
+
+  /** Where the VM's own NBD server listens, once it does. */
+  nbdSocketOf(vmId: string): string {
+    return join(this.path, `${vmId}${NBD}`);
   }
 
   /** The agent's channel, or null where the VM has none. */

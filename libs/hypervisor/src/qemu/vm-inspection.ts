@@ -12,7 +12,7 @@ import type { QmpClient } from '../qmp.ts';
 import { copyBitmap, judge, removeBitmap } from './checkpoints.ts';
 import { diskDetectingZeroes } from './quirks.ts';
 import { allDisksOf, disksOf, type VmDisk } from './vm-disks.ts';
-import { addExports, isExpiredLook, lookId, removeExports, stopUnusedServer } from './vm-exports.ts';
+import { addExports, isExpiredLook, lookId, removeExports } from './vm-exports.ts';
 import { nbdEndpointAt, type VmSite } from './vm-site.ts';
 
 const LOOK_MILLISECONDS = 120_000;
@@ -33,7 +33,7 @@ export async function inspectVm(
   try {
     const begun = await site.vms.tell(vmId, (qmp) => begin(site, qmp, vmId, parent, look));
     if (!begun.ok) return begun;
-    const endpoint = nbdEndpointAt(site.nbdSocketOf(vmId));
+    const endpoint = nbdEndpointAt(site.vms.nbdSocketOf(vmId));
     const disks = await withDeadline(`The look at ${site.vms.nameOf(vmId)}`, LOOK_MILLISECONDS, async () => {
       const inspected: Inspection['disks'] = [];
       for (const one of begun.value) {
@@ -50,7 +50,7 @@ export async function inspectVm(
     });
   } finally {
     if (await site.vms.isRunning(vmId)) {
-      await site.vms.tell(vmId, (qmp) => takeAway(site, qmp, vmId, (id) => id.startsWith(look)));
+      await site.vms.tell(vmId, (qmp) => takeAway(qmp, (id) => id.startsWith(look)));
     }
   }
 }
@@ -66,7 +66,7 @@ async function begin(
   parent: RestorePoint | null,
   look: string,
 ): Promise<Result<Looked[]>> {
-  await takeAway(site, qmp, vmId, (id) => isExpiredLook(id, Date.now()));
+  await takeAway(qmp, (id) => isExpiredLook(id, Date.now()));
   const disks = await disksOf(qmp, vmId);
   if (!disks.ok) return disks;
   const detects = diskDetectingZeroes(qmp.version, vmId, disks.value);
@@ -78,7 +78,7 @@ async function begin(
     if (usable) await copyBitmap(qmp, disk, judgement.checkpoint, bitmapOf(look));
     const name = exportOf(look, disk);
     const bitmap = usable ? { node: disk.node, name: bitmapOf(look) } : null;
-    await addExports(qmp, site.nbdSocketOf(vmId), [{ id: name, name, node: disk.node, bitmap }]);
+    await addExports(qmp, site.vms.nbdSocketOf(vmId), [{ id: name, name, node: disk.node, bitmap }]);
     looked.push({ disk, judgement });
   }
   return ok(looked);
@@ -97,17 +97,11 @@ async function inspectDisk(
 }
 
 /** Takes away the exports and bitmaps of looks. */
-async function takeAway(
-  site: VmSite,
-  qmp: QmpClient,
-  vmId: string,
-  isDue: (id: string) => boolean,
-): Promise<void> {
+async function takeAway(qmp: QmpClient, isDue: (id: string) => boolean): Promise<void> {
   await removeExports(qmp, isDue);
   for (const disk of await allDisksOf(qmp)) {
     for (const { name } of disk.bitmaps) {
       if (name.startsWith(`${CHECKPOINT_PREFIX}look.`) && isDue(name)) await removeBitmap(qmp, disk, name);
     }
   }
-  await stopUnusedServer(qmp, site.nbdSocketOf(vmId));
 }

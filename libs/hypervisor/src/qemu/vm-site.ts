@@ -8,8 +8,6 @@ export interface VmSite {
   readonly states: VmSnapshotStates;
   /** Where scratch files go. */
   readonly scratchFolder: string;
-  /** The socket of a VM's own NBD server. */
-  readonly nbdSocketOf: (vmId: string) => string;
   /** How long a guest agent may take to answer at all. */
   readonly agentMilliseconds: number;
   /** How long it may take to freeze its file systems. */

@@ -39,7 +39,7 @@ async function whyUnreadable(
   { diskId, sizeBytes, scratch }: VmSnapshotState['disks'][number],
 ): Promise<string | undefined> {
   if (sizeBytes < SECTOR_BYTES) return undefined;
-  const uri = exportUri(nbdEndpointAt(site.nbdSocketOf(vmId)), exportNameOf({ snapshotId, diskId }));
+  const uri = exportUri(nbdEndpointAt(site.vms.nbdSocketOf(vmId)), exportNameOf({ snapshotId, diskId }));
   try {
     const client = await connectNbd({
       uri,
