@@ -1,5 +1,10 @@
 /** Wires the planner: a triggered backup is inspected and planned. */
-import { HostsSetting, StateDirectorySetting } from '@backhaul/contracts';
+import {
+  ApplianceDirectorySetting,
+  HostsSetting,
+  ScratchDirectorySetting,
+  StateDirectorySetting,
+} from '@backhaul/contracts';
 import { describeError } from '@backhaul/kernel';
 import { runService, whole } from '@backhaul/service';
 import { z } from 'zod';
@@ -17,11 +22,17 @@ await runService({
   configuration: z.object({
     BACKHAUL_HOSTS: HostsSetting,
     BACKHAUL_STATE_DIRECTORY: StateDirectorySetting,
+    BACKHAUL_APPLIANCE_DIRECTORY: ApplianceDirectorySetting,
+    BACKHAUL_SCRATCH_DIRECTORY: ScratchDirectorySetting,
     /** Inspections at a time: each starts processes at its host. */
     BACKHAUL_INSPECTIONS: whole(1, 64, 4).default(4),
   }),
   async start({ configuration, store, messaging, log, onStop }) {
-    const hosts = hostsOf(configuration.BACKHAUL_HOSTS, configuration.BACKHAUL_STATE_DIRECTORY);
+    const hosts = hostsOf(configuration.BACKHAUL_HOSTS, {
+      stateDirectory: configuration.BACKHAUL_STATE_DIRECTORY,
+      applianceDirectory: configuration.BACKHAUL_APPLIANCE_DIRECTORY,
+      scratchDirectory: configuration.BACKHAUL_SCRATCH_DIRECTORY,
+    });
     onStop('hosts', () => hosts.close());
     const atATime = limited(configuration.BACKHAUL_INSPECTIONS);
     await messaging.consumeWork({

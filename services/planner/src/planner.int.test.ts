@@ -39,7 +39,7 @@ beforeAll(async () => {
     { hostId: 'lab', kind: 'directory', address: images },
     { hostId: 'gone', kind: 'directory', address: join(directory, 'nowhere') },
   ];
-  hosts = hostsOf(configured, join(directory, 'state'));
+  hosts = hostsOf(configured, { stateDirectory: join(directory, 'state') });
   const patience: Patience = { attempts: 2, firstDelayMilliseconds: 10 };
   await planner.messaging.consumeWork({
     purpose: 'plans',

@@ -1,5 +1,10 @@
 /** The proxy-manager: owns the pool of each configured host. Several may run; each host is worked at by one of them. */
-import { HostsSetting, StateDirectorySetting } from '@backhaul/contracts';
+import {
+  ApplianceDirectorySetting,
+  HostsSetting,
+  ScratchDirectorySetting,
+  StateDirectorySetting,
+} from '@backhaul/contracts';
 import { openHost } from '@backhaul/hypervisor';
 import { Fault } from '@backhaul/kernel';
 import { runService } from '@backhaul/service';
@@ -11,7 +16,12 @@ import { takeNews } from './take-news.ts';
 
 await runService({
   name: 'proxy-manager',
-  configuration: z.object({ BACKHAUL_HOSTS: HostsSetting, BACKHAUL_STATE_DIRECTORY: StateDirectorySetting }),
+  configuration: z.object({
+    BACKHAUL_HOSTS: HostsSetting,
+    BACKHAUL_STATE_DIRECTORY: StateDirectorySetting,
+    BACKHAUL_APPLIANCE_DIRECTORY: ApplianceDirectorySetting,
+    BACKHAUL_SCRATCH_DIRECTORY: ScratchDirectorySetting,
+  }),
   async start({ configuration, log, store, messaging, onStop, singleton }) {
     const workplaces = new Map<string, { ledger: Ledger; worker: HostWorker }>();
     for (const { hostId, kind, address } of configuration.BACKHAUL_HOSTS) {
@@ -20,6 +30,8 @@ await runService({
         kind,
         address,
         stateDirectory: configuration.BACKHAUL_STATE_DIRECTORY,
+        applianceDirectory: configuration.BACKHAUL_APPLIANCE_DIRECTORY,
+        scratchDirectory: configuration.BACKHAUL_SCRATCH_DIRECTORY,
       });
       onStop(`host ${hostId}`, () => host.close());
       const ledger = new Ledger(hostId);

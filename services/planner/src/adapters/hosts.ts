@@ -1,6 +1,6 @@
 /** The hosts of this deployment, opened when first needed: one that cannot be opened refuses its own backups only. */
 import type { HostConfiguration } from '@backhaul/contracts';
-import { type HypervisorHost, openHost } from '@backhaul/hypervisor';
+import { type HostOptions, type HypervisorHost, openHost } from '@backhaul/hypervisor';
 
 export interface Hosts {
   /** Undefined for a host that is not configured. */
@@ -8,13 +8,17 @@ export interface Hosts {
   close(): Promise<void>;
 }
 
-export function hostsOf(configured: readonly HostConfiguration[], stateDirectory: string): Hosts {
+/** `site`: what all hosts are opened with, whatever their kind. */
+export function hostsOf(
+  configured: readonly HostConfiguration[],
+  site: Omit<HostOptions, keyof HostConfiguration>,
+): Hosts {
   const opened = new Map<string, Promise<HypervisorHost>>();
   return {
     async named(hostId) {
       const host = configured.find((each) => each.hostId === hostId);
       if (host === undefined) return undefined;
-      const opening = opened.get(hostId) ?? openHost({ ...host, stateDirectory });
+      const opening = opened.get(hostId) ?? openHost({ ...host, ...site });
       opened.set(hostId, opening);
       try {
         return await opening;
