@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { describeError, Fault, isPermanent } from './fault.ts';
+import { describeError, Fault, hasCode, isPermanent } from './fault.ts';
 
 test('a description names every cause, outermost first, and repeats none', () => {
   const disk = new Error('EIO: i/o error, read');
@@ -16,4 +16,15 @@ test('a permanent fault stays permanent when it is wrapped', () => {
   const inner = new Fault('The image is corrupt', { permanent: true });
   expect(isPermanent(new Error('Opening failed', { cause: inner }))).toBe(true);
   expect(isPermanent(new Fault('The server went away'))).toBe(false);
+});
+
+test('a code is found wherever in the chain of causes it is, and no other', () => {
+  const error = new Fault('outer', {
+    cause: new Error('between', { cause: new Fault('inner', { code: 'EIO' }) }),
+  });
+  expect([hasCode(error, 'EPERM', 'EIO'), hasCode(error, 'EPERM'), hasCode(undefined, 'EIO')]).toEqual([
+    true,
+    false,
+    false,
+  ]);
 });

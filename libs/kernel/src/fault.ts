@@ -24,6 +24,14 @@ export function isPermanent(error: unknown): boolean {
   return false;
 }
 
+/** Whether a fault with one of these codes is anywhere in the chain of causes. */
+export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  for (let current = error; current instanceof Error; current = current.cause) {
+    if (current instanceof Fault && current.code !== undefined && codes.includes(current.code)) return true;
+  }
+  return false;
+}
+
 /** The whole chain of causes on one line, outermost first: the real error is never hidden behind the last one. */
 export function describeError(error: unknown): string {
   const parts: string[] = [];

@@ -11,7 +11,7 @@ export {
   subtraction,
   totalLength,
 } from './extent.ts';
-export { describeError, Fault, isPermanent } from './fault.ts';
+export { describeError, Fault, hasCode, isPermanent } from './fault.ts';
 export { derivedId } from './identity.ts';
 export { invariant, unreachable } from './invariant.ts';
 export { type Refusal, refusalLine } from './refusal.ts';

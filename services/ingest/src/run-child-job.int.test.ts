@@ -1,4 +1,9 @@
 /** Leases that come late or twice, against a real log: nobody is left holding a port that nobody uses. */
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type Event, type Recorded, streamName } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
@@ -126,4 +131,28 @@ test('work that is given up is given back as an interruption', async () => {
     type: 'ChildJobInterrupted',
     data: { reason: 'the repository is full', leaseId: 'lease-1' },
   });
+});
+
+test('a port that still says what was meant for another client is worth another attempt', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'bh-garbled-'));
+  const path = join(directory, 'port.sock');
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.end(Buffer.alloc(4096, 0x5a));
+  });
+  server.listen(path);
+  await once(server, 'listening');
+  try {
+    const uri = `nbd+unix:///x?socket=${path}`;
+    const lease = leased('garbled', 1);
+    const data = { ...lease.data, ports: [{ port: 0, uri }], extents: { uri, changedContext: null } };
+    await runChildJob(parts, { ...lease, data }, never);
+    expect((await story(lease)).at(-1)).toMatchObject({
+      type: 'ChildJobInterrupted',
+      data: { retryable: true, reason: expect.stringMatching(/NBD protocol|greet/) },
+    });
+  } finally {
+    server.close();
+    await rm(directory, { recursive: true });
+  }
 });

@@ -4,7 +4,7 @@
  */
 import type { EventMetadata, Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
-import { describeError, isPermanent, totalLength } from '@backhaul/kernel';
+import { describeError, hasCode, isPermanent, totalLength } from '@backhaul/kernel';
 import type { Repository } from '@backhaul/repository';
 import type { Logger } from 'pino';
 import {
@@ -101,9 +101,16 @@ async function endBadly(
     { childJob: lease.childJobId, attempt: lease.attempt, error: reason },
     'a child job was interrupted',
   );
-  chunks.add(interrupted(lease, reason, !isPermanent(error)));
+  chunks.add(interrupted(lease, reason, isWorthAnotherPort(error)));
   await chunks.flush();
 }
+
+/**
+ * A port that speaks no NBD may be a proxy's serial line: it knows no connections, and what a client that died was still being told
+ * is the first that the next one reads. Another port, or the same a moment later, speaks as it should; attempts are bounded.
+ */
+const isWorthAnotherPort = (error: unknown): boolean =>
+  !isPermanent(error) || hasCode(error, 'NbdProtocolViolation');
 
 /** The message will not be tried again: the lease is given back as an interruption, and the pool decides what next. */
 export async function giveUpChildJob(
@@ -117,7 +124,7 @@ export async function giveUpChildJob(
   if (job.state === 'completed' || job.fence > lease.fence) return;
   const metadata: EventMetadata = { correlation: lease.backupId, causation: leased.eventId, actor: 'ingest' };
   const chunks = new ChunkLog({ store, childJobId: lease.childJobId, job, version, metadata });
-  chunks.add(interrupted(lease, describeError(error), !isPermanent(error)));
+  chunks.add(interrupted(lease, describeError(error), isWorthAnotherPort(error)));
   await chunks.flush();
 }
 

@@ -4,7 +4,7 @@
  */
 import type { SnapshotDisk } from '@backhaul/contracts';
 import type { HypervisorHost } from '@backhaul/hypervisor';
-import { describeError, Fault, type Refusal, unreachable } from '@backhaul/kernel';
+import { describeError, hasCode, type Refusal, unreachable } from '@backhaul/kernel';
 import type { Action } from './actions.ts';
 import { directProxyId, type HostEvent, type Order, type Pool } from './pool.ts';
 import { failure } from './run-steps.ts';
@@ -148,13 +148,8 @@ export function triesOf(action: Action): number {
 }
 
 /** The snapshot's trouble, not the proxy's: other runs on the proxy go on. */
-function isOfTheSnapshot(error: unknown): boolean {
-  const codes = ['SnapshotLost', 'SnapshotUnknown', 'DiskUnknown', 'ImageInUse'];
-  for (let current = error; current instanceof Error; current = current.cause) {
-    if (current instanceof Fault && current.code !== undefined && codes.includes(current.code)) return true;
-  }
-  return false;
-}
+const isOfTheSnapshot = (error: unknown): boolean =>
+  hasCode(error, 'SnapshotLost', 'SnapshotUnknown', 'DiskUnknown', 'ImageInUse');
 
 /** What it means for the pool that an action cannot be done. */
 export function givenUp(pool: Pool, action: Action, error: unknown): HostEvent[] {
