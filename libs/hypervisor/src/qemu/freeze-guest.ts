@@ -7,12 +7,22 @@ import { fileURLToPath } from 'node:url';
 import { describeError, Fault, withDeadline } from '@backhaul/kernel';
 import { endProcess, markOf, type ProcessMark } from '../processes.ts';
 import { lastPart } from '../tool.ts';
-import { FreezeAnswer, type FreezeOrder, READY } from './freeze-order.ts';
+import {
+  COMMAND_MILLISECONDS,
+  FreezeAnswer,
+  type FreezeOrder,
+  MONITOR_MILLISECONDS,
+  Progress,
+  THAW_MILLISECONDS,
+} from './freeze-order.ts';
 
 export const FREEZER = fileURLToPath(new URL('./freezer.ts', import.meta.url));
 const START_MILLISECONDS = 30_000;
-/** All its own deadlines together, and then some. */
-const FREEZE_MILLISECONDS = 60_000;
+/** On top of a freezer's own deadlines, before it is taken for one that hangs. */
+const GRACE_MILLISECONDS = 2_000;
+/** `stop`, the first filter that does not go in, `cont`. */
+const HOLD_MILLISECONDS = 3 * COMMAND_MILLISECONDS;
+const END_MILLISECONDS = 10_000;
 
 export interface Freezing {
   readonly order: FreezeOrder;
@@ -38,20 +48,28 @@ export async function freezeGuest({ order, onReady, onLost }: Freezing): Promise
   });
   child.stdin.on('error', () => undefined);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const line = async (): Promise<string> => {
-    const next = await lines.next();
-    if (next.done === true) throw new Fault(`The freezer of ${order.vm} ended: ${said.trim()}`);
-    return next.value;
+  const line = (what: string, milliseconds: number): Promise<string> =>
+    withDeadline(`${what} of ${order.vm}`, milliseconds + GRACE_MILLISECONDS, async () => {
+      const next = await lines.next();
+      if (next.done === true) throw new Fault(`The freezer of ${order.vm} ended: ${said.trim()}`);
+      return next.value;
+    });
+  const expectLine = async (wanted: string, milliseconds: number): Promise<void> => {
+    const found = await line(`"${wanted}" by the freezer`, milliseconds);
+    if (found !== wanted) throw new Fault(`The freezer of ${order.vm} said "${found}", not "${wanted}"`);
   };
   const mark = child.pid === undefined ? undefined : await markOf(child.pid);
   let begun = false;
   try {
-    const first = await withDeadline(`The freezer of ${order.vm}`, START_MILLISECONDS, line);
-    if (first !== READY || mark === undefined) throw new Fault(`The freezer of ${order.vm} said "${first}"`);
+    await expectLine(Progress.ready, START_MILLISECONDS);
+    if (mark === undefined) throw new Fault(`The freezer of ${order.vm} did not stay`);
     await onReady(mark);
     begun = true;
     child.stdin.write(`${JSON.stringify(order)}\n`);
-    const answer = await withDeadline(`Freezing ${order.vm}`, FREEZE_MILLISECONDS, line);
+    const { agentMilliseconds, freezeMilliseconds } = order;
+    await expectLine(Progress.holding, MONITOR_MILLISECONDS + agentMilliseconds + freezeMilliseconds);
+    await expectLine(Progress.letGo, HOLD_MILLISECONDS);
+    const answer = await line('The thaw', THAW_MILLISECONDS);
     const { failure, ...rest } = FreezeAnswer.parse(JSON.parse(answer));
     if (failure !== null) throw new Fault(failure);
     return { ...rest, failure };
@@ -65,6 +83,6 @@ export async function freezeGuest({ order, onReady, onLost }: Freezing): Promise
     throw new Fault(`Taking the point in time of ${order.vm} failed`, { cause, code: 'FreezeFailed' });
   } finally {
     child.stdin.end();
-    await withDeadline(`The end of the freezer of ${order.vm}`, FREEZE_MILLISECONDS, () => ended);
+    await withDeadline(`The end of the freezer of ${order.vm}`, END_MILLISECONDS, () => ended);
   }
 }

@@ -30,5 +30,15 @@ export const FreezeAnswer = z.object({
 });
 export type FreezeAnswer = z.infer<typeof FreezeAnswer>;
 
-/** A freezer says this when it is up and has touched nothing; it goes to work when it gets its order. */
-export const READY = 'ready';
+/**
+ * What a freezer says on its way, a line each: it is up and has touched nothing, and goes to work when it gets its order; it holds
+ * the guest from now on; it has let it go. The answer is the last line.
+ */
+export const Progress = { ready: 'ready', holding: 'holding', letGo: 'let go' } as const;
+
+/** How long a freezer waits for the monitor. */
+export const MONITOR_MILLISECONDS = 5_000;
+/** For `stop`, for each filter and for `cont`: QEMU waits for the guest's requests in flight. */
+export const COMMAND_MILLISECONDS = 5_000;
+/** How long a guest that froze late is given to confirm its thaw before that is left to others. */
+export const THAW_MILLISECONDS = 10_000;

@@ -11,12 +11,17 @@
 import { createInterface } from 'node:readline';
 import { describeError } from '@backhaul/kernel';
 import { QmpClient } from '../qmp.ts';
-import { type FreezeAnswer, FreezeOrder, READY } from './freeze-order.ts';
+import {
+  COMMAND_MILLISECONDS,
+  type FreezeAnswer,
+  FreezeOrder,
+  MONITOR_MILLISECONDS,
+  Progress,
+  THAW_MILLISECONDS,
+} from './freeze-order.ts';
 import { GuestAgent } from './guest-agent.ts';
 
-const COMMAND_MILLISECONDS = 5_000;
-/** How long a guest that froze late is given to confirm its thaw before that is left to others. */
-const THAW_MILLISECONDS = 10_000;
+const say = (line: string): boolean => process.stdout.write(`${line}\n`);
 
 interface Quiesced {
   readonly agent: GuestAgent | undefined;
@@ -54,6 +59,7 @@ async function insert(
   qmp: QmpClient,
 ): Promise<Pick<FreezeAnswer, 'takenAt' | 'pauseMilliseconds' | 'failure'>> {
   const milliseconds = COMMAND_MILLISECONDS;
+  say(Progress.holding);
   const began = performance.now();
   let failure: string | null = null;
   let takenAt = '';
@@ -69,12 +75,18 @@ async function insert(
   } finally {
     if (order.stop) await qmp.execute('cont', { milliseconds });
   }
-  return { takenAt, pauseMilliseconds: Math.round((performance.now() - began) * 100) / 100, failure };
+  const pauseMilliseconds = Math.round((performance.now() - began) * 100) / 100;
+  say(Progress.letGo);
+  return { takenAt, pauseMilliseconds, failure };
 }
 
 async function freeze(order: FreezeOrder): Promise<FreezeAnswer> {
   // First of all the monitor: who has to wait for it must not keep a guest frozen meanwhile.
-  const qmp = await QmpClient.connect({ path: order.monitor, target: order.vm });
+  const qmp = await QmpClient.connect({
+    path: order.monitor,
+    target: order.vm,
+    connectMilliseconds: MONITOR_MILLISECONDS,
+  });
   let quiesced: Quiesced | undefined;
   let thawOwed = false;
   try {
@@ -101,10 +113,10 @@ async function isThawOwed(agent: GuestAgent | undefined): Promise<boolean> {
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGPIPE'] as const) process.on(signal, () => undefined);
 // Whoever asked may be gone: then nobody hears the answer.
 process.stdout.on('error', () => undefined);
-process.stdout.write(`${READY}\n`);
+say(Progress.ready);
 for await (const line of createInterface({ input: process.stdin })) {
   const answer = await freeze(FreezeOrder.parse(JSON.parse(line)));
-  process.stdout.write(`${JSON.stringify(answer)}\n`);
+  say(JSON.stringify(answer));
   break;
 }
 process.exitCode = 0;

@@ -225,6 +225,21 @@ test('a freezer that is killed while the guest is held: the caller lets it go, a
   await host.close();
 });
 
+test('a freezer that hangs while the guest is held is ended, and the guest let go', async () => {
+  const freeze = pausedFreeze();
+  await withAgent(freeze.behaviour);
+  const host = await fixture.open();
+  const failed = expect(host.takeSnapshot(order())).rejects.toThrow(/point in time/);
+  await freeze.asked;
+  for (const { pid } of await freezers()) process.kill(pid, 'SIGSTOP');
+  await fixture.vm().tell((qmp) => qmp.execute('stop'));
+  freeze.go();
+  await failed;
+  await expectUnharmed();
+  expect(await fixture.leftovers()).toEqual([]);
+  await host.close();
+});
+
 test('caller and freezer killed together: whoever opens the host next lets the guest go, before anything else', async () => {
   const freeze = pausedFreeze();
   await withAgent(freeze.behaviour);
