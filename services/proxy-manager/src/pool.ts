@@ -12,6 +12,7 @@ import type { EventData } from '@backhaul/contracts';
 import { invariant } from '@backhaul/kernel';
 
 import { noteDue } from './due.ts';
+import { countJobs, openRun } from './open-run.ts';
 import {
   type Attachment,
   attachmentKey,
@@ -19,7 +20,6 @@ import {
   type HostEvent,
   type Job,
   type Lease,
-  type Order,
   type Pool,
   type PooledProxy,
   type Run,
@@ -174,43 +174,6 @@ function change(pool: Pool, event: HostEvent): void {
   }
 }
 
-const openRun = (order: Order, number: number): Run => ({
-  order,
-  number,
-  snapshot: 'none',
-  takenAt: null,
-  snapshotsLost: 0,
-  disks: [],
-  chosen: undefined,
-  shortfall: null,
-  proxiesLost: 0,
-  announced: false,
-  outcome: undefined,
-  jobs: new Map(
-    order.childJobs.map((job) => [
-      job.childJobId,
-      { ...job, state: 'waiting', attempts: 0, interruptions: 0, interruptedOn: undefined, lease: undefined },
-    ]),
-  ),
-  waiting: jobsPerDisk(order),
-  unfinished: jobsPerDisk(order),
-  leased: 0,
-  at: new Set(),
-});
-
-function jobsPerDisk({ childJobs }: Order): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const { diskId } of childJobs) count(counts, diskId, 1);
-  return counts;
-}
-
-/** A disk without any is not in the map. */
-function count(jobs: Map<string, number>, diskId: string, change: number): void {
-  const now = (jobs.get(diskId) ?? 0) + change;
-  if (now === 0) jobs.delete(diskId);
-  else jobs.set(diskId, now);
-}
-
 function closeRun(pool: Pool, backupId: string): void {
   const run = pool.runs.get(backupId);
   for (const proxyId of [...(run?.chosen?.keys() ?? []), ...(run?.at ?? [])])
@@ -288,7 +251,7 @@ function lease(pool: Pool, lease: Lease): void {
   });
   withJob(pool, lease.backupId, lease.childJobId, (job, run) => {
     invariant(job.lease === undefined, `Child job ${job.childJobId} was given a second lease`);
-    if (job.state === 'waiting') count(run.waiting, job.diskId, -1);
+    if (job.state === 'waiting') countJobs(run.waiting, job.diskId, -1);
     run.leased += 1;
     job.state = 'leased';
     job.attempts = lease.attempt;
@@ -311,8 +274,8 @@ function release(pool: Pool, released: EventData<'PortsReleased'>): void {
     job.lease = undefined;
     run.leased -= 1;
     job.state = released.because === 'completed' ? 'done' : 'waiting';
-    if (job.state === 'done') count(run.unfinished, job.diskId, -1);
-    else count(run.waiting, job.diskId, 1);
+    if (job.state === 'done') countJobs(run.unfinished, job.diskId, -1);
+    else countJobs(run.waiting, job.diskId, 1);
     if (released.because !== 'interrupted') return;
     job.interruptions += 1;
     job.interruptedOn = released.proxyId;

@@ -1,14 +1,19 @@
 /** What other services' news asks of the pool of one host, carried out in batches: one append for as many runs as have news. */
 import type { EventMetadata, Recorded } from '@backhaul/contracts';
+import type { EventTransaction } from '@backhaul/event-store';
 import { derivedId } from '@backhaul/kernel';
-import type { Once } from '@backhaul/messaging';
 import { carryOut, type PoolNews, react } from './commands.ts';
 import type { Ledger } from './ledger.ts';
 import type { HostEvent, Pool } from './pool.ts';
 
 type News = Recorded<PoolNews>;
+/** A transaction that hands on what was not handled before (libs/messaging, consumeBatches). */
+type Once = (
+  news: readonly News[],
+  work: (fresh: readonly News[], transaction: EventTransaction) => Promise<void>,
+) => Promise<void>;
 
-export async function takeNews(ledger: Ledger, news: readonly News[], once: Once<PoolNews>): Promise<void> {
+export async function takeNews(ledger: Ledger, news: readonly News[], once: Once): Promise<void> {
   for (const round of roundsOf(news)) {
     await ledger.decideWithin((decide) =>
       once(round, async (fresh, transaction) => {

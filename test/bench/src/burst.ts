@@ -12,7 +12,6 @@ import { requestSubject } from '@backhaul/contracts';
 import { connectEventStore, type EventStore, serviceUrl } from '@backhaul/event-store';
 import { MiB } from '@backhaul/kernel';
 import { type Stack, startStack } from '@backhaul/local';
-import { sql } from 'kysely';
 import { connect, type JetStreamClient } from 'nats';
 
 const BURST = Number(process.env.BACKHAUL_BENCH_BURST ?? 10_000);
@@ -152,9 +151,13 @@ async function activations(
 }
 
 async function progress(log: EventStore, after: number): Promise<string> {
-  const { rows } = await sql<{ type: string; count: number }>`
-    select type, count(*) from public.events
-    where position > ${after} and type = any(${[...WATCHED]}) group by type`.execute(log.kysely);
+  const rows = await log.kysely
+    .selectFrom('events')
+    .select((each) => ['type', each.fn.countAll<number>().as('count')])
+    .where('position', '>', after)
+    .where('type', 'in', [...WATCHED])
+    .groupBy('type')
+    .execute();
   const counts = new Map(rows.map(({ type, count }) => [type, count]));
   const [triggered, planned, activated] = WATCHED.map((type) => counts.get(type) ?? 0);
   return `${triggered} triggered, ${planned} planned, ${activated} activated`;
