@@ -1,3 +1,8 @@
+export { ChunkCache, type ChunkCacheOptions } from './mount/chunk-cache.ts';
+export type { Disk, DiskPiece, DiskRun } from './mount/disk.ts';
+export { type OverlayDisk, openOverlayDisk } from './mount/overlay-disk.ts';
+export { openRestorePointDisk, type RestorePointDiskOptions } from './mount/restore-point-disk.ts';
+export { type SaveDiskOptions, saveDisk } from './mount/save-disk.ts';
 export { openRepository } from './open-repository.ts';
 export { overlay } from './overlay.ts';
 export type {
@@ -9,6 +14,7 @@ export type {
   OpenRepositoryOptions,
   Repository,
   Segment,
+  SegmentIndex,
   Segments,
   StoredChunk,
   StoredManifest,

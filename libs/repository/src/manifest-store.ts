@@ -8,11 +8,13 @@ import type { Backend } from './backend/backend.ts';
 import { FORMAT_VERSION, MANIFEST_FOLDER, manifestName, mapName } from './format/bounds.ts';
 import { decodeManifest, encodeManifest, MANIFEST_BYTES_MAX } from './format/manifest.ts';
 import { decodeSegmentMap, encodeSegmentMap } from './format/segment-map.ts';
+import { indexSegments } from './mount/segment-index.ts';
 import type {
   DamagedFile,
   ManifestDisk,
   NewManifest,
   Segment,
+  SegmentIndex,
   Segments,
   StoredManifest,
 } from './repository.ts';
@@ -117,6 +119,19 @@ export class ManifestStore {
         for (const segment of run) yield segment;
       }
     } catch (error) {
+      throw wrapped(
+        `${name} in ${this.#backend.location}, the map of disk ${disk.diskId}, cannot be read`,
+        error,
+      );
+    }
+  }
+
+  /** Read once: the index holds what it takes to trust each part again. */
+  async index(disk: ManifestDisk): Promise<SegmentIndex> {
+    try {
+      return await indexSegments(this.#backend, disk);
+    } catch (error) {
+      const name = mapName(disk.mapDigest);
       throw wrapped(
         `${name} in ${this.#backend.location}, the map of disk ${disk.diskId}, cannot be read`,
         error,

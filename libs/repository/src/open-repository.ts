@@ -42,6 +42,7 @@ export async function openRepository(options: OpenRepositoryOptions): Promise<Re
     listManifests: () => manifests.list(),
     readManifest: (backupId) => manifests.read(backupId),
     readSegments: (disk) => manifests.segments(disk),
+    indexSegments: (disk) => manifests.index(disk),
     close: () => chunks.close(),
   };
 }

@@ -122,5 +122,13 @@ export interface Repository {
   /** The disk's segments in order, after the whole map was checked against its digest. Memory does not grow with the disk. */
   readSegments(disk: ManifestDisk): AsyncIterable<Segment>;
 
+  /** The disk's segments by offset, after the whole map was checked: for reading here and there. Memory does not grow with the disk. */
+  indexSegments(disk: ManifestDisk): Promise<SegmentIndex>;
+
   close(): Promise<void>;
+}
+
+export interface SegmentIndex {
+  /** The segments of [offset, offset + length), cut to it, in order; the first `segmentsMax` where there are more. */
+  find(offset: number, length: number, segmentsMax: number): Promise<Segment[]>;
 }

@@ -2,11 +2,11 @@
  * One disk of a restore point, written to a raw file straight from the repository: no service, no database. The file
  * appears under its name only when every chunk was checked and all of it is durable; zeros stay holes.
  */
-import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
-import { Fault, isPermanent, KiB } from '@backhaul/kernel';
+import type { FileHandle } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { Fault, isPermanent } from '@backhaul/kernel';
 import { Recent } from './chunks/recent.ts';
-import { isZero } from './format/chunk-file.ts';
+import { makeRawFile, refuseExisting, writeSparsely } from './raw-file.ts';
 import type { Manifest, ManifestDisk, Repository, Segment } from './repository.ts';
 
 export interface RestoreDiskOptions {
@@ -30,9 +30,6 @@ export interface RestoredDisk {
   readonly writtenBytes: number;
 }
 
-/** Zero runs inside a chunk are left as holes in this unit, which is what file systems and qcow2 allocate in. */
-const HOLE_BYTES = 64 * KiB;
-
 /**
  * Throws a Fault that names the disk, and the offset and digest where a chunk is damaged or missing (permanent). The
  * target is then as it was.
@@ -47,16 +44,12 @@ export async function restoreDisk(options: RestoreDiskOptions): Promise<Restored
   const target = resolve(options.target);
   const overwrite = options.overwrite ?? false;
   if (!overwrite) await refuseExisting(target);
-
-  const partial = `${target}.partial-${process.pid}`;
   try {
-    const writtenBytes = await writePartial(partial, disk, options);
-    if (overwrite) await rename(partial, target);
-    else await renameIfFree(partial, target);
-    await syncFolder(dirname(target));
+    const writtenBytes = await makeRawFile({ target, sizeBytes: disk.sizeBytes, overwrite }, (file) =>
+      fill(file, disk, options),
+    );
     return { sizeBytes: disk.sizeBytes, writtenBytes };
   } catch (error) {
-    await unlink(partial).catch(() => undefined);
     throw new Fault(`Restoring disk ${diskId} of backup ${manifest.backupId} to ${target} failed`, {
       cause: error,
       permanent: isPermanent(error),
@@ -64,39 +57,7 @@ export async function restoreDisk(options: RestoreDiskOptions): Promise<Restored
   }
 }
 
-async function refuseExisting(target: string): Promise<void> {
-  const found = await lstat(target).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw new Fault(`Looking at ${target} failed`, { cause: error });
-  });
-  if (found !== undefined) {
-    throw new Fault(`${target} exists: it is not overwritten unless asked for`, {
-      permanent: true,
-      code: 'EEXIST',
-    });
-  }
-}
-
-/** Unlike a rename, a link never replaces what appeared meanwhile. Some file systems have no links: there it is looked at again. */
-async function renameIfFree(partial: string, target: string): Promise<void> {
-  try {
-    await link(partial, target);
-    await unlink(partial);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw error;
-    await refuseExisting(target);
-    await rename(partial, target);
-  }
-}
-
-async function writePartial(
-  partial: string,
-  disk: ManifestDisk,
-  options: RestoreDiskOptions,
-): Promise<number> {
-  await using file = await open(partial, 'wx', 0o600);
-  await file.truncate(disk.sizeBytes);
+async function fill(file: FileHandle, disk: ManifestDisk, options: RestoreDiskOptions): Promise<number> {
   const concurrency = options.concurrency ?? 4;
   const chunks = new SharedChunks(options.repository, concurrency * 2);
   const running = new Set<Promise<void>>();
@@ -126,7 +87,6 @@ async function writePartial(
   }
   await Promise.all(running);
   if (failure !== undefined) throw failure.error;
-  await file.sync();
   return writtenBytes;
 }
 
@@ -154,28 +114,6 @@ async function restoreSegment(
   }
 }
 
-/** Leaves out zeros where they fill whole units of the file; joins the rest into long writes. */
-async function writeSparsely(file: FileHandle, offset: number, data: Uint8Array): Promise<number> {
-  let written = 0;
-  let start: number | undefined;
-  const flush = async (end: number): Promise<void> => {
-    for (let at = start ?? end; at < end; ) {
-      const { bytesWritten } = await file.write(data, at, end - at, offset + at);
-      at += bytesWritten;
-      written += bytesWritten;
-    }
-    start = undefined;
-  };
-  for (let at = 0; at < data.length; ) {
-    const end = Math.min(data.length, at + HOLE_BYTES - ((offset + at) % HOLE_BYTES));
-    if (isZero(data.subarray(at, end))) await flush(at);
-    else start ??= at;
-    at = end;
-  }
-  await flush(data.length);
-  return written;
-}
-
 /** An incremental cuts its parent's chunks into pieces: neighbours share one read of the chunk. */
 class SharedChunks {
   readonly #repository: Pick<Repository, 'readChunk'>;
@@ -194,9 +132,4 @@ class SharedChunks {
     work.catch(() => this.#recent.delete(digest));
     return work;
   }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  await using handle = await open(folder, 'r');
-  await handle.sync();
 }

@@ -22,6 +22,20 @@ export function backendContract(makePlace: () => Promise<() => Backend>): void {
       expect(await open().has('a/b/c')).toBe(true);
     });
 
+    test('gives a part of a file, and less where it ends', async () => {
+      const backend = (await makePlace())();
+      await backend.put('a/b', [text('0123456789')]);
+      const part = async (position: number, length: number): Promise<string> =>
+        Buffer.from(await backend.getPart('a/b', position, length)).toString();
+      expect([await part(0, 10), await part(3, 4), await part(8, 5), await part(20, 5)]).toEqual([
+        '0123456789',
+        '3456',
+        '89',
+        '',
+      ]);
+      await expect(backend.getPart('a/c', 0, 1)).rejects.toMatchObject({ permanent: true });
+    });
+
     test('says of what it does not have that it does not have it', async () => {
       const backend = (await makePlace())();
       expect(await backend.get('a/b', 1000)).toBeUndefined();

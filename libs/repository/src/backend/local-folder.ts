@@ -81,24 +81,25 @@ export class LocalFolder implements Backend {
           permanent: true,
         });
       }
-      const bytes = new Uint8Array(new ArrayBuffer(size));
-      let filled = 0;
-      while (filled < size) {
-        const { bytesRead } = await handle.read(bytes, filled, size - filled, filled);
-        if (bytesRead === 0) break;
-        filled += bytesRead;
-      }
-      return bytes.subarray(0, filled);
+      return await readAt(handle, 0, size);
     } catch (error) {
       if (isMissing(error)) return undefined;
       throw fault(`Reading ${name} of ${this.location}`, error);
     }
   }
 
-  async *stream(name: string): AsyncIterable<Uint8Array> {
-    let handle: FileHandle;
+  async getPart(name: string, position: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    await using handle = await this.#open(name);
     try {
-      handle = await open(join(this.location, name), 'r');
+      return await readAt(handle, position, length);
+    } catch (error) {
+      throw fault(`Reading ${name} of ${this.location}`, error);
+    }
+  }
+
+  async #open(name: string): Promise<FileHandle> {
+    try {
+      return await open(join(this.location, name), 'r');
     } catch (error) {
       if (!isMissing(error)) throw fault(`Reading ${name} of ${this.location}`, error);
       throw new Fault(`${name} is missing in ${this.location}`, {
@@ -107,6 +108,10 @@ export class LocalFolder implements Backend {
         cause: error,
       });
     }
+  }
+
+  async *stream(name: string): AsyncIterable<Uint8Array> {
+    const handle = await this.#open(name);
     try {
       const piece = Buffer.allocUnsafeSlow(STREAM_BYTES);
       for (;;) {
@@ -219,6 +224,21 @@ export class LocalFolder implements Backend {
     work.catch(() => this.#made.delete(folder));
     return work;
   }
+}
+
+async function readAt(
+  handle: FileHandle,
+  position: number,
+  length: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(new ArrayBuffer(length));
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await handle.read(bytes, filled, length - filled, position + filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return bytes.subarray(0, filled);
 }
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Segment } from '../repository.ts';
 import { collected } from '../testing/collected.ts';
-import { decodeSegmentMap, encodeSegmentMap, RUN_MAX } from './segment-map.ts';
+import { RUN_MAX } from './map-records.ts';
+import { decodeSegmentMap, encodeSegmentMap } from './segment-map.ts';
 
 const digest = (n: number): string => n.toString(16).padStart(64, '0');
 const MiB4 = 4 * 1024 * 1024;

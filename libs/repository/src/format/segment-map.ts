@@ -2,22 +2,20 @@
  * The bytes of a segment map file (docs/format.md, "Segment map"): one disk, in order, without offsets, so that a map
  * cannot overlap or leave a gap. Written and read as a stream: memory is bounded by one run of chunks.
  */
-import { Fault } from '@backhaul/kernel';
 import type { Segment } from '../repository.ts';
-import { CHUNK_BYTES_MAX } from './bounds.ts';
+import {
+  DIGEST_BYTES,
+  HEADER_BYTES,
+  MAP_MAGIC,
+  MAP_VERSION,
+  mapFault,
+  RECORD_BYTES,
+  RECORD_KIND,
+  RUN_MAX,
+  readHeader,
+  readRecord,
+} from './map-records.ts';
 
-const MAGIC = 0x4248534d; // "BHSM"
-const VERSION = 1;
-const HEADER_BYTES = 16;
-const RECORD_BYTES = 16;
-const DIGEST_BYTES = 32;
-
-const ZERO = 1;
-const CHUNKS = 2;
-const END = 3;
-
-/** Longer runs are cut here, so that a reader needs no more than 128 KiB for one. */
-export const RUN_MAX = 4096;
 /** Segments are handed on in lists of about so many: one by one, waiting would cost more than reading. */
 const LIST_SEGMENTS = 1024;
 const PIECE_BYTES = 64 * 1024;
@@ -40,7 +38,7 @@ export async function* encodeSegmentMap(
     count += 1;
     if (segment.digest === null) {
       endRun();
-      piece.record(ZERO, 0, segment.length);
+      piece.record(RECORD_KIND.zero, 0, segment.length);
     } else if (
       run !== undefined &&
       run.length === segment.length &&
@@ -58,7 +56,7 @@ export async function* encodeSegmentMap(
     }
   }
   endRun();
-  piece.record(END, 0, count);
+  piece.record(RECORD_KIND.end, 0, count);
   yield piece.bytes();
 }
 
@@ -68,8 +66,8 @@ class Piece {
   length = 0;
 
   header(sizeBytes: number): void {
-    this.#bytes.writeUInt32BE(MAGIC, 0);
-    this.#bytes.writeUInt8(VERSION, 4);
+    this.#bytes.writeUInt32BE(MAP_MAGIC, 0);
+    this.#bytes.writeUInt8(MAP_VERSION, 4);
     this.#bytes.writeBigUInt64BE(BigInt(sizeBytes), 8);
     this.length = HEADER_BYTES;
   }
@@ -83,7 +81,7 @@ class Piece {
   }
 
   run(length: number, chunkOffset: number, digests: readonly string[]): void {
-    this.record(CHUNKS, digests.length, 0);
+    this.record(RECORD_KIND.chunks, digests.length, 0);
     this.#bytes.writeUInt32BE(length, this.length - 8);
     this.#bytes.writeUInt32BE(chunkOffset, this.length - 4);
     for (const digest of digests) this.length += this.#bytes.write(digest, this.length, 'hex');
@@ -112,13 +110,7 @@ export async function* decodeSegmentMap(
 }
 
 async function* records(sizeBytes: number, bytes: ByteReader): AsyncGenerator<Segment[]> {
-  const header = await bytes.take(HEADER_BYTES, 'its header');
-  if (header.readUInt32BE(0) !== MAGIC) throw bad('does not start as a segment map does');
-  if (header.readUInt8(4) !== VERSION) {
-    throw bad(`is of version ${header.readUInt8(4)}, which is not known here`);
-  }
-  const written = Number(header.readBigUInt64BE(8));
-  if (written !== sizeBytes) throw bad(`is of a disk of ${written} bytes, not of ${sizeBytes}`);
+  readHeader(await bytes.take(HEADER_BYTES, 'its header'), sizeBytes);
 
   let offset = 0;
   let count = 0;
@@ -130,39 +122,27 @@ async function* records(sizeBytes: number, bytes: ByteReader): AsyncGenerator<Se
     }
     const head =
       bytes.ready(RECORD_BYTES) ?? (await bytes.take(RECORD_BYTES, `the record at offset ${offset}`));
-    const kind = head.readUInt8(0);
-    const runLength = head.readUInt32BE(4);
-    const [high, low] = [head.readUInt32BE(8), head.readUInt32BE(12)];
-    if (kind === ZERO) {
-      const length = high * 2 ** 32 + low;
-      if (length === 0 || length > sizeBytes - offset)
-        throw bad(`has zeros beyond the disk at offset ${offset}`);
-      list.push({ offset, length, digest: null, chunkOffset: 0 });
-      offset += length;
+    const record = readRecord(head, 0, offset, sizeBytes);
+    if (record.kind === 'zero') {
+      list.push({ offset, length: record.length, digest: null, chunkOffset: 0 });
+      offset += record.length;
       count += 1;
-    } else if (kind === CHUNKS) {
-      const [length, chunkOffset] = [high, low];
-      if (runLength === 0 || runLength > RUN_MAX || length === 0 || chunkOffset + length > CHUNK_BYTES_MAX) {
-        throw bad(`has an impossible run of chunks at offset ${offset}`);
-      }
-      if (runLength * length > sizeBytes - offset)
-        throw bad(`has chunks beyond the disk at offset ${offset}`);
-      const size = runLength * DIGEST_BYTES;
+    } else if (record.kind === 'chunks') {
+      const { length, chunkOffset } = record;
+      const size = record.count * DIGEST_BYTES;
       const digests = bytes.ready(size) ?? (await bytes.take(size, `the digests of offset ${offset}`));
-      for (let i = 0; i < runLength; i += 1) {
+      for (let i = 0; i < record.count; i += 1) {
         const digest = digests.toString('hex', i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES);
         list.push({ offset, length, digest, chunkOffset });
         offset += length;
       }
-      count += runLength;
-    } else if (kind === END) {
-      if (offset !== sizeBytes) throw bad(`ends at offset ${offset} of ${sizeBytes}`);
-      if (high * 2 ** 32 + low !== count) throw bad(`has ${count} segments, not as many as written`);
-      if (!(await bytes.atEnd())) throw bad('goes on after its end');
+      count += record.count;
+    } else {
+      if (offset !== sizeBytes) throw mapFault(`ends at offset ${offset} of ${sizeBytes}`);
+      if (record.segments !== count) throw mapFault(`has ${count} segments, not as many as written`);
+      if (!(await bytes.atEnd())) throw mapFault('goes on after its end');
       if (list.length > 0) yield list;
       return;
-    } else {
-      throw bad(`has a record of kind ${kind} at offset ${offset}, which is not known here`);
     }
   }
 }
@@ -189,7 +169,7 @@ class ByteReader {
     const taken = Buffer.allocUnsafe(length);
     let filled = 0;
     while (filled < length) {
-      if (this.#left.length === 0 && !(await this.#next())) throw bad(`is cut off in ${what}`);
+      if (this.#left.length === 0 && !(await this.#next())) throw mapFault(`is cut off in ${what}`);
       const part = this.#left.subarray(0, length - filled);
       taken.set(part, filled);
       filled += part.length;
@@ -213,6 +193,3 @@ class ByteReader {
     return true;
   }
 }
-
-const bad = (what: string): Fault =>
-  new Fault(`the segment map ${what}`, { permanent: true, code: 'MapDamaged' });

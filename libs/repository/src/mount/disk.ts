@@ -1,0 +1,36 @@
+/**
+ * A disk that can be looked at here and there, as a server of disks wants it. Offsets and lengths are bytes inside the disk; whoever
+ * calls has checked them. Calls come many at a time.
+ */
+
+/** Bytes, or as many zeros that are not spelt out. */
+export type DiskPiece = Uint8Array | { readonly zeroBytes: number };
+
+/** `isHole`: it takes no room, and reads as zero. */
+export interface DiskRun {
+  readonly length: number;
+  readonly isHole: boolean;
+}
+
+export interface Disk {
+  readonly sizeBytes: number;
+  /** In order, all of the range. The pieces are the caller's. Throws a Fault, of code EIO where data is damaged or missing: never wrong bytes. */
+  read(offset: number, length: number): Promise<readonly DiskPiece[]>;
+  /** From `offset` on: at least one run, at most `runsMax`, not beyond the range, perhaps not to its end. */
+  extents(offset: number, length: number, runsMax: number): Promise<readonly DiskRun[]>;
+}
+
+export const lengthOf = (piece: DiskPiece): number =>
+  piece instanceof Uint8Array ? piece.length : piece.zeroBytes;
+
+/** Joins neighbours that are alike. */
+export function joined(runs: Iterable<DiskRun>): DiskRun[] {
+  const result: DiskRun[] = [];
+  for (const run of runs) {
+    const last = result.at(-1);
+    if (last?.isHole === run.isHole) {
+      result[result.length - 1] = { length: last.length + run.length, isHole: run.isHole };
+    } else result.push(run);
+  }
+  return result;
+}
