@@ -170,6 +170,10 @@ test('what is refused ends with code 3, the reason and the way out', async () =>
   });
   const host = await backhaul('backup', 'web-1', '--host', 'mars');
   expect(host).toMatchObject({ exitCode: 3, errors: expect.stringMatching(/^backhaul: .*mars.*\n$/) });
+  expect(await backhaul('redrive', '98765', '--reason', 'mended')).toMatchObject({
+    exitCode: 3,
+    errors: expect.stringMatching(/There is no dead letter 98765\./),
+  });
 });
 
 test('what cannot be understood ends with code 2 and says what to write', async () => {

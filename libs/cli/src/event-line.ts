@@ -72,6 +72,8 @@ const requestWords: Words = {
     `${kind}, ${mode} (${modeReason}); ${count(childJobs.length, 'child job')}, ` +
     `${proxiesCalculated} proxies calculated, ${proxies} to use, ${count(waves, 'wave')}`,
   PlanRefused: refusalWords,
+  DeadLetterRedriven: ({ deadLetterId, consumer, subject, requestedBy, reason }) =>
+    `${consumer} gets dead letter ${deadLetterId} again (${subject}), asked by ${requestedBy}: ${reason}`,
 };
 
 const hostWords: Words = {

@@ -3,6 +3,7 @@ import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { CommandContext } from './command.ts';
 import { type BackupFlags, backup } from './commands/backup.ts';
 import { showList, showPolicies } from './commands/lists.ts';
+import { type RedriveFlags, redrive } from './commands/redrive.ts';
 import { type RestoreFlags, restore } from './commands/restore.ts';
 import { removeSchedule, type ScheduleFlags, setPolicy, setSchedule } from './commands/settings.ts';
 import { events, explain } from './commands/story.ts';
@@ -186,6 +187,15 @@ function addSettings(program: Command, context: () => CommandContext): void {
     .action((_, { all, ...flags }) =>
       showList('dead-letters', { state: all === true ? undefined : 'open' }, flags, context()),
     );
+
+  program
+    .command('redrive')
+    .description('have a dead letter sent again, once, to the service that gave it up')
+    .argument('<letter>', 'its number in the list of dead letters')
+    .option('--reason <text>', 'what has been mended; it is kept with the redrive')
+    .option('--request-id <id>', 'the same id again is the same redrive')
+    .addOption(jsonOption())
+    .action((letter: string, flags: RedriveFlags) => redrive(letter, flags, context()));
 }
 
 const collect = (value: string, earlier: string[]): string[] => [...earlier, value];

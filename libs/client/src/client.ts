@@ -7,6 +7,7 @@ import {
   type BackupRequested,
   consoleApi,
   type PolicyRequested,
+  type RedriveRequested,
   type ScheduleRequested,
 } from '@backhaul/contracts';
 import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
@@ -17,6 +18,7 @@ import { type Exchange, exchange, ProblemFault } from './http.ts';
 type Without<T, K extends keyof T> = Omit<T, K>;
 export type NewBackup = z.input<typeof BackupRequested>;
 export type NewSchedule = Without<z.input<typeof ScheduleRequested>, 'requestId'>;
+export type NewRedrive = z.input<typeof RedriveRequested>;
 export type NewPolicy = z.input<typeof PolicyRequested>['policy'] & { readonly policyId: string };
 
 /** What a list is asked for. Filters take one value, or several with commas between them. */
@@ -37,6 +39,8 @@ export interface BackhaulClient {
   defineSchedule(schedule: NewSchedule): Promise<Result<Answer>>;
   removeSchedule(scheduleId: string): Promise<Result<Answer>>;
   definePolicy(policy: NewPolicy): Promise<Result<Answer>>;
+  /** Has the service that gave a message up try it again. The same `requestId` again is the same redrive. */
+  redriveDeadLetter(redrive: NewRedrive): Promise<Result<Answer>>;
 
   page<L extends consoleApi.ListName>(list: L, query?: ListQuery<L>): Promise<Page<consoleApi.ListItem<L>>>;
   /** Every item of a list, page by page. */
@@ -97,6 +101,13 @@ export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string })
       request({ method: 'DELETE', path: `/api/v1/schedules/${encodeURIComponent(id)}` }),
     definePolicy: ({ policyId, ...body }) =>
       request({ method: 'PUT', path: `/api/v1/policies/${encodeURIComponent(policyId)}`, body }),
+    redriveDeadLetter: ({ requestId, letter, ...body }) =>
+      request({
+        method: 'POST',
+        path: `/api/v1/dead-letters/${encodeURIComponent(letter)}/redrive`,
+        body,
+        headers: { 'idempotency-key': requestId },
+      }),
 
     page,
     all: (list, query) =>

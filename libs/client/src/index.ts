@@ -4,6 +4,7 @@ export {
   type ListQuery,
   type NewBackup,
   type NewPolicy,
+  type NewRedrive,
   type NewSchedule,
   type Page,
 } from './client.ts';

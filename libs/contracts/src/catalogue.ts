@@ -5,6 +5,7 @@
 import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
 import * as backup from './backup-events.ts';
+import * as deadLetter from './dead-letter-events.ts';
 import * as host from './host-events.ts';
 import * as plan from './plan-events.ts';
 import * as transfer from './transfer-events.ts';
@@ -23,6 +24,7 @@ export const catalogue = {
   ScheduleRemoved: backup.ScheduleRemoved,
   ScheduleFired: backup.ScheduleFired,
   PolicyDefined: backup.PolicyDefined,
+  DeadLetterRedriven: deadLetter.DeadLetterRedriven,
   VmInspected: plan.VmInspected,
   ProxiesCalculated: plan.ProxiesCalculated,
   PlanRefused: plan.PlanRefused,
@@ -75,6 +77,7 @@ export const owners = {
   vm: 'trigger',
   schedule: 'trigger',
   policy: 'trigger',
+  deadLetter: 'trigger',
   plan: 'planner',
   host: 'proxy-manager',
   childJob: 'ingest',

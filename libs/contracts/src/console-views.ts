@@ -253,7 +253,13 @@ export const DeadLetterView = z.object({
   eventId: z.string().nullable(),
   reason: z.string(),
   createdAt: instant,
-  /** When it was sent again; null while it waits for somebody. */
+  /** When somebody had it sent again, who and why; null while it waits for somebody. */
   redrivenAt: instant.nullable(),
+  redrivenBy: z.string().nullable(),
+  redriveReason: z.string().nullable(),
+  /** When its service had heard of that, and the message could be handled again. */
+  sentAt: instant.nullable(),
+  /** The letter that it became when it could not be handled then, either. */
+  cameBackAs: z.string().nullable(),
 });
 export type DeadLetterView = z.infer<typeof DeadLetterView>;

@@ -1,6 +1,7 @@
 export * from './backup-events.ts';
 export * from './catalogue.ts';
 export * as consoleApi from './console-api.ts';
+export * from './dead-letter-events.ts';
 export type { EventDefinition } from './define-event.ts';
 export { exportUri } from './endpoint.ts';
 export * from './host-configuration.ts';

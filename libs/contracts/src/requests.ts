@@ -4,7 +4,17 @@
  */
 import { z } from 'zod';
 import { Policy } from './policy.ts';
-import { BackupId, BackupKind, HostId, Name, PolicyId, Refusal, TransportMode, VmId } from './vocabulary.ts';
+import {
+  BackupId,
+  BackupKind,
+  DeadLetterId,
+  HostId,
+  Name,
+  PolicyId,
+  Refusal,
+  TransportMode,
+  VmId,
+} from './vocabulary.ts';
 
 /** Part of a NATS subject: no dots, spaces or wildcards. */
 export const RequestId = z
@@ -44,6 +54,15 @@ export const ScheduleRemovalRequested = z.strictObject({ requestId: RequestId, s
 /** Strict here, so that a misspelt field is refused and not taken for its default. */
 export const PolicyRequested = z.strictObject({ requestId: RequestId, policy: z.strictObject(Policy.shape) });
 
+/** Has a message that a service gave up sent to it again. The same `requestId` again is the same redrive. */
+export const RedriveRequested = z.strictObject({
+  requestId: RequestId,
+  letter: DeadLetterId,
+  reason: z.string().min(1).max(1_000).default('sent again on request'),
+  requestedBy: z.string().max(200).optional(),
+});
+export type RedriveRequested = z.infer<typeof RedriveRequested>;
+
 /** Every request there is, by the last token of its subject. */
 export const requests = {
   BackupRequested,
@@ -51,6 +70,7 @@ export const requests = {
   ScheduleRequested,
   ScheduleRemovalRequested,
   PolicyRequested,
+  RedriveRequested,
 } as const;
 export type RequestName = keyof typeof requests;
 

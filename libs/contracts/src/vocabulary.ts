@@ -29,6 +29,9 @@ export const ChildJobId = z.string().min(1);
 export type ChildJobId = string;
 export const ProxyId = z.string().min(1);
 export type ProxyId = string;
+/** As the list of dead letters has it. */
+export const DeadLetterId = z.string().regex(/^[1-9]\d{0,17}$/, 'must be the number of a dead letter');
+export type DeadLetterId = string;
 
 export const Bytes = z.int().nonnegative();
 export const Instant = z.iso.datetime();

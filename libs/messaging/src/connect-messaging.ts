@@ -48,6 +48,8 @@ const HELD_PER_HANDLER = 16;
 /** And no more, of one consumer: half of what may be out at once, so that a second instance has work, too. */
 const HELD_MAX = 128;
 const ACK_PENDING_MAX = 256;
+/** The purpose that every service has that has any: to send its own dead letters again. */
+const REDRIVE = 'redrive';
 
 /** Resolves at once, also with NATS away: `health` says so, and what needs the connection waits for it. */
 export async function connectMessaging(options: MessagingOptions): Promise<Messaging> {
@@ -70,6 +72,7 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
       after?: (delivery: Delivery, error: unknown) => void;
     } = {},
   ): Promise<Consumption> => {
+    if (purpose !== REDRIVE) await followRedrives();
     const consumer = `${service}__${purpose}`;
     const started = await startConsumption({
       ...given,
@@ -104,7 +107,21 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
     return types.map((type) => durable(EVENTS, `${service}__${purpose}__${type}`, eventFilter(type)));
   };
 
-  return {
+  let redrives: Promise<Consumption> | undefined;
+  const followRedrives = (): Promise<Consumption> => {
+    redrives ??= messaging.consumeWork({
+      purpose: REDRIVE,
+      types: ['DeadLetterRedriven'],
+      concurrency: 1,
+      async handle(event, signal) {
+        if (event.data.consumer.startsWith(`${service}__`))
+          await redriveDeadLetter(store, link, event, signal);
+      },
+    });
+    return redrives;
+  };
+
+  const messaging: Messaging = {
     ...requesterOn(link),
     answer,
 
@@ -225,7 +242,6 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
       );
     },
 
-    redrive: (deadLetterId) => redriveDeadLetter(store, link, deadLetterId),
     refill: () => relay.refill(),
 
     async health() {
@@ -245,6 +261,7 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
       await link.close();
     },
   };
+  return messaging;
 }
 
 const typeIn = ({ subject }: Delivery): string => subject.slice(subject.lastIndexOf('.'));

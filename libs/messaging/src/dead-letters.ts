@@ -1,9 +1,11 @@
 /**
- * Messages that a handler gave up, kept whole with the reason until somebody sends them again. A dead letter has its inbox row:
- * the message counts as handled, also when NATS is filled again. Redrive takes that row away.
+ * Messages that a handler gave up, kept whole with the reason until somebody has them sent again. A dead letter has its inbox row:
+ * the message counts as handled, also when NATS is filled again. That somebody has it sent again is an event of the trigger
+ * (docs/adr/0011); the service that had given it up then takes that row away, and sends it.
  */
-import type { EventStore } from '@backhaul/event-store';
-import { derivedId, Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import type { Recorded } from '@backhaul/contracts';
+import type { EventStore, EventTransaction } from '@backhaul/event-store';
+import { derivedId, Fault } from '@backhaul/kernel';
 import { sql } from 'kysely';
 import { headers as natsHeaders } from 'nats';
 import type { Delivery } from './delivery.ts';
@@ -34,6 +36,64 @@ export async function keepDeadLetter(
   });
 }
 
+/** A dead letter, as far as one needs to know it who decides whether it is sent again. */
+export interface DeadLetter {
+  readonly deadLetterId: string;
+  readonly consumer: string;
+  readonly subject: string;
+  readonly messageId: string;
+  /** The message's id as part of a stream's name: the same for every letter of one message. */
+  readonly messageKey: string;
+  readonly eventId: string | null;
+  readonly reason: string;
+  /** Of the event that it was; undefined for what was none. */
+  readonly correlation: string | undefined;
+}
+
+/** Any service's: they are for all to see. `deadLetterId`: a whole number in digits. */
+export async function findDeadLetter(
+  on: EventStore | EventTransaction,
+  deadLetterId: string,
+): Promise<DeadLetter | undefined> {
+  const { rows } = await sql<{
+    consumer: string;
+    subject: string;
+    message_id: string;
+    event_id: string | null;
+    reason: string;
+    correlation: string | null;
+  }>`
+    select consumer, subject, message_id, event_id, reason, headers ->> 'x-correlation' as correlation
+    from public.dead_letters where id = ${deadLetterId}`.execute(on.kysely);
+  const row = rows[0];
+  if (row === undefined) return undefined;
+  return {
+    deadLetterId,
+    consumer: row.consumer,
+    subject: row.subject,
+    messageId: row.message_id,
+    messageKey: inboxKeyOf(row.message_id),
+    eventId: row.event_id,
+    reason: row.reason,
+    correlation: row.correlation !== null && UUID.test(row.correlation) ? row.correlation : undefined,
+  };
+}
+
+/**
+ * What a service does about `DeadLetterRedriven`, as often as it is told: the message can be handled again, and is sent again. The first
+ * stands before the second begins, because a consumer of long work only looks whether there is an inbox row and does not wait for one
+ * to go. A process that dies in between is told again, and then finds the first done; a copy that was sent twice is handled once.
+ */
+export async function redriveDeadLetter(
+  store: EventStore,
+  link: Link,
+  event: Recorded<'DeadLetterRedriven'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const letter = await letHandleAgain(store, event.data.deadLetterId);
+  await publishAgain(link, letter, derivedId('redrive', event.eventId), signal);
+}
+
 interface Row {
   consumer: string;
   subject: string;
@@ -43,39 +103,28 @@ interface Row {
   redriven_at: string | null;
 }
 
-/**
- * Sends a dead letter again, once. The published copy has a fresh id, or JetStream would take it for a duplicate; other consumers of
- * the same event know it by its original id and skip it.
- */
-export async function redriveDeadLetter(
-  store: EventStore,
-  link: Link,
-  id: number,
-): Promise<Result<void, Refusal>> {
+/** Takes the inbox row away, once: when it is there again, the copy was handled. */
+export async function letHandleAgain(store: EventStore, deadLetterId: string): Promise<Row> {
   return await store.transaction(async (transaction) => {
     const { rows } = await sql<Row>`
       select consumer, subject, message_id, headers, body, redriven_at::text
-      from public.dead_letters where id = ${id} for update`.execute(transaction.kysely);
+      from public.dead_letters where id = ${deadLetterId} for update`.execute(transaction.kysely);
     const letter = rows[0];
     if (letter === undefined)
-      return refuse({ code: 'NoSuchDeadLetter', message: `There is no dead letter ${id}.` });
-    if (letter.redriven_at !== null) {
-      const message = `Dead letter ${id} was sent again at ${letter.redriven_at} already.`;
-      return refuse({ code: 'AlreadyRedriven', message });
+      throw new Fault(`Dead letter ${deadLetterId} is gone: it cannot be sent again`, { permanent: true });
+    if (letter.redriven_at === null) {
+      await forget(transaction, letter.consumer, inboxKeyOf(letter.message_id));
+      await sql`update public.dead_letters set redriven_at = now() where id = ${deadLetterId}`.execute(
+        transaction.kysely,
+      );
     }
-    await forget(transaction, letter.consumer, inboxKeyOf(letter.message_id));
-    await sql`update public.dead_letters set redriven_at = now() where id = ${id}`.execute(
-      transaction.kysely,
-    );
-    // Published before the commit: at worst it is there twice, and the inbox row of the first stops the second. A consumer that
-    // is quicker than the commit waits for it at the row that is being taken away.
-    await publishAgain(link, letter, derivedId('redrive', letter.consumer, letter.message_id, id));
-    return ok(undefined);
+    return letter;
   });
 }
 
-async function publishAgain(link: Link, letter: Row, messageId: string): Promise<void> {
-  const session = await link.session(AbortSignal.timeout(5_000));
+/** The copy has a fresh id, or JetStream would take it for a duplicate; other consumers know it by its original id and skip it. */
+async function publishAgain(link: Link, letter: Row, messageId: string, signal: AbortSignal): Promise<void> {
+  const session = await link.session(signal);
   const headers = natsHeaders();
   for (const [name, value] of Object.entries(letter.headers)) headers.set(name, value);
   headers.delete('nats-msg-id');

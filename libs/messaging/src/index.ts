@@ -1,4 +1,5 @@
 export { connectMessaging, type MessagingOptions } from './connect-messaging.ts';
+export { type DeadLetter, findDeadLetter } from './dead-letters.ts';
 export { type Exclusive, runExclusively } from './exclusive.ts';
 export { type Log, silentLog } from './log.ts';
 export type { Consumption, Health, IncomingRequest, Messaging, Once, Requester } from './messaging.ts';

@@ -4,11 +4,11 @@
  *   `evt.<service>.<category>.<id>.<Type>`, as a CloudEvent in binary mode.
  * - A transactional handler takes effect exactly once: its inbox row, what it appended and the acknowledgement stand or
  *   fall together. A handler of long work may run more than once and must be idempotent by its stream's state.
- * - A message that can never work is kept as a dead letter, with the reason, and can be sent again.
+ * - A message that can never work is kept as a dead letter, with the reason. Whoever consumes also follows `DeadLetterRedriven`, and
+ *   sends letters of its own to itself again, once.
  */
 import type { Answer, EventType, Recorded, RequestName } from '@backhaul/contracts';
 import type { EventTransaction } from '@backhaul/event-store';
-import type { Refusal, Result } from '@backhaul/kernel';
 
 export interface Consumption {
   /** Gives up new messages, waits for the handlers at work (at most `milliseconds`), then lets go. */
@@ -97,9 +97,6 @@ export interface Messaging extends Requester {
 
   /** Tells whoever listens on `ans.<requestId>`. At most once: the log, not the answer, is the truth. */
   answer(answer: Answer): void;
-
-  /** Sends a dead letter again, once. */
-  redrive(deadLetterId: number): Promise<Result<void, Refusal>>;
 
   /** Publishes everything this service has ever appended again. Consumers skip what they have handled. */
   refill(): Promise<void>;

@@ -117,19 +117,6 @@ describe('a list', () => {
       new Set(['snapshot', 'proxy', 'attachment', 'lease']),
     );
   });
-
-  test('of dead letters shows the reason and whether they were sent again', async () => {
-    const ingest = await server.store('ingest');
-    await sql`insert into public.dead_letters (consumer, subject, message_id, headers, body, reason, redriven_at) values
-      ('ingest__run', 'evt.x', 'm1', '{}', '', 'does not fit', null),
-      ('ingest__run', 'evt.x', 'm2', '{}', '', 'no such chunk', now())`.execute(ingest.kysely);
-    const { body } = await get('/dead-letters?state=open');
-    expect(body.items).toEqual([
-      expect.objectContaining({ messageId: 'm1', reason: 'does not fit', redrivenAt: null }),
-    ]);
-    const first = await get('/dead-letters?limit=1');
-    expect((await get(`/dead-letters?limit=1&after=${first.body.next}`)).body.items[0].messageId).toBe('m1');
-  });
 });
 
 describe('a request that is wrong', () => {

@@ -4,13 +4,14 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type AnyProjection, foldPage, keyOf, projected } from './projection.ts';
 import { PROJECTIONS_VERSION, projections } from './projections/all.ts';
-import { backupStory, recorded, sharedProxyStory, type Told } from './testing/story.ts';
+import { backupStory, recorded, redriveStory, sharedProxyStory, type Told } from './testing/story.ts';
 
 describe('every projection', () => {
   const story: Told[] = [
     ...sharedProxyStory(),
     ...backupStory({ name: 'b1', interrupted: true }),
     ...backupStory({ name: 'b2', vmId: 'db-1', shared: true, fallback: true }),
+    ...redriveStory('17'),
   ];
   const events = recorded(story);
 
@@ -39,7 +40,7 @@ describe('every projection', () => {
     ]);
     const digest = createHash('sha256').update(JSON.stringify(rows)).digest('hex').slice(0, 16);
     // Other rows from the same story (an edited story aside)? Raise PROJECTIONS_VERSION, so that tables in use are rebuilt, and write both here.
-    expect([PROJECTIONS_VERSION, digest]).toEqual([1, '124b829b3bffe844']);
+    expect([PROJECTIONS_VERSION, digest]).toEqual([1, '83704ca8e5d09873']);
   });
 
   test('gives exactly the columns it declares', () => {

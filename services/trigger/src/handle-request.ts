@@ -9,6 +9,7 @@ import { policyStream } from './core/policy.ts';
 import { type Fields, type NotUnderstood, readRequest, type Understood } from './core/requests.ts';
 import { scheduleStream } from './core/schedule.ts';
 import type { Schedules } from './fire-schedules.ts';
+import { redriveLetter } from './redrive-letter.ts';
 import type { Cause, Desk } from './subjects.ts';
 import { keepRefused, takeCancellation, takeRequest } from './take-requests.ts';
 
@@ -109,6 +110,8 @@ async function carryOut(
         ),
       };
     }
+    case 'RedriveRequested':
+      return { answer: await redriveLetter(desk, body, via, cause, transaction) };
   }
 }
 

@@ -76,6 +76,8 @@ const columns = {
     { title: 'SUBJECT', value: (row) => row.subject },
     { title: 'SINCE (UTC)', value: (row) => moment(row.createdAt) },
     { title: 'SENT AGAIN', value: (row) => moment(row.redrivenAt) },
+    { title: 'BY', value: (row) => row.redrivenBy },
+    { title: 'CAME BACK AS', value: (row) => row.cameBackAs, right: true },
     { title: 'REASON', value: (row) => row.reason },
   ],
 } satisfies Columns;

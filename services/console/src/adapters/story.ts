@@ -24,8 +24,9 @@ export async function readStoryPage(
   const filter = types === undefined ? {} : { types };
   const own = await store.readLog(after, { correlation: backup.backupId, limit, ...filter });
   const isLast = own.next >= own.highWater;
-  // What befell a proxy after the backup had ended is no longer its story.
-  const end = isLast && backup.endedAt !== null ? (own.events.at(-1)?.position ?? after) : own.next;
+  // What befell a proxy after the backup had ended is no longer its story, also when a dead letter of it is sent again much later.
+  const lastOfRun = own.events.findLast(({ category }) => category !== 'deadLetter');
+  const end = isLast && backup.endedAt !== null ? (lastOfRun?.position ?? after) : own.next;
   const news = await newsOfProxies(
     store,
     backup,

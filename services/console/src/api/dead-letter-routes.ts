@@ -1,8 +1,13 @@
-/** Dead letters: messages that can never work, kept by whoever could not handle them. Read where messaging keeps them. */
+/**
+ * Dead letters: messages that can never work, kept by whoever could not handle them. Read where messaging keeps them; who had one
+ * sent again is known from the log.
+ */
 import { consoleApi } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { type RawBuilder, sql } from 'kysely';
+import { tableRef } from '../adapters/row-storage.ts';
 import { withSnapshot } from '../adapters/snapshot.ts';
+import { redrives } from '../projections/redrives.ts';
 import { listQuery } from './lists.ts';
 import { afterCursor, cursorOf, type Order } from './paging.ts';
 import { type Route, route } from './route.ts';
@@ -17,7 +22,11 @@ interface DeadLetterRow {
   readonly event_id: string | null;
   readonly reason: string;
   readonly created_at: string;
+  readonly sent_at: string | null;
   readonly redriven_at: string | null;
+  readonly requested_by: string | null;
+  readonly redrive_reason: string | null;
+  readonly came_back_as: string | null;
 }
 
 export const deadLetterRoutes = (store: EventStore): Route[] => [
@@ -27,18 +36,24 @@ export const deadLetterRoutes = (store: EventStore): Route[] => [
     query: listQuery(consoleApi.lists['dead-letters'].filters),
     answer: consoleApi.listOf(consoleApi.DeadLetterView),
     handle: ({ query }) =>
-      withSnapshot(store, async ({ db, asOf }) => {
+      withSnapshot(store, async ({ db, generation, asOf }) => {
         const { limit, after, state } = query as { limit: number; after?: string; state?: string[] };
         const conditions: RawBuilder<unknown>[] = [sql`true`];
         if (after !== undefined) conditions.push(afterCursor(order, after));
         if (state !== undefined) {
           conditions.push(
-            sql`case when redriven_at is null then 'open' else 'redriven' end = any(${state}::text[])`,
+            sql`case when redrive.redriven_at is null then 'open' else 'redriven' end = any(${state}::text[])`,
           );
         }
         const { rows } = await sql<DeadLetterRow>`
-          select id, consumer, subject, message_id, event_id, reason, created_at, redriven_at
-          from public.dead_letters where ${sql.join(conditions, sql` and `)}
+          select id, consumer, subject, message_id, event_id, letter.reason, created_at, letter.redriven_at as sent_at,
+            redrive.redriven_at, requested_by, redrive.reason as redrive_reason,
+            (select min(next.id)::text from public.dead_letters next
+             where next.message_id = letter.message_id and next.consumer = letter.consumer and next.id > letter.id
+            ) as came_back_as
+          from public.dead_letters letter
+          left join ${tableRef(redrives.table, generation)} redrive on redrive.dead_letter_id = letter.id::text
+          where ${sql.join(conditions, sql` and `)}
           order by id desc limit ${limit + 1}`.execute(db);
         const page = rows.slice(0, limit);
         const last = page.at(-1);
@@ -53,6 +68,10 @@ export const deadLetterRoutes = (store: EventStore): Route[] => [
             reason: row.reason,
             createdAt: row.created_at,
             redrivenAt: row.redriven_at,
+            redrivenBy: row.requested_by,
+            redriveReason: row.redrive_reason,
+            sentAt: row.sent_at,
+            cameBackAs: row.came_back_as,
           })),
           next: rows.length > limit && last !== undefined ? cursorOf(order, { ...last }) : null,
         };

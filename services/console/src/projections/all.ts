@@ -9,6 +9,7 @@ import { hosts } from './hosts.ts';
 import { obligations } from './obligations.ts';
 import { policies } from './policies.ts';
 import { proxies } from './proxies.ts';
+import { redrives } from './redrives.ts';
 import { schedules } from './schedules.ts';
 import { vms } from './vms.ts';
 
@@ -21,6 +22,7 @@ export const projections: readonly AnyProjection[] = [
   obligations,
   schedules,
   policies,
+  redrives,
 ];
 
 /**

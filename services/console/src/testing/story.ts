@@ -22,6 +22,25 @@ export function backupStory(story: BackupStory): Told[] {
   return tell.told;
 }
 
+/** Of a dead letter that somebody has sent again. */
+export function redriveStory(deadLetterId: string): Told[] {
+  const messageId = backupIdOf(`message of letter ${deadLetterId}`);
+  const tell = teller(backupIdOf('b2'));
+  tell.append('deadLetter', messageId, 'DeadLetterRedriven', {
+    deadLetterId,
+    consumer: 'ingest__run',
+    subject: 'evt.proxy-manager.host.lab.PortsLeased',
+    messageId,
+    eventId: messageId,
+    failure: 'no such chunk',
+    requestId: `redrive-${deadLetterId}`,
+    reason: 'the chunk is there now',
+    requestedBy: 'ops',
+    redrivenAt: instantAt(9),
+  });
+  return tell.told;
+}
+
 function requested(story: BackupStory, facts: Facts, { append }: Teller): void {
   const { backupId, hostId, vmId } = facts;
   append('vm', vmStreamId(hostId, vmId), 'VmClaimed', { hostId, vmId, backupId });

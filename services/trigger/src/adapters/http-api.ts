@@ -70,6 +70,10 @@ export function serveHttp(
     take(request, reply, 'PolicyRequested', {}, asPolicyRequest(bodyOf(request), request.params.id)),
   );
 
+  http.post<{ Params: { id: string } }>('/api/v1/dead-letters/:id/redrive', (request, reply) =>
+    take(request, reply, 'RedriveRequested', { letter: request.params.id }),
+  );
+
   http.setNotFoundHandler((request, reply) =>
     sendProblem(request, reply, {
       code: 'NoSuchRoute',
@@ -96,10 +100,12 @@ const statusOf: Record<string, number> = {
   NoSuchRoute: 404,
   UnknownBackup: 404,
   UnknownSchedule: 404,
+  UnknownDeadLetter: 404,
   VmBusy: 409,
   BackupAlreadyStarted: 409,
   BackupWasRefused: 409,
   BackupCancelled: 409,
+  AlreadyRedriven: 409,
 };
 
 async function sendProblem(
