@@ -261,3 +261,14 @@ test('a second stack on the same file is refused, and the first stops cleanly', 
     errors: expect.stringMatching(/^backhaul: The console cannot be reached at .*ECONNREFUSED.*Is it up\?/),
   });
 });
+
+test('with the stack stopped, its database and NATS gone, what it backed up is listed and restored', async () => {
+  const repository = join(folder, 'd', 'repository');
+  const list = await backhaul('restore', '--repository', repository);
+  expect(list.out).toMatch(/^BACKUP .*\n[0-9a-f]{8} +lab +web-1 .* incremental +\S+ \(20 MiB\)\n/);
+  const target = join(folder, 'afterwards.raw');
+  expect(await backhaul('restore', 'web-1', '--to', target, '--repository', repository)).toMatchObject({
+    exitCode: 0,
+  });
+  expect((await readFile(target)).equals(await contents())).toBe(true);
+});

@@ -3,6 +3,7 @@ import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { CommandContext } from './command.ts';
 import { type BackupFlags, backup } from './commands/backup.ts';
 import { showList, showPolicies } from './commands/lists.ts';
+import { type MountFlags, mount } from './commands/mount.ts';
 import { type RedriveFlags, redrive } from './commands/redrive.ts';
 import { type RestoreFlags, restore } from './commands/restore.ts';
 import { removeSchedule, type ScheduleFlags, setPolicy, setSchedule } from './commands/settings.ts';
@@ -71,13 +72,29 @@ export function backhaulProgram(outside: {
 
   program
     .command('restore')
-    .description('write the disks of a backup to raw files, straight from the repository')
-    .addArgument(backupArgument())
-    .requiredOption('--to <path>', 'a file for one disk, or a folder')
+    .description(
+      'write the disks of a backup to raw files, straight from the repository; without one, list what is there',
+    )
+    .argument('[backup]', 'a backup id, a beginning of it, or a VM for its newest')
+    .option('--to <path>', 'a file for one disk, or a folder')
     .option('--disk <disk>', 'one disk only')
     .option('--overwrite', 'replace files that exist')
     .addOption(jsonOption())
-    .action((id: string, flags: RestoreFlags) => restore(id, flags, context()));
+    .action((id: string | undefined, flags: RestoreFlags) => restore(id, flags, context()));
+
+  program
+    .command('mount')
+    .description('serve the disks of a backup over NBD, straight from the repository, until Ctrl-C')
+    .argument('<backup>', 'a backup id, a beginning of it, or a VM for its newest')
+    .option('--disk <disk>', 'one disk only')
+    .option('--socket <path>', 'a Unix socket to serve at; without it and --port, one in a folder of its own')
+    .option('--port <n>', 'a TCP port to serve at; 0 takes any that is free', port)
+    .option('--address <address>', 'the address of that port (default: 127.0.0.1)')
+    .option('--writable', 'take writes, over the backup, which stays as it is')
+    .option('--keep <path>', 'at the end, keep the written disk as a raw file (or a folder of them)')
+    .option('--cache <size>', 'memory for unpacked data (default: 256MiB)')
+    .addOption(jsonOption())
+    .action((id: string, flags: MountFlags) => mount(id, flags, context()));
 
   program
     .command('backups')
@@ -199,6 +216,13 @@ function addSettings(program: Command, context: () => CommandContext): void {
 }
 
 const collect = (value: string, earlier: string[]): string[] => [...earlier, value];
+
+function port(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0 || value > 65_535)
+    throw new InvalidArgumentError('Give a port from 0 to 65535.');
+  return value;
+}
 
 function whole(text: string): number {
   const value = Number(text);

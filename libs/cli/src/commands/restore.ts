@@ -1,26 +1,40 @@
-/** `backhaul restore`: disks of a restore point into raw files, straight from the repository: no service is needed. */
-import { mkdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+/**
+ * `backhaul restore`: disks of a restore point into raw files, straight from the repository: no service is needed. Without a backup it
+ * tells which there are.
+ */
 import { formatBytes } from '@backhaul/kernel';
 import { type Manifest, openRepository, type Repository, restoreDisk } from '@backhaul/repository';
 import type { CommandContext } from '../command.ts';
-import { failed, usage } from '../exit.ts';
+import { targetsOf } from '../disk-targets.ts';
+import { usage } from '../exit.ts';
 import { noBar, progressBar } from '../progress-bar.ts';
+import { findManifest, showRestorePoints } from '../restore-points.ts';
 import { duration, shortId } from '../table.ts';
 import { json } from '../terminal.ts';
 
 export interface RestoreFlags {
-  readonly to: string;
+  readonly to?: string;
   readonly disk?: string;
   readonly overwrite?: boolean;
   readonly json?: boolean;
 }
 
-export async function restore(id: string, flags: RestoreFlags, context: CommandContext): Promise<void> {
+export async function restore(
+  id: string | undefined,
+  flags: RestoreFlags,
+  context: CommandContext,
+): Promise<void> {
+  const { to } = flags;
+  if (id !== undefined && to === undefined)
+    throw usage('Where to? Give a file for one disk, or a folder, with --to.');
   const repository = await openRepository({ location: await context.locations.repository(), create: false });
   try {
-    const manifest = await findManifest(repository, id);
-    const targets = await targetsOf(manifest, flags);
+    if (id === undefined || to === undefined) {
+      await showRestorePoints(repository, flags, context.terminal);
+      return;
+    }
+    const manifest = await findManifest(repository, id, context.terminal.note);
+    const targets = await targetsOf(manifest, to, flags.disk);
     const restored = [];
     for (const { diskId, target } of targets) {
       restored.push(await restoreOne(repository, manifest, diskId, target, flags, context));
@@ -29,46 +43,6 @@ export async function restore(id: string, flags: RestoreFlags, context: CommandC
   } finally {
     await repository.close();
   }
-}
-
-/** By the whole id, or a beginning of it that no other restore point has. */
-export async function findManifest(repository: Repository, id: string): Promise<Manifest> {
-  const { manifests, damaged } = await repository.listManifests();
-  const found = manifests.filter(({ manifest }) => manifest.backupId.startsWith(id.toLowerCase()));
-  const [stored, ...others] = found;
-  if (others.length > 0) {
-    const ids = found.map(({ manifest }) => manifest.backupId).join(', ');
-    throw usage(`${id} is the beginning of several restore points: ${ids}. Give more of the id.`);
-  }
-  if (stored !== undefined) return stored.manifest;
-  const broken = damaged.find(({ file }) => file.includes(id));
-  if (broken !== undefined) throw failed(`The manifest ${broken.file} is damaged: ${broken.reason}.`);
-  throw failed(
-    `There is no restore point ${id} in ${repository.location}. "backhaul verify" lists what is there; a backup that did not complete has none.`,
-  );
-}
-
-async function targetsOf(
-  manifest: Manifest,
-  { to, disk }: RestoreFlags,
-): Promise<{ diskId: string; target: string }[]> {
-  const known = manifest.disks.map(({ diskId }) => diskId);
-  if (disk !== undefined && !known.includes(disk)) {
-    throw usage(`Backup ${manifest.backupId} has no disk ${disk}, only: ${known.join(', ')}.`);
-  }
-  const wanted = disk === undefined ? known : [disk];
-  const isFolder = to.endsWith('/') || ((await stat(to).catch(() => undefined))?.isDirectory() ?? false);
-  if (isFolder) {
-    await mkdir(to, { recursive: true });
-    return wanted.map((diskId) => ({ diskId, target: join(to, `${diskId}.raw`) }));
-  }
-  const [diskId, ...others] = wanted;
-  if (diskId === undefined || others.length > 0) {
-    throw usage(
-      `Backup ${manifest.backupId} has ${wanted.length} disks (${wanted.join(', ')}), and ${to} is one file. Name one with --disk, or give a folder (with "/" at its end).`,
-    );
-  }
-  return [{ diskId, target: to }];
 }
 
 async function restoreOne(

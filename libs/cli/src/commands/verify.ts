@@ -4,8 +4,8 @@ import { openRepository, verify as verifyRepository } from '@backhaul/repository
 import type { CommandContext } from '../command.ts';
 import { failed } from '../exit.ts';
 import { noBar, progressBar } from '../progress-bar.ts';
+import { findManifest } from '../restore-points.ts';
 import { json } from '../terminal.ts';
-import { findManifest } from './restore.ts';
 
 export interface VerifyFlags {
   readonly deep?: boolean;
