@@ -44,7 +44,7 @@ describe('an append', () => {
     const metadata = { correlation: 'c "1"', causation: 'é😀\u0007\\', actor: 'a\tb' };
     const events = [proxyIdle('naïve \u0000 \ud800 😀'), proxyIdle('p2')];
     await store.append([{ stream, expected: 'none', events }], { commandId: 'hashed', metadata });
-    await store.append([{ stream, expected: 2, events: [proxyIdle('alone 😀')] }], {
+    await store.append([{ stream, expected: 2, events: [proxyIdle('alone \u0000 \ud800 😀')] }], {
       commandId: 'one',
       metadata,
     });

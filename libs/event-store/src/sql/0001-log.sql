@@ -161,13 +161,15 @@ begin
       insert into public.events (
         position, event_id, stream_id, category, version, type, schema_version, data,
         correlation, causation, traceparent, actor, content_hash, recorded_at)
-      values (
+      select
         positions[1], event_ids[1], stream_ids[at], split_part(stream_ids[at], '-', 1), versions[at] + event_offsets[1],
-        types[1], schema_versions[1], append_events.data -> 0,
+        types[1], schema_versions[1], given.data,
         correlations[1], causations[1], traceparents[1], actors[stream_commands[at]],
         public.content_hash(correlations[1], causations[1], traceparents[1], actors[stream_commands[at]],
-          event_ids[1], stream_ids[at], versions[at] + event_offsets[1], types[1], schema_versions[1], append_events.data -> 0),
-        append_events.recorded_at);
+          event_ids[1], stream_ids[at], versions[at] + event_offsets[1], types[1], schema_versions[1], given.data),
+        append_events.recorded_at
+      -- Not `data -> 0`, which refuses \u0000 and lone surrogates on its way to an element.
+      from json_array_elements(append_events.data) as given(data);
     end if;
     return;
   end if;
