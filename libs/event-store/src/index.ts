@@ -10,4 +10,7 @@ export * from './event-store.ts';
 export { migrate } from './migrate.ts';
 export { connectEventStore } from './postgres-event-store.ts';
 export { roleOf, services, serviceUrl } from './roles.ts';
+export { openSealKey, type SealKey } from './seal/key.ts';
+export { type Sealed, sealLog } from './seal/seal-log.ts';
+export { type LogVerdict, type NotedSeal, verifyLog } from './seal/verify-log.ts';
 export { type TailOptions, tail } from './tail.ts';
