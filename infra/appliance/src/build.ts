@@ -16,6 +16,7 @@ import { z } from 'zod';
 import { initramfsEntries } from './contents.ts';
 import { writeCpio } from './cpio.ts';
 import { type DebianPackage, downloadPackages, lookUpPackages, unpackPackages } from './packages.ts';
+import { run } from './run.ts';
 
 const BuiltFile = z.object({ file: z.string(), bytes: z.int(), sha256: z.string() });
 const Appliance = z.object({
@@ -48,22 +49,26 @@ export async function buildAppliance(
 ): Promise<BuiltAppliance> {
   const directory = resolve(options.to ?? defaultApplianceDirectory());
   const packagesFolder = resolve(options.packagesFolder ?? join(directory, 'packages'));
-  const packages = await lookUpPackages();
   const guest = await guestFiles();
-  const inputs = digest(
-    JSON.stringify({
-      schema: 1,
-      packages,
-      guest: [...guest].map(([name, contents]) => [name, digest(contents)]),
-      // What compresses, and what decides what goes in, are inputs too.
-      zstd: process.versions.zstd ?? '',
-      build: await ownSource(),
-    }),
-  );
-  const standing = await read(directory);
-  if (standing?.inputs === inputs) return answer(directory, standing, false);
+  const { packages, inputs, standing } = await withCurrentLists(async () => {
+    const packages = await lookUpPackages();
+    const inputs = digest(
+      JSON.stringify({
+        schema: 1,
+        packages,
+        guest: [...guest].map(([name, contents]) => [name, digest(contents)]),
+        // What compresses, and what decides what goes in, are inputs too.
+        zstd: process.versions.zstd ?? '',
+        build: await ownSource(),
+      }),
+    );
+    const standing = await read(directory);
+    if (standing?.inputs === inputs) return { packages, inputs, standing };
+    await downloadPackages(packages, packagesFolder);
+    return { packages, inputs, standing: undefined };
+  });
+  if (standing !== undefined) return answer(directory, standing, false);
 
-  await downloadPackages(packages, packagesFolder);
   await mkdir(directory, { recursive: true });
   const work = await mkdtemp(join(directory, 'building-'));
   try {
@@ -87,6 +92,17 @@ export async function buildAppliance(
     return answer(directory, appliance, true);
   } finally {
     await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** A fresh machine may have no package lists, or lists that name versions which the archive has let go of: root may bring new ones. */
+async function withCurrentLists<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (process.getuid?.() !== 0) throw error;
+    await run('apt-get', ['-qq', 'update'], { milliseconds: 300_000 });
+    return await work();
   }
 }
 

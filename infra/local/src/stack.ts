@@ -42,6 +42,10 @@ export interface Stack {
   readonly services: ReadonlyMap<Service, ServiceProcess>;
   readonly triggerUrl: string;
   readonly consoleUrl: string;
+  /** As the console logs in. */
+  readonly consolePostgresUrl: string;
+  /** The key that the console seals the log with. */
+  readonly sealKeyFile: string;
   stop(): Promise<void>;
 }
 
@@ -72,6 +76,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const adminUrl = options.postgresUrl ?? (await postgres?.database('backhaul')) ?? '';
     const natsUrl = options.natsUrl ?? nats?.url ?? '';
     await migrate({ adminUrl, rolePassword: ROLE_PASSWORD });
+    const sealKeyFile = join(directory, 'seal-key.pem');
 
     const services = new Map<Service, ServiceProcess>();
     for (const name of options.services ?? ALL) {
@@ -85,6 +90,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
           BACKHAUL_HOSTS: JSON.stringify(options.hosts),
           BACKHAUL_STATE_DIRECTORY: stateDirectory,
           BACKHAUL_REPOSITORY: options.repository,
+          BACKHAUL_SEAL_KEY_FILE: sealKeyFile,
           ...(options.applianceDirectory === undefined
             ? {}
             : { BACKHAUL_APPLIANCE_DIRECTORY: options.applianceDirectory }),
@@ -107,6 +113,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       services,
       triggerUrl: services.get('trigger')?.url ?? '',
       consoleUrl: services.get('console')?.url ?? '',
+      consolePostgresUrl: serviceUrl(adminUrl, 'console', ROLE_PASSWORD),
+      sealKeyFile,
       stop,
     };
   } catch (error) {

@@ -1,9 +1,10 @@
 /**
- * `npm run demo [-- --image FILE]`: the main job on a real disk image, shown as it happens, and proved. Starts everything on free
- * ports in a temporary folder, and leaves no process and no file behind, also when it fails or is interrupted.
+ * `npm run demo [-- --image FILE | --host qemu]`: the main job on a real disk image, or on a virtual machine that runs and through
+ * proxies that are virtual machines; shown as it happens, and proved. Starts everything on free ports in a temporary folder, and
+ * leaves no process and no file behind, also when it fails or is interrupted.
  */
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,18 +14,28 @@ import { type Event, type EventData, Policy } from '@backhaul/contracts';
 import { describeError, Fault, formatBytes, MiB, refusalLine } from '@backhaul/kernel';
 import { openRepository, restoreDisk } from '@backhaul/repository';
 import { type Stack, startStack } from '../stack.ts';
-import { areEqual, changePartOf, type DemoImage, demoImage, sourceAsItIs } from './demo-image.ts';
+import { areEqual } from './demo-image.ts';
+import { type DemoSource, imageSource, runningVm } from './demo-source.ts';
 import { narrate } from './narrate.ts';
+import { type Moment, timeline } from './timeline.ts';
 
 const run = promisify(execFile);
-const HOST = 'this-folder';
+const HOST = 'this-machine';
 const BACKUP_MILLISECONDS_MAX = 1_800_000;
 
-const { values } = parseArgs({ options: { image: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { image: { type: 'string' }, host: { type: 'string', default: 'directory' } },
+});
+if (!['directory', 'qemu'].includes(values.host) || (values.host === 'qemu' && values.image !== undefined)) {
+  console.error('Use --host directory (with or without --image FILE) or --host qemu.');
+  process.exit(2);
+}
 const directory = await mkdtemp(join(tmpdir(), 'backhaul-'));
 let stack: Stack | undefined;
+let source: DemoSource | undefined;
 const leave = async (): Promise<void> => {
   await stack?.stop();
+  await source?.close();
   await rm(directory, { recursive: true, force: true });
 };
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -41,10 +52,9 @@ try {
 }
 
 async function demo(): Promise<void> {
-  say('1. A source disk');
-  const images = join(directory, 'images');
-  const image = await demoImage(images, values.image);
-  console.log(`   ${image.made}: ${formatBytes((await stat(image.path)).size)} as a file`);
+  say(values.host === 'qemu' ? '1. A source VM, and the appliance its proxies boot' : '1. A source disk');
+  source = values.host === 'qemu' ? await runningVm(directory) : await imageSource(directory, values.image);
+  console.log(`   ${source.made}`);
 
   say(
     '2. Everything starts: PostgreSQL, NATS, and trigger, planner, proxy-manager, ingest and console as processes',
@@ -53,24 +63,21 @@ async function demo(): Promise<void> {
   stack = await startStack({
     directory,
     repository,
-    hosts: [{ hostId: HOST, kind: 'directory', address: images }],
+    hosts: [{ hostId: HOST, kind: source.kind, address: source.address }],
+    applianceDirectory: source.applianceDirectory,
   });
   for (const [name, service] of stack.services)
     console.log(`   ${name.padEnd(14)} pid ${service.pid} ${service.url}`);
   await definePolicy(stack);
 
   say('3. A full: an upstream system publishes a request on NATS');
-  const before = join(directory, 'source-before.raw');
-  await sourceAsItIs(image, before);
-  const full = await backup(stack, image);
+  const before = await source.hold('before');
+  const full = await backup(stack, source);
 
   say('4. The guest writes, and asks for another backup: now an incremental');
-  const diskBytes = full.totals.diskBytes;
-  const { changedBytes } = await changePartOf(image, diskBytes);
-  console.log(`   ${formatBytes(changedBytes)} written in three places`);
-  const after = join(directory, 'source-after.raw');
-  await sourceAsItIs(image, after);
-  const incremental = await backup(stack, image);
+  console.log(`   ${await source.change()}`);
+  const after = await source.hold('after');
+  const incremental = await backup(stack, source);
 
   say(
     '5. Both restore points, restored straight from the repository and compared with the source as it was, byte for byte',
@@ -87,7 +94,7 @@ async function definePolicy({ consoleUrl, triggerUrl }: Stack): Promise<void> {
   // Small limits, so that a disk of a gigabyte shows what a disk of terabytes does: several proxies, and waves.
   const policy = {
     policyId: 'demo',
-    childJobBytes: 64 * MiB,
+    childJobBytes: (values.host === 'qemu' ? 16 : 64) * MiB,
     maxPortsPerProxy: 2,
     maxChildJobsPerProxy: 2,
     maxProxiesPerHost: 2,
@@ -101,14 +108,15 @@ async function definePolicy({ consoleUrl, triggerUrl }: Stack): Promise<void> {
 
 type Completed = EventData<'BackupCompleted'> & { readonly seconds: number };
 
-async function backup({ natsUrl, consoleUrl, triggerUrl }: Stack, image: DemoImage): Promise<Completed> {
+async function backup({ natsUrl, consoleUrl, triggerUrl }: Stack, from: DemoSource): Promise<Completed> {
   const upstream = fileURLToPath(new URL('./upstream-system.ts', import.meta.url));
   const begun = performance.now();
-  const { stdout: backupId } = await run(process.execPath, [upstream, natsUrl, HOST, image.vmId, 'demo'], {
+  const { stdout: backupId } = await run(process.execPath, [upstream, natsUrl, HOST, from.vmId, 'demo'], {
     timeout: 60_000,
   });
   const signal = AbortSignal.timeout(BACKUP_MILLISECONDS_MAX);
   let completed: Completed | undefined;
+  const moments: Moment[] = [];
   for await (const recorded of backhaulClient({ consoleUrl, triggerUrl }).follow({
     backupId,
     after: 0,
@@ -116,38 +124,46 @@ async function backup({ natsUrl, consoleUrl, triggerUrl }: Stack, image: DemoIma
   })) {
     const event = { type: recorded.type, data: recorded.data } as Event;
     const seconds = (performance.now() - begun) / 1000;
+    moments.push({ seconds, event });
+    // The guest of a running VM was held only so that the instant is known to us as well.
+    if (event.type === 'SnapshotTaken') await from.letGo();
     const line = narrate(event);
     if (line !== undefined) console.log(`   ${seconds.toFixed(2).padStart(6)} s  ${line}`);
     if (event.type === 'BackupCompleted') completed = { ...event.data, seconds };
     if (event.type === 'BackupFailed' || event.type === 'PlanRefused')
       throw new Fault(`The backup ended in ${event.type}`);
-    if (event.type === 'RunClosed' && completed !== undefined) return completed;
+    if (event.type === 'RunClosed' && completed !== undefined) {
+      for (const drawn of timeline(moments)) console.log(`   ${drawn}`);
+      return completed;
+    }
   }
   throw new Fault(`Backup ${backupId} did not end within ${BACKUP_MILLISECONDS_MAX / 60_000} minutes`);
 }
 
-async function prove(location: string, backupId: string, source: string): Promise<void> {
+async function prove(
+  location: string,
+  backupId: string,
+  copies: Readonly<Record<string, string>>,
+): Promise<void> {
   const repository = await openRepository({ location, create: false });
   try {
     const stored = await repository.readManifest(backupId);
     if (stored === undefined) throw new Fault(`The repository has no restore point ${backupId}`);
-    const [disk] = stored.manifest.disks;
-    if (disk === undefined) throw new Fault(`Restore point ${backupId} has no disk`);
-    const target = join(directory, `${backupId}.restored`);
-    const begun = performance.now();
-    const { writtenBytes } = await restoreDisk({
-      repository,
-      manifest: stored.manifest,
-      diskId: disk.diskId,
-      target,
-    });
-    const seconds = (performance.now() - begun) / 1000;
-    if (!(await areEqual(target, source)))
-      throw new Fault(`Restore point ${backupId} differs from its source`);
-    await rm(target);
-    console.log(
-      `   ${stored.manifest.kind.padEnd(12)} identical; ${formatBytes(writtenBytes)} written of ${formatBytes(disk.sizeBytes)} in ${seconds.toFixed(1)} s (${rate(writtenBytes, seconds)})`,
-    );
+    const { manifest } = stored;
+    if (manifest.disks.length !== Object.keys(copies).length)
+      throw new Fault(`Restore point ${backupId} has ${manifest.disks.length} disks`);
+    for (const { diskId, sizeBytes } of manifest.disks) {
+      const target = join(directory, `${backupId}.restored`);
+      const begun = performance.now();
+      const { writtenBytes } = await restoreDisk({ repository, manifest, diskId, target });
+      const seconds = (performance.now() - begun) / 1000;
+      if (!(await areEqual(target, copies[diskId] ?? '')))
+        throw new Fault(`Disk ${diskId} of restore point ${backupId} differs from its source`);
+      await rm(target);
+      console.log(
+        `   ${manifest.kind.padEnd(12)} disk ${diskId} identical; ${formatBytes(writtenBytes)} written of ${formatBytes(sizeBytes)} in ${seconds.toFixed(1)} s (${rate(writtenBytes, seconds)})`,
+      );
+    }
   } finally {
     await repository.close();
   }

@@ -31,7 +31,9 @@ export function narrate(event: Event): string | undefined {
       ].join('\n                              ');
     }
     case 'SnapshotTaken':
-      return `SnapshotTaken       ${event.data.disks.map(({ diskId, kind }) => `${diskId} (${kind})`).join(', ')}`;
+      return `SnapshotTaken       ${event.data.disks.map(({ diskId, kind }) => `${diskId} (${kind})`).join(', ')}, the guest stood still for ${event.data.pauseMilliseconds.toFixed(1)} ms${event.data.consistency === undefined ? '' : `; ${event.data.consistency.level}-consistent: ${event.data.consistency.reason}`}`;
+    case 'ProxyActivationRequested':
+      return `ProxyActivationRequested ${event.data.proxyId} with ${event.data.ports} ports`;
     case 'ProxyActivated':
       return `ProxyActivated      ${nameOf(event.data.proxyId)} with ${event.data.ports.length} ports`;
     case 'DiskAttached':
