@@ -162,6 +162,27 @@ test('lists show what stands: proxies with their ports, VMs with their restore p
   expect((await backhaul('dead-letters', 'list')).out).toMatch(/There are no dead letters/);
 });
 
+test('the log is sealed and proved, against the key and a seal that were noted down', async () => {
+  const sealed = await backhaul('log', 'seal');
+  const publicKey = /^Public key: (\S+)$/m.exec(sealed.out)?.[1] ?? '';
+  expect(sealed).toMatchObject({ exitCode: 0, errors: '' });
+  expect((await stat(join(folder, 'd', 'seal-key.pem'))).mode & 0o777).toBe(0o600);
+  const proved = await backhaul('log', 'verify', '--public-key', publicKey);
+  expect(proved).toMatchObject({
+    exitCode: 0,
+    out: expect.stringMatching(/^The log is what was sealed: \d+ events in \d+ seals, up to position \d+\./),
+  });
+  const noted = /^Newest seal: (\S+)$/m.exec(proved.out)?.[1] ?? '';
+  expect((await backhaul('log', 'verify', '--noted', noted)).exitCode).toBe(0);
+  expect((await backhaul('log', 'verify', '--noted', 'the last')).exitCode).toBe(2);
+  const [, number, hash] = /^(\d+):(.*)$/.exec(noted) ?? [];
+  const later = await backhaul('log', 'verify', '--noted', `${Number(number) + 1_000}:${hash}`);
+  expect(later).toMatchObject({
+    exitCode: 1,
+    errors: expect.stringMatching(/The log is not what was sealed\. Position \d+: the chain ends with seal/),
+  });
+});
+
 test('what is refused ends with code 3, the reason and the way out', async () => {
   const unknown = await backhaul('backup', 'nobody', '--wait');
   expect(unknown).toMatchObject({

@@ -3,6 +3,7 @@ import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { CommandContext } from './command.ts';
 import { type BackupFlags, backup } from './commands/backup.ts';
 import { showList, showPolicies } from './commands/lists.ts';
+import { readNoted, type SealFlags, seal, type VerifyLogFlags, verifySealed } from './commands/log.ts';
 import { type MountFlags, mount } from './commands/mount.ts';
 import { type RedriveFlags, redrive } from './commands/redrive.ts';
 import { type RestoreFlags, restore } from './commands/restore.ts';
@@ -159,6 +160,7 @@ export function backhaulProgram(outside: {
     .action((ids: string[], flags: VerifyFlags) => verify(ids, flags, context()));
 
   addSettings(program, context);
+  addLog(program, context);
   return program;
 }
 
@@ -213,6 +215,29 @@ function addSettings(program: Command, context: () => CommandContext): void {
     .option('--request-id <id>', 'the same id again is the same redrive')
     .addOption(jsonOption())
     .action((letter: string, flags: RedriveFlags) => redrive(letter, flags, context()));
+}
+
+function addLog(program: Command, context: () => CommandContext): void {
+  const log = program.command('log').description('the log as evidence');
+  const postgres = () =>
+    new Option('--postgres-url <url>', 'the database of the log, as the console logs in');
+  log
+    .command('seal')
+    .description('close what the log has by now into signed seals (the console does so all the time)')
+    .option('--key <file>', 'the key to sign with; made where there is none')
+    .addOption(postgres())
+    .addOption(jsonOption())
+    .action((flags: SealFlags) => seal(flags, context()));
+  log
+    .command('verify')
+    .description(
+      'prove that nothing sealed was changed, dropped, put in or reordered; exit 1 names the first difference',
+    )
+    .option('--public-key <key>', 'the key that the seals must be signed with (or BACKHAUL_SEAL_PUBLIC_KEY)')
+    .option('--noted <seal:hash>', 'a seal that was noted down elsewhere and must still be there', readNoted)
+    .addOption(postgres())
+    .addOption(jsonOption())
+    .action((flags: VerifyLogFlags) => verifySealed(flags, context()));
 }
 
 const collect = (value: string, earlier: string[]): string[] => [...earlier, value];

@@ -10,6 +10,9 @@ export const StackFile = z.object({
   triggerUrl: z.string(),
   natsUrl: z.string(),
   repository: z.string(),
+  /** As the console logs in: it reads the log and can append nothing. */
+  postgresUrl: z.string().optional(),
+  sealKeyFile: z.string().optional(),
 });
 export type StackFile = z.infer<typeof StackFile>;
 

@@ -54,8 +54,9 @@ async function runStack(flags: UpFlags, { terminal, environment, signal }: Comma
     supervise: true,
   });
   try {
-    const { consoleUrl, triggerUrl, natsUrl } = stack;
-    await writeStackFile(stackFile, { pid: process.pid, consoleUrl, triggerUrl, natsUrl, repository });
+    const { consoleUrl, triggerUrl, natsUrl, sealKeyFile, consolePostgresUrl: postgresUrl } = stack;
+    const services = { consoleUrl, triggerUrl, natsUrl, repository };
+    await writeStackFile(stackFile, { pid: process.pid, ...services, postgresUrl, sealKeyFile });
     terminal.out('Backhaul is up.');
     terminal.out(`  console     ${consoleUrl}/api/v1`);
     terminal.out(`  trigger     ${triggerUrl}/api/v1`);
