@@ -1,5 +1,5 @@
 export { ChunkCache, type ChunkCacheOptions } from './mount/chunk-cache.ts';
-export type { Disk, DiskPiece, DiskRun } from './mount/disk.ts';
+export type { Disk, DiskPiece, DiskRun, TakeMemory } from './mount/disk.ts';
 export { type OverlayDisk, openOverlayDisk } from './mount/overlay-disk.ts';
 export { openRestorePointDisk, type RestorePointDiskOptions } from './mount/restore-point-disk.ts';
 export { type SaveDiskOptions, saveDisk } from './mount/save-disk.ts';

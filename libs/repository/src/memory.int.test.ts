@@ -15,8 +15,11 @@ test('a disk of 8 TiB with 2 TiB of data needs no more memory than a small one',
     location,
   ]);
   const slots = (8 * TiB) / (4 * MiB);
-  const { segments, sparseSegments, maxRssMebibytes } = JSON.parse(stdout);
+  const { segments, sparseSegments, indexMilliseconds, found, maxRssMebibytes } = JSON.parse(stdout);
   expect(segments).toBe(slots / 2 + 2 * Math.ceil(slots / 100));
   expect(sparseSegments).toBe(1);
+  expect(found, 'segments found by their offset').toBe(1000);
+  // Some tenths of a second on a quiet machine.
+  expect(indexMilliseconds).toBeLessThan(5000);
   expect(maxRssMebibytes).toBeLessThan(250);
 }, 120_000);

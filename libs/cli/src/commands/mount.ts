@@ -18,6 +18,7 @@ import {
   openRestorePointDisk,
   type Repository,
   saveDisk,
+  type TakeMemory,
 } from '@backhaul/repository';
 import type { CommandContext } from '../command.ts';
 import { type DiskTarget, disksOf, targetsOf } from '../disk-targets.ts';
@@ -134,7 +135,7 @@ function asExport({ diskId, disk }: Mounted, { backupId, hostId, vmId, takenAt }
   const description = `disk ${diskId} of VM ${vmId} on ${hostId} as of ${takenAt}, backup ${backupId}`;
   const common = {
     ...{ name: diskId, description, sizeBytes: disk.sizeBytes },
-    read: (offset: number, length: number) => disk.read(offset, length),
+    read: (offset: number, length: number, take: TakeMemory) => disk.read(offset, length, take),
     extents: (offset: number, length: number, runsMax: number) => disk.extents(offset, length, runsMax),
   };
   if (!('write' in disk)) return { ...common, readOnly: true };

@@ -14,6 +14,7 @@ import { COMMAND } from '../protocol/values.ts';
 import type { NbdExport } from './export.ts';
 import type { Agreement } from './haggling.ts';
 import { perform } from './perform.ts';
+import { ReplyMemory } from './reply-memory.ts';
 import type { Asked } from './requests.ts';
 import { type Agreed, session } from './session.ts';
 
@@ -35,6 +36,7 @@ export class ClientConnection {
   readonly #feed: Feed<void, Send | Agreed | Asked>;
   readonly #limits: ConnectionLimits;
   readonly #log: (line: string) => void;
+  readonly #memory: ReplyMemory;
   #agreement: Agreement | undefined;
   /** What the socket gave while no more was taken. */
   #untaken: Uint8Array = new Uint8Array(0);
@@ -51,6 +53,7 @@ export class ClientConnection {
   ) {
     this.#socket = socket;
     this.#limits = limits;
+    this.#memory = new ReplyMemory(limits.bytes);
     this.#log = log;
     this.#feed = new Feed(session(exports), (effect) => {
       if ('send' in effect) this.#write(effect.send);
@@ -130,12 +133,14 @@ export class ClientConnection {
     this.#requests += 1;
     this.#bytes += bytes;
     if (this.#isFull) this.#feed.hold();
-    void perform(agreement, ask).then(({ reply, failure }) => {
+    const { take, give } = this.#memory.lend();
+    void perform(agreement, ask, take).then(({ reply, failure }) => {
       if (failure !== undefined)
         this.#log(
           `${requestLine(ask.asked)} of export ${agreement.served.name} failed: ${describeError(failure)}`,
         );
       this.#write(reply, () => {
+        if (failure === undefined) give();
         this.#requests -= 1;
         this.#bytes -= bytes;
         this.#goOn();

@@ -9,6 +9,9 @@
 /** A piece of what was read: bytes, or as many zeros that are not spelt out. */
 export type ReadPiece = Uint8Array | { readonly zeroBytes: number };
 
+/** Memory of so many bytes, holding anything. */
+export type TakeMemory = (bytes: number) => Uint8Array;
+
 /** A run of the disk. `isHole`: it takes no room, and reads as zero. */
 export interface Run {
   readonly length: number;
@@ -28,8 +31,11 @@ export interface NbdExport {
     readonly maximumPayload: number;
   };
 
-  /** The bytes in order, all of them. Nobody changes a piece after it was handed over. */
-  read(offset: number, length: number): Promise<readonly ReadPiece[]>;
+  /**
+   * The bytes in order, all of them. A piece may lie anywhere, but must stay as it is until it was sent, which nobody is told of; what has
+   * to be copied is best copied into memory of the server's, which it uses again: `take` gives it, for this read alone.
+   */
+  read(offset: number, length: number, take: TakeMemory): Promise<readonly ReadPiece[]>;
   /** Runs from `offset` on: at least one, at most `runsMax`, and not beyond the range. They need not reach its end. */
   extents(offset: number, length: number, runsMax: number): Promise<readonly Run[]>;
   /** The range will be read soon. Offered to clients where it is here. */

@@ -5,7 +5,7 @@
  */
 import { describeError, invariant } from '@backhaul/kernel';
 import { COMMAND, COMMAND_FLAG, ERROR_VALUE, type ErrorName } from '../protocol/values.ts';
-import type { ReadPiece, Run } from './export.ts';
+import type { ReadPiece, Run, TakeMemory } from './export.ts';
 import type { Agreement } from './haggling.ts';
 import {
   emptyChunk,
@@ -28,22 +28,22 @@ export interface Performed {
   readonly failure?: unknown;
 }
 
-export async function perform(agreement: Agreement, ask: Asked): Promise<Performed> {
+export async function perform(agreement: Agreement, ask: Asked, take: TakeMemory): Promise<Performed> {
   const refusal = refusalOf(agreement, ask);
   if (refusal !== undefined) return { reply: errorReply(agreement, ask, refusal.code, refusal.words) };
   try {
-    return { reply: await performed(agreement, ask) };
+    return { reply: await performed(agreement, ask, take) };
   } catch (failure) {
     return { reply: errorReply(agreement, ask, errorNameOf(failure), describeError(failure)), failure };
   }
 }
 
-async function performed({ served, structured }: Agreement, ask: Asked): Promise<Parts> {
+async function performed({ served, structured }: Agreement, ask: Asked, take: TakeMemory): Promise<Parts> {
   const { cookie, payload } = ask;
   const { command, flags, offset, length } = ask.asked;
   switch (command) {
     case COMMAND.read: {
-      const pieces = await served.read(offset, length);
+      const pieces = await served.read(offset, length, take);
       assertWhole(pieces, length);
       if (!structured) return simpleReply(cookie, undefined, pieces);
       return readChunks(cookie, offset, pieces, (flags & COMMAND_FLAG.df) !== 0);

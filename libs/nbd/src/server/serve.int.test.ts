@@ -137,9 +137,9 @@ test('a disk that fails fails that request alone, in its own words, and the log 
   const good = memoryExport('vda', new Uint8Array(MiB));
   const failing: NbdExport = {
     ...good,
-    async read(offset, length) {
+    async read(offset, length, take) {
       if (offset >= 512 * KiB) throw new Fault('chunk abc is damaged', { permanent: true });
-      return good.read(offset, length);
+      return good.read(offset, length, take);
     },
     async write() {
       throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
@@ -252,9 +252,9 @@ describe('strangers are answered or hung up on, and everybody else is served', (
     let reads = 0;
     const counting: NbdExport = {
       ...disk,
-      read(offset, length) {
+      read(offset, length, take) {
         reads += 1;
-        return disk.read(offset, length);
+        return disk.read(offset, length, take);
       },
     };
     const { socketPath, uri } = await serving([counting], { limits: { requests: 8, bytes: 4 * MiB } });
@@ -301,9 +301,9 @@ describe('where it listens', () => {
     const disk = readOnlyExport('vda', content);
     const slow: NbdExport = {
       ...disk,
-      async read(offset, length) {
+      async read(offset, length, take) {
         await gate.promise;
-        return await disk.read(offset, length);
+        return await disk.read(offset, length, take);
       },
     };
     const { server, uri } = await serving([slow]);

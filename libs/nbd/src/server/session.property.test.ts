@@ -168,7 +168,7 @@ test('every request gets one reply, right in our client’s eyes, and the disk h
     expect(heard.asked.map(({ asked: request }) => request)).toEqual(steps.map(({ request }) => request));
 
     for (const [handle, ask] of heard.asked.entries()) {
-      const { reply, failure } = await perform(heard.agreement as Agreement, ask);
+      const { reply, failure } = await perform(heard.agreement as Agreement, ask, Buffer.alloc);
       expect(failure).toBeUndefined();
       const seed = steps[handle]?.seed ?? 0;
       const target = new Uint8Array(ask.asked.length).fill(0xee);

@@ -12,16 +12,18 @@ export interface DiskRun {
   readonly isHole: boolean;
 }
 
+/** Where copies of the disk's bytes are to go: memory that its owner may use again when the pieces were used. */
+export type TakeMemory = (bytes: number) => Uint8Array;
+
+export const newMemory: TakeMemory = (bytes) => Buffer.allocUnsafeSlow(bytes);
+
 export interface Disk {
   readonly sizeBytes: number;
   /** In order, all of the range. The pieces are the caller's. Throws a Fault, of code EIO where data is damaged or missing: never wrong bytes. */
-  read(offset: number, length: number): Promise<readonly DiskPiece[]>;
+  read(offset: number, length: number, take?: TakeMemory): Promise<readonly DiskPiece[]>;
   /** From `offset` on: at least one run, at most `runsMax`, not beyond the range, perhaps not to its end. */
   extents(offset: number, length: number, runsMax: number): Promise<readonly DiskRun[]>;
 }
-
-export const lengthOf = (piece: DiskPiece): number =>
-  piece instanceof Uint8Array ? piece.length : piece.zeroBytes;
 
 /** Joins neighbours that are alike. */
 export function joined(runs: Iterable<DiskRun>): DiskRun[] {

@@ -11,7 +11,7 @@ import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, invariant, isPermanent } from '@backhaul/kernel';
 import { BLOCK, BlockStates, blockBytesFor } from './block-states.ts';
-import { type Disk, type DiskPiece, type DiskRun, joined } from './disk.ts';
+import { type Disk, type DiskPiece, type DiskRun, joined, newMemory, type TakeMemory } from './disk.ts';
 import { RangeLocks } from './range-locks.ts';
 
 export interface OverlayDisk extends Disk {
@@ -59,11 +59,11 @@ class Overlay implements OverlayDisk {
     this.#blockBytes = blockBytesFor(below.sizeBytes);
   }
 
-  async read(offset: number, length: number): Promise<readonly DiskPiece[]> {
+  async read(offset: number, length: number, take: TakeMemory = newMemory): Promise<readonly DiskPiece[]> {
     const parts = this.#runs(offset, length).map(
       async ({ state, at, bytes }): Promise<readonly DiskPiece[]> => {
-        if (state === BLOCK.below) return await this.#below.read(at, bytes);
-        return [state === BLOCK.zero ? { zeroBytes: bytes } : await this.#readFile(at, bytes)];
+        if (state === BLOCK.below) return await this.#below.read(at, bytes, take);
+        return [state === BLOCK.zero ? { zeroBytes: bytes } : await this.#readFile(at, take(bytes))];
       },
     );
     return (await Promise.all(parts)).flat();
@@ -179,8 +179,8 @@ class Overlay implements OverlayDisk {
     return runs;
   }
 
-  async #readFile(offset: number, length: number): Promise<Uint8Array> {
-    const bytes = Buffer.allocUnsafeSlow(length);
+  async #readFile(offset: number, bytes: Uint8Array): Promise<Uint8Array> {
+    const { length } = bytes;
     for (let filled = 0; filled < length; ) {
       const { bytesRead } = await this.#file
         .read(bytes, filled, length - filled, offset + filled)

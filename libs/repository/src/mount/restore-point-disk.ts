@@ -6,7 +6,7 @@
 import { type Extent, Fault, isPermanent } from '@backhaul/kernel';
 import type { Manifest, ManifestDisk, Repository, Segment, SegmentIndex } from '../repository.ts';
 import type { ChunkCache } from './chunk-cache.ts';
-import { type Disk, type DiskPiece, type DiskRun, joined } from './disk.ts';
+import { type Disk, type DiskPiece, type DiskRun, joined, newMemory, type TakeMemory } from './disk.ts';
 import { SequentialReads } from './sequential-reads.ts';
 
 export interface RestorePointDiskOptions {
@@ -47,12 +47,12 @@ class RestorePointDisk implements Disk {
     this.#sequences = new SequentialReads(disk.sizeBytes);
   }
 
-  async read(offset: number, length: number): Promise<readonly DiskPiece[]> {
+  async read(offset: number, length: number, take: TakeMemory = newMemory): Promise<readonly DiskPiece[]> {
     const soon = this.#sequences.note({ offset, length });
     const pieces: DiskPiece[] = [];
     for (let at = offset; at < offset + length; ) {
       const segments = await this.#find(at, offset + length - at);
-      const more = Promise.all(segments.map((segment) => this.#piece(segment)));
+      const more = Promise.all(segments.map((segment) => this.#piece(segment, take)));
       // Behind what was asked for, which is first in the queue by now.
       if (at === offset && soon !== undefined) void this.#fetch(soon);
       pieces.push(...(await more));
@@ -81,17 +81,20 @@ class RestorePointDisk implements Disk {
     }
   }
 
-  async #piece({ offset, length, digest, chunkOffset }: Segment): Promise<DiskPiece> {
+  async #piece({ offset, length, digest, chunkOffset }: Segment, take: TakeMemory): Promise<DiskPiece> {
     if (digest === null) return { zeroBytes: length };
     try {
-      const chunk = await this.#cache.get(digest);
-      if (chunk.length < chunkOffset + length) {
-        throw new Fault(`the chunk has ${chunk.length} bytes where ${chunkOffset + length} are needed`, {
-          permanent: true,
-        });
-      }
-      // A copy: what a slow reader holds is as much as it asked for, and not whole chunks that the cache has let go of.
-      return chunk.slice(chunkOffset, chunkOffset + length);
+      return await this.#cache.use(digest, (chunk) => {
+        if (chunk.length < chunkOffset + length) {
+          throw new Fault(`the chunk has ${chunk.length} bytes where ${chunkOffset + length} are needed`, {
+            permanent: true,
+          });
+        }
+        // A copy: what a slow reader holds is as much as it asked for, and not whole chunks.
+        const copy = take(length);
+        copy.set(chunk.subarray(chunkOffset, chunkOffset + length));
+        return copy;
+      });
     } catch (cause) {
       throw new Fault(`Chunk ${digest} at offset ${offset} of ${this.#name} cannot be read`, {
         cause,
@@ -105,6 +108,6 @@ class RestorePointDisk implements Disk {
   async #fetch({ offset, length }: Extent): Promise<void> {
     const segments = await this.#find(offset, length).catch(() => []);
     const digests = new Set(segments.flatMap(({ digest }) => (digest === null ? [] : [digest])));
-    for (const digest of digests) this.#cache.get(digest).catch(() => undefined);
+    for (const digest of digests) this.#cache.use(digest, () => {}).catch(() => undefined);
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Writes and reads the restore points of a disk of 8 TiB, a quarter of it data, and of its incremental, as a process of its own,
- * so that its memory can be measured. Argument: the repository's folder. Prints one line of JSON.
+ * so that its memory can be measured; and looks at it here and there. Argument: the repository's folder. Prints one line of JSON.
  */
 import { MiB, TiB } from '@backhaul/kernel';
 import { openRepository } from '../open-repository.ts';
@@ -48,6 +48,20 @@ let segments = 0;
 for await (const _ of repository.readSegments(diskOf(incremental))) segments += 1;
 let sparseSegments = 0;
 for await (const _ of repository.readSegments(diskOf(sparse))) sparseSegments += 1;
+// Looked at here and there, as a mount does.
+const begun = performance.now();
+const index = await repository.indexSegments(diskOf(incremental));
+const indexMilliseconds = performance.now() - begun;
+const looked: (Segment | undefined)[] = [];
+for (let n = 0; n < 1000; n += 1) {
+  // In the data of every fourth slot, all over the disk.
+  const slot = ((n * 7919) % (SIZE / SLOT / 4)) * 4;
+  looked.push((await index.find(slot * SLOT + 3 * MiB, 4096, 10))[0]);
+}
+const found = looked.filter(
+  (segment) =>
+    segment?.chunkOffset === 3 * MiB && segment.digest === digest(Math.floor(segment.offset / SLOT)),
+).length;
 await repository.close();
 const maxRssMebibytes = process.resourceUsage().maxRSS / 1024;
-console.log(JSON.stringify({ segments, sparseSegments, maxRssMebibytes }));
+console.log(JSON.stringify({ segments, sparseSegments, indexMilliseconds, found, maxRssMebibytes }));
