@@ -14,6 +14,7 @@ const suites: Record<string, Suite> = {
   'event-store': () => import('./event-store.ts'),
   nbd: () => import('./nbd.ts'),
   repository: () => import('./repository.ts'),
+  mount: () => import('./mount.ts'),
   backup: () => import('./backup.ts'),
   burst: () => import('./burst.ts'),
 };
