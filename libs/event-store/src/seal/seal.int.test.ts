@@ -266,6 +266,25 @@ describe('what a superuser does to the seals is named', () => {
     await log.close();
   });
 
+  test('a seal made anew with the very same key, by the one behind it', async () => {
+    const log = await sealedLog();
+    await log.tamper(
+      'create table kept as select * from seals',
+      'truncate seals',
+      `update events set data = '{"forged":true}', ${FORGED_HASH} where position = 2`,
+    );
+    await sealLog(log.console, key, { eventsMax: 4 });
+    await log.tamper(
+      'delete from seals where seal > 1',
+      'insert into seals select * from kept where seal > 1',
+    );
+    expect(await log.verify({ publicKey: key.publicKey })).toMatchObject({
+      position: 5,
+      message: expect.stringMatching(/^seal 2 does not follow seal 1/),
+    });
+    await log.close();
+  });
+
   test('a chain made anew with another key, by the key, and by a seal that was noted down', async () => {
     const log = await sealedLog();
     const noted = { seal: 2, hash: log.seals[1]?.hash ?? '' };
