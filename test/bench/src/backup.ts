@@ -8,10 +8,12 @@ import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { requestBackup } from '@backhaul/client';
-import type { EventData, EventType } from '@backhaul/contracts';
-import { connectEventStore, type EventStore, serviceUrl } from '@backhaul/event-store';
-import { eventually, Fault, GiB, MiB, TiB } from '@backhaul/kernel';
+import type { EventData } from '@backhaul/contracts';
+import { connectEventStore, serviceUrl } from '@backhaul/event-store';
+import { Fault, GiB, MiB, TiB } from '@backhaul/kernel';
 import { type Stack, startStack } from '@backhaul/local';
+import type { Note } from './figures.ts';
+import { find } from './find-event.ts';
 import { median, peakMemoryMiB, timed, withQemuNbd } from './peers.ts';
 
 const ROUNDS = Number(process.env.BACKHAUL_BENCH_ROUNDS ?? 3);
@@ -19,7 +21,7 @@ const HOST = 'bench';
 /** A third random, a third text, a third zero. */
 const SIZE = 4 * GiB;
 
-export async function run(): Promise<Record<string, number>> {
+export async function run(note: Note): Promise<undefined> {
   const directory = await mkdtemp(join(tmpdir(), 'bb-'));
   try {
     const images = join(directory, 'images');
@@ -31,11 +33,9 @@ export async function run(): Promise<Record<string, number>> {
     );
     const ours = await openOurs(directory, images);
     try {
-      return {
-        ...(await full(directory, image, ours)),
-        ...(await incremental(image, ours)),
-        ...(await sparse(ours)),
-      };
+      note(await full(directory, image, ours));
+      note(await incremental(image, ours));
+      note(await sparse(ours));
     } finally {
       await ours.close();
     }
@@ -122,20 +122,6 @@ async function openOurs(directory: string, images: string): Promise<Ours> {
       await stack.stop();
     },
   };
-}
-
-async function find(log: EventStore, backupId: string, type: EventType) {
-  return await eventually(`${type} of ${backupId}`, 300_000, async () => {
-    const page = await log.readLog(0, {
-      correlation: backupId,
-      types: [type, 'BackupFailed', 'PlanRefused'],
-      limit: 1,
-    });
-    const [event] = page.events;
-    if (event !== undefined && event.type !== type)
-      throw new Fault(`The backup failed: ${JSON.stringify(event.data)}`);
-    return event as unknown as { recordedAt: string; data: { completedAt: string } } | undefined;
-  });
 }
 
 async function full(directory: string, image: string, ours: Ours): Promise<Record<string, number>> {

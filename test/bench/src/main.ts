@@ -16,6 +16,7 @@ const suites: Record<string, Suite> = {
   repository: () => import('./repository.ts'),
   mount: () => import('./mount.ts'),
   backup: () => import('./backup.ts'),
+  proxies: () => import('./proxies.ts'),
   burst: () => import('./burst.ts'),
 };
 
