@@ -47,7 +47,12 @@ export function backhaulProgram(outside: {
   program
     .command('up')
     .description('start everything on this machine, until Ctrl-C')
-    .option('--host <name=folder>', 'a folder of disk images as a host; may be repeated', collect, [])
+    .option(
+      '--host <name=folder>',
+      'a folder of disk images as a host, or with name=qemu:folder one of QMP sockets of running VMs; may be repeated',
+      collect,
+      [],
+    )
     .option('--directory <folder>', 'where the data of the services lives')
     .option('--postgres-url <url>', 'a PostgreSQL that exists, as its administrator')
     .option('--nats-url <url>', 'a NATS that exists')

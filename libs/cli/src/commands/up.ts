@@ -9,7 +9,7 @@ import { inOwnSession, isOwnSession, untilParentIsGone } from '../own-session.ts
 import { isRunning, readStackFile, removeStackFile, stackFilePath, writeStackFile } from '../stack-file.ts';
 
 export interface UpFlags {
-  /** `name=folder`, once for each. */
+  /** `name=folder` or `name=qemu:folder`, once for each. */
   readonly host: readonly string[];
   readonly directory?: string;
   readonly repository?: string;
@@ -26,7 +26,9 @@ export async function up(flags: UpFlags, context: CommandContext): Promise<void>
 async function runStack(flags: UpFlags, { terminal, environment, signal }: CommandContext): Promise<void> {
   const hosts = flags.host.map(readHost);
   if (hosts.length === 0)
-    throw usage('Which disk images? Name a folder of them with --host, such as --host lab=/srv/images.');
+    throw usage(
+      'Which machines? Name a folder of disk images with --host, such as --host lab=/srv/images, or one of QMP sockets: --host lab=qemu:/run/vms.',
+    );
   const stackFile = stackFilePath(environment);
   const before = await readStackFile(stackFile);
   if (before !== undefined && isRunning(before.pid)) {
@@ -43,11 +45,13 @@ async function runStack(flags: UpFlags, { terminal, environment, signal }: Comma
   await mkdir(directory, { recursive: true });
   if (flags.postgresUrl === undefined) await assertOpenToPostgres(directory);
   terminal.note(`Starting in ${directory} ...`);
+  const applianceDirectory = await applianceFor(hosts, environment, (text) => terminal.note(text));
   const { startStack } = await import('@backhaul/local');
   const stack = await startStack({
     directory,
     repository,
     hosts,
+    applianceDirectory,
     postgresUrl: flags.postgresUrl ?? (environment.BACKHAUL_POSTGRES_URL || undefined),
     natsUrl: flags.natsUrl ?? (environment.BACKHAUL_NATS_URL || undefined),
     keep: true,
@@ -62,7 +66,8 @@ async function runStack(flags: UpFlags, { terminal, environment, signal }: Comma
     terminal.out(`  trigger     ${triggerUrl}/api/v1`);
     terminal.out(`  NATS        ${natsUrl}`);
     terminal.out(`  repository  ${repository}`);
-    for (const { hostId, address } of hosts) terminal.out(`  host        ${hostId} (${address})`);
+    for (const { hostId, kind, address } of hosts)
+      terminal.out(`  host        ${hostId} (${kind}: ${address})`);
     terminal.out('Try: backhaul backup <vm> --wait. Stop with Ctrl-C.');
     if (!signal.aborted) await new Promise((wake) => signal.addEventListener('abort', wake));
     terminal.note('Stopping ...');
@@ -98,10 +103,29 @@ async function assertOpenToPostgres(directory: string): Promise<void> {
   }
 }
 
-function readHost(text: string): { hostId: string; kind: string; address: string } {
-  const at = text.indexOf('=');
-  if (at <= 0 || at === text.length - 1) {
-    throw usage(`"${text}" names no host. Write it as name=folder, such as lab=/srv/images.`);
+/** `name=folder`, or `name=kind:folder`; a folder whose name looks like a kind is written with its path. */
+export function readHost(text: string): { hostId: string; kind: 'directory' | 'qemu'; address: string } {
+  const [, hostId, kind = 'directory', folder] = /^([^=]+)=(?:(directory|qemu):)?(.+)$/.exec(text) ?? [];
+  if (hostId === undefined || folder === undefined) {
+    throw usage(
+      `"${text}" names no host. Write it as name=folder for a folder of disk images, such as lab=/srv/images, ` +
+        'or as name=qemu:folder for a folder with the QMP sockets of running VMs, such as lab=qemu:/run/vms.',
+    );
   }
-  return { hostId: text.slice(0, at), kind: 'directory', address: resolve(text.slice(at + 1)) };
+  return { hostId, kind: kind as 'directory' | 'qemu', address: resolve(folder) };
+}
+
+/** What proxy VMs boot: where it was built to, or built now, which takes a while once. */
+async function applianceFor(
+  hosts: readonly { kind: string }[],
+  environment: NodeJS.ProcessEnv,
+  note: (text: string) => void,
+): Promise<string | undefined> {
+  if (!hosts.some(({ kind }) => kind === 'qemu')) return undefined;
+  if (environment.BACKHAUL_APPLIANCE_DIRECTORY) return resolve(environment.BACKHAUL_APPLIANCE_DIRECTORY);
+  note(
+    'Making sure that the appliance of the proxy VMs is built (once, some 10 seconds and 50 MB of packages) ...',
+  );
+  const { buildAppliance } = await import('@backhaul/appliance');
+  return (await buildAppliance()).directory;
 }
