@@ -12,7 +12,7 @@ test('memory that was given back is taken again, and nothing that was not', () =
   one.give();
   const three = memory.lend();
   expect(three.take(8000).buffer).toBe(first.buffer);
-  expect(three.take(8000).buffer).not.toBe(second.buffer);
+  expect(three.take(8000).buffer, 'it was given back twice, and is had once').not.toBe(first.buffer);
 });
 
 test('no more is kept than may be', () => {

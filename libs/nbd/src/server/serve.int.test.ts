@@ -1,55 +1,15 @@
-/** Our server with our own client, and with strangers: every byte right, every refusal in words, and nobody brings it down. */
-import { once } from 'node:events';
+/** Our server with our own client: every byte right, every failure in words, and an orderly end. */
 import { existsSync } from 'node:fs';
 import { stat, writeFile } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
-import { join } from 'node:path';
-import { describeError, eventually, Fault, KiB, MiB } from '@backhaul/kernel';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describeError, eventually, Fault, KiB, MiB, TiB } from '@backhaul/kernel';
+import { describe, expect, test } from 'vitest';
 import { STATE_HOLE, STATE_ZERO } from '../client.ts';
 import { connectNbd } from '../connect.ts';
-import { COMMAND } from '../protocol/values.ts';
-import * as say from '../testing/client-words.ts';
 import { patternedBytes } from '../testing/images.ts';
 import { memoryExport, readOnlyExport } from '../testing/memory-export.ts';
-import { temporaryFolder } from '../testing/servers.ts';
+import { serving } from '../testing/serving.ts';
 import type { NbdExport } from './export.ts';
-import { type NbdServer, type ServeOptions, serveNbd } from './serve.ts';
-
-interface Served {
-  readonly server: NbdServer;
-  readonly lines: string[];
-  readonly socketPath: string;
-  uri(name: string): string;
-}
-
-/** On a Unix socket of the running test's own, until it ends. */
-async function serving(exports: readonly NbdExport[], options: Partial<ServeOptions> = {}): Promise<Served> {
-  const folder = await temporaryFolder();
-  const socketPath = join(folder.path, 'nbd.sock');
-  const lines: string[] = [];
-  const log = (line: string): void => void lines.push(line);
-  const server = await serveNbd({ exports, listen: { kind: 'unix', socketPath }, log, ...options });
-  onTestFinished(async () => {
-    await server.close();
-    await folder[Symbol.asyncDispose]();
-  });
-  return { server, lines, socketPath, uri: (name) => server.uri.replace('///', `///${name}`) };
-}
-
-/** A client that says what the test has it say. */
-async function stranger(
-  socketPath: string,
-): Promise<{ socket: Socket; closed: Promise<unknown>; heard: Buffer[] }> {
-  const socket = connect(socketPath);
-  const heard: Buffer[] = [];
-  socket.on('data', (bytes) => heard.push(bytes));
-  socket.on('error', () => {});
-  const closed = once(socket, 'close');
-  onTestFinished(() => void socket.destroy());
-  await once(socket, 'connect');
-  return { socket, closed, heard };
-}
+import { serveNbd } from './serve.ts';
 
 /** Data, a hole, data with a hole inside, and an end that fills no block. */
 function sampleContent(): Uint8Array {
@@ -59,9 +19,6 @@ function sampleContent(): Uint8Array {
   content.set(patternedBytes(777, 3), 3 * MiB);
   return content;
 }
-
-const greeted = say.clientFlags();
-const toVda = Buffer.concat([greeted, say.option(8), say.option(7, say.infoAsked('vda'))]);
 
 test('what is read is what is there, by one connection and by several', async () => {
   const content = sampleContent();
@@ -98,6 +55,36 @@ test('extents are told as far as the client asks, and holes are holes', async ()
     { offset: 2 * MiB + 4096, length: 64 * KiB, flags: 0 },
     { offset: 2 * MiB + 68 * KiB, length: MiB - 68 * KiB, flags: hole },
     { offset: 3 * MiB, length: 777, flags: 0 },
+  ]);
+  await client.close();
+});
+
+test('far into a disk of many terabytes offsets keep their last bits, and runs longer than an answer can say are told', async () => {
+  const sizeBytes = 8 * TiB + 512;
+  const data = 5 * TiB + 2 ** 32;
+  const vast: NbdExport = {
+    ...{ name: 'vda', sizeBytes, readOnly: true },
+    // Every eight bytes hold their own offset.
+    async read(offset, length) {
+      const bytes = Buffer.alloc(length);
+      for (let at = 0; at + 8 <= length; at += 8) bytes.writeBigUInt64BE(BigInt(offset + at), at);
+      return [bytes];
+    },
+    async extents(offset, length) {
+      if (offset >= data) return [{ length, isHole: false }];
+      return [{ length: Math.min(length, data - offset), isHole: true }];
+    },
+  };
+  const { uri } = await serving([vast]);
+  const client = await connectNbd({ uri: uri('vda'), contexts: ['base:allocation'] });
+  const bytes = Buffer.alloc(4096);
+  for (const offset of [3 * TiB + 2 ** 32 + 8 * 12_345, sizeBytes - 4096]) {
+    await client.read(offset, 4096, bytes);
+    for (let at = 0; at < 4096; at += 8) expect(bytes.readBigUInt64BE(at)).toBe(BigInt(offset + at));
+  }
+  expect(await Array.fromAsync(client.blockStatus('base:allocation', 0, sizeBytes))).toEqual([
+    { offset: 0, length: data, flags: STATE_HOLE | STATE_ZERO },
+    { offset: data, length: sizeBytes - data, flags: 0 },
   ]);
   await client.close();
 });
@@ -165,112 +152,6 @@ test('a disk that hands over too little is an error and not wrong bytes', async 
   const client = await connectNbd({ uri: uri('vda') });
   await expect(client.read(0, 4096, new Uint8Array(4096))).rejects.toMatchObject({ code: 'EIO' });
   await client.close();
-});
-
-describe('strangers are answered or hung up on, and everybody else is served', () => {
-  test.each([
-    ['who speaks HTTP', [Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')], 'client flags'],
-    ['who sends garbage for a request', [toVda, Buffer.alloc(28, 0x5a)], 'a request began with 0x5a5a5a5a'],
-    [
-      'who announces a write of four gigabytes',
-      [toVda, say.request({ command: COMMAND.write, length: 2 ** 32 - 1 })],
-      'a write of 4294967295 bytes',
-    ],
-  ])('%s', async (_, words, why) => {
-    const { socketPath, uri, lines } = await serving([memoryExport('vda', new Uint8Array(MiB))]);
-    const client = await connectNbd({ uri: uri('vda') });
-    const { socket, closed } = await stranger(socketPath);
-    socket.write(Buffer.concat(words));
-    await closed;
-    expect(lines).toEqual([expect.stringContaining(why)]);
-    await client.read(0, 4096, new Uint8Array(4096));
-    await client.close();
-  });
-
-  test('who does not finish the handshake, however many there are', async () => {
-    const { socketPath, uri, lines, server } = await serving([readOnlyExport('vda', new Uint8Array(512))], {
-      limits: { handshakeMilliseconds: 100 },
-      connectionsMax: 4,
-    });
-    const strangers = await Promise.all([1, 2, 3, 4].map(() => stranger(socketPath)));
-    await Promise.all(strangers.map(({ closed }) => closed));
-    expect(lines[0]).toBe('A client was hung up on: the handshake was not finished within 100 ms');
-    await eventually('their places to be free', 5000, () => (server.connections === 0 ? true : undefined));
-    await (await connectNbd({ uri: uri('vda') })).close();
-  });
-
-  test('who begins a write and leaves it at that; who rests between requests is left in peace', async () => {
-    const { socketPath, lines } = await serving([memoryExport('vda', new Uint8Array(MiB))], {
-      limits: { stallMilliseconds: 150, handshakeMilliseconds: 150 },
-    });
-    const resting = await stranger(socketPath);
-    resting.socket.write(toVda);
-    const { socket, closed } = await stranger(socketPath);
-    socket.write(Buffer.concat([toVda, say.request({ command: COMMAND.write, length: 4096 })]));
-    await closed;
-    expect(lines).toEqual(['A client was hung up on: no byte of a request that was begun came for 150 ms']);
-    const before = Buffer.concat(resting.heard).length;
-    resting.socket.write(say.request({ command: COMMAND.flush }));
-    await eventually('the flush to be answered', 5000, () =>
-      Buffer.concat(resting.heard).length > before ? true : undefined,
-    );
-  });
-
-  test('who is one too many', async () => {
-    const { socketPath, uri, lines } = await serving([readOnlyExport('vda', new Uint8Array(512))], {
-      connectionsMax: 1,
-    });
-    const client = await connectNbd({ uri: uri('vda') });
-    const { closed } = await stranger(socketPath);
-    await closed;
-    expect(lines).toEqual(['A client was hung up on: 1 are served already']);
-    await client.close();
-  });
-
-  test('who writes more than may be gets an error, and is understood afterwards', async () => {
-    const disk = memoryExport('vda', new Uint8Array(MiB), {
-      blockSize: { minimum: 1, preferred: 4096, maximumPayload: 64 * KiB },
-    });
-    const { socketPath } = await serving([disk]);
-    const { socket, heard, closed } = await stranger(socketPath);
-    const payload = patternedBytes(100 * KiB, 1);
-    const tooMuch = say.request({ command: COMMAND.write, cookie: 7n, length: payload.length, payload });
-    const read = say.request({ command: COMMAND.read, cookie: 8n, length: 512 });
-    socket.write(Buffer.concat([toVda, tooMuch, read, say.request({ command: COMMAND.disconnect })]));
-    await closed;
-    const bytes = Buffer.concat(heard);
-    const answers = say.chunkAnswers(bytes.subarray(bytes.indexOf(Buffer.from('668e33ef', 'hex'))));
-    expect(answers.map(({ cookie, type }) => [cookie, type])).toEqual([
-      [7n, 0x8001],
-      [8n, 2],
-    ]);
-    expect(disk.content.every((byte) => byte === 0)).toBe(true);
-  });
-
-  test('who asks for everything and reads nothing: what is in flight is bounded', async () => {
-    const disk = readOnlyExport('vda', patternedBytes(8 * MiB, 4));
-    let reads = 0;
-    const counting: NbdExport = {
-      ...disk,
-      read(offset, length, take) {
-        reads += 1;
-        return disk.read(offset, length, take);
-      },
-    };
-    const { socketPath, uri } = await serving([counting], { limits: { requests: 8, bytes: 4 * MiB } });
-    const { socket } = await stranger(socketPath);
-    socket.pause();
-    socket.write(toVda);
-    for (let n = 0; n < 1000; n += 1)
-      socket.write(say.request({ command: COMMAND.read, cookie: BigInt(n), length: MiB }));
-    await eventually('reads to be under way', 5000, () => (reads >= 4 ? true : undefined));
-    // Somebody else is served all the while.
-    const client = await connectNbd({ uri: uri('vda') });
-    for (let n = 0; n < 50; n += 1) await client.read(n * 1000, 1000, new Uint8Array(1000));
-    await client.close();
-    // Four of a mebibyte, one that the socket's own buffers took, and the fifty.
-    expect(reads).toBeLessThan(60);
-  });
 });
 
 describe('where it listens', () => {
