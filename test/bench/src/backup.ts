@@ -33,7 +33,7 @@ export async function run(note: Note): Promise<undefined> {
     );
     const ours = await openOurs(directory, images);
     try {
-      note(await full(directory, image, ours));
+      note(await full(directory, image, ours, note));
       note(await incremental(image, ours));
       note(await sparse(ours));
     } finally {
@@ -124,7 +124,12 @@ async function openOurs(directory: string, images: string): Promise<Ours> {
   };
 }
 
-async function full(directory: string, image: string, ours: Ours): Promise<Record<string, number>> {
+async function full(
+  directory: string,
+  image: string,
+  ours: Ours,
+  tell: Note,
+): Promise<Record<string, number>> {
   const times: Record<string, number[]> = {
     ours: [],
     restic: [],
@@ -133,7 +138,10 @@ async function full(directory: string, image: string, ours: Ours): Promise<Recor
     zstdSynced: [],
     null: [],
   };
-  const note = (name: string, seconds: number): void => void times[name]?.push(seconds);
+  const note = (name: string, seconds: number): void => {
+    times[name]?.push(seconds);
+    tell({ [`backup.full.seconds.${name}.${times[name]?.length ?? 0}`]: seconds });
+  };
   const firsts: number[] = [];
   let peak = 0;
   const out = join(directory, 'peer');
