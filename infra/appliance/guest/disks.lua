@@ -55,15 +55,15 @@ end
 function disks.look(now)
   if not heardNews() and now - lookedAt < LOOK_SECONDS then return end
   lookedAt = now
-  local present = {}
+  local present, new = {}, {}
   for device in dirent.files(BLOCK) do
     if device:match('^vd%a+$') then
-      present[device] = true
-      local serial = served[device] and files.line(BLOCK .. device .. '/serial')
-      if served[device] and serial ~= served[device].serial then present[device] = nil end
-      if not served[device] then serve(device) end
+      local known = served[device]
+      if known and files.line(BLOCK .. device .. '/serial') == known.serial then present[device] = true
+      else new[#new + 1] = device end
     end
   end
+  -- First what has gone, then what has come: a disk that was plugged in again has the same export under another device.
   for device, disk in pairs(served) do
     if not present[device] then
       unistd.unlink(EXPORTS .. disk.serial)
@@ -71,6 +71,7 @@ function disks.look(now)
       version = version + 1
     end
   end
+  for _, device in ipairs(new) do serve(device) end
 end
 
 function disks.served()

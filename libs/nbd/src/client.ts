@@ -13,6 +13,11 @@ export interface NbdConnectOptions {
   readonly contexts?: readonly string[];
   /** For connecting and the whole handshake. Default 10,000. */
   readonly connectMilliseconds?: number;
+  /**
+   * For how long a server whose first words are not NBD's is tried again. A port that is a serial line (a proxy VM's) knows no
+   * connections: whoever comes right after a client that died may hear the rest of what that one was being told. Default 0.
+   */
+  readonly garbledMilliseconds?: number;
   /** The longest time that the oldest request in flight may go without a byte of its reply. Default 30,000. */
   readonly requestMilliseconds?: number;
   /** The longest read or write sent as one request, within what the server takes. Default 512 KiB; 256 KiB for small proxy VMs. */

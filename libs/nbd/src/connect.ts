@@ -1,11 +1,12 @@
 /**
  * From a URI to a client: the socket, then the handshake, within one time-out. What is half open when it fails is closed.
  */
-import { Fault, withDeadline } from '@backhaul/kernel';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Fault, hasCode, withDeadline } from '@backhaul/kernel';
 import type { NbdClient, NbdConnectOptions } from './client.ts';
 import { Connection } from './connection.ts';
 import { ExportClient } from './export-client.ts';
-import { violation } from './protocol/faults.ts';
+import { VIOLATION, violation } from './protocol/faults.ts';
 import { type Agreement, handshake, type Wishes } from './protocol/handshake.ts';
 import { Feed } from './protocol/machine.ts';
 import { endpointLine, parseUri } from './protocol/uri.ts';
@@ -16,8 +17,23 @@ const REQUEST_MILLISECONDS = 30_000;
 const REQUEST_BYTES = 512 * 1024;
 const WINDOW = { requests: 16, bytes: 8 * 1024 * 1024 };
 
+/** Long enough for a proxy VM to see that a client has gone, and to start a fresh server. */
+const GARBLED_PAUSE_MILLISECONDS = 200;
+
 /** Throws a Fault that names export and endpoint: no server, no such export, not NBD, or not in time. */
 export async function connectNbd(options: NbdConnectOptions): Promise<NbdClient> {
+  const end = performance.now() + (options.garbledMilliseconds ?? 0);
+  for (;;) {
+    try {
+      return await connectOnce(options);
+    } catch (error) {
+      if (!hasCode(error, VIOLATION) || performance.now() >= end) throw error;
+      await delay(GARBLED_PAUSE_MILLISECONDS, undefined, options.signal ? { signal: options.signal } : {});
+    }
+  }
+}
+
+async function connectOnce(options: NbdConnectOptions): Promise<NbdClient> {
   const { endpoint, exportName } = parseUri(options.uri);
   const name = `export ${JSON.stringify(exportName)} at ${endpointLine(endpoint)}`;
   const wishes = { exportName, contexts: options.contexts ?? [] };

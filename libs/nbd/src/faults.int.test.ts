@@ -246,6 +246,18 @@ describe('a server that hangs up or lies', () => {
     expect(isPermanent(fault)).toBe(true);
   });
 
+  test('a port that first says what was meant for another is tried again for as long as was asked, and no longer', async () => {
+    let clients = 0;
+    await using server = await startScripted(async (socket) => {
+      clients += 1;
+      socket.write(clients <= 2 ? Buffer.alloc(64, 0x5a) : handshakeWords);
+    });
+    expect((await faultOf(connectNbd({ uri: server.uri }))).code).toBe('NbdProtocolViolation');
+    const client = await connectNbd({ uri: server.uri, garbledMilliseconds: 5_000 });
+    expect(clients).toBe(3);
+    await client.close();
+  });
+
   test.each([
     ['answers with garbage', Buffer.alloc(64, 0x5a)],
     ['answers somebody else', say.chunk(99, 1, 0)],

@@ -13,6 +13,9 @@ import { ALLOCATION, type AskStatus, type Piece, piecesOfFull, piecesOfIncrement
 /** Pieces under way per port: one is read while others are hashed and stored. */
 const PIECES_PER_PORT = 4;
 
+/** A proxy's port may still be saying what a client that died was told: it is tried again before the attempt is given up. */
+const GARBLED_MILLISECONDS = 2_000;
+
 export interface ReceivedPiece {
   readonly offset: number;
   readonly length: number;
@@ -57,7 +60,10 @@ async function connect(
   contexts: readonly string[],
   connections: NbdClient[],
 ): Promise<NbdClient> {
-  const connection = await connectNbd({ uri, contexts, requestMilliseconds, signal });
+  const connection = await connectNbd({
+    ...{ uri, contexts, requestMilliseconds, signal },
+    garbledMilliseconds: GARBLED_MILLISECONDS,
+  });
   connections.push(connection);
   if (connection.sizeBytes < lease.diskBytes) {
     throw new Fault(

@@ -3,7 +3,7 @@ import type { Extent } from '@backhaul/kernel';
 import { connectNbd, STATE_DIRTY } from '@backhaul/nbd';
 
 export async function readExport(uri: string): Promise<Buffer> {
-  const client = await connectNbd({ uri });
+  const client = await connectNbd({ uri, garbledMilliseconds: 5_000 });
   try {
     const contents = Buffer.alloc(client.sizeBytes);
     await client.read(0, client.sizeBytes, contents);

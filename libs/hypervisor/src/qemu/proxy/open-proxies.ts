@@ -203,7 +203,15 @@ class BootedProxies implements QemuProxies {
   /** A VM that is gone has let go of everything. */
   async #takeAway(vm: ProxyVm, disk: DiskOfProxy): Promise<void> {
     const serial = serialOf(disk);
-    if (await isVmRunning(vm)) await this.#tell(vm, (qmp) => removeDisk(qmp, serial, DETACH_MILLISECONDS));
+    if (await isVmRunning(vm)) {
+      await this.#tell(vm, (qmp) => removeDisk(qmp, serial, DETACH_MILLISECONDS));
+      // Until the guest has seen it go: attached again, it would be taken for served by the report of before.
+      await askAppliance(
+        this.#control(vm),
+        `Disk ${serial} being served no more`,
+        ({ disks }) => !disks.some((one) => one.serial === serial),
+      );
+    }
     await this.#update(vm.proxyId, (state) => ({
       ...state,
       disks: state.disks.filter((one) => one.serial !== serial),
