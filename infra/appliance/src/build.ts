@@ -101,7 +101,12 @@ async function withCurrentLists<T>(work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (error) {
     if (process.getuid?.() !== 0) throw error;
-    await run('apt-get', ['-qq', 'update'], { milliseconds: 300_000 });
+    const refreshed = await run('apt-get', ['-qq', 'update'], { milliseconds: 300_000 }).then(
+      () => true,
+      () => false,
+    );
+    // What was in the way at first says more than why no lists could be had.
+    if (!refreshed) throw error;
     return await work();
   }
 }

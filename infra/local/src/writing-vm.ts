@@ -40,7 +40,7 @@ export interface WritingVm {
   hasWritten(writes: number): Promise<void>;
   /** What Backhaul left in it: nodes, exports and bitmaps that bear its name. */
   leftovers(): Promise<string[]>;
-  ended: Promise<unknown>;
+  readonly ended: Promise<unknown>;
   kill(): Promise<void>;
   /** As a power off: QEMU closes its images. */
   quit(): Promise<void>;
@@ -84,6 +84,10 @@ export async function startWritingVm(options: WritingVmOptions): Promise<Writing
   );
   const said = listen(child);
   const ended = once(child, 'close');
+  // However this process ends, the VM does not stay behind without its owner.
+  const killAtExit = (): void => void child.kill('SIGKILL');
+  process.once('exit', killAtExit);
+  child.once('close', () => process.off('exit', killAtExit));
   const tell = <T>(work: (qmp: QmpClient) => Promise<T>): Promise<T> =>
     withQmp({ path: control, target: `source VM ${vmId}` }, work);
   const writes = () =>

@@ -2,13 +2,11 @@
  * Proxies of a directory host: a proxy is one storage daemon per port, each with room for one client, so that a port
  * never serves two. A disk is hot-added to all of them over QMP, as it would be to a proxy VM (docs/adr/0003).
  */
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Port } from '@backhaul/contracts';
 import { describeError, Fault } from '@backhaul/kernel';
 import { z } from 'zod';
 import type { Observation } from '../host.ts';
-import { readState, removeFolder, writeState } from '../state-file.ts';
+import { NotedThings } from '../noted-things.ts';
 import {
   closeDisk,
   type DiskKey,
@@ -19,7 +17,6 @@ import {
   openDisk,
 } from './block-graph.ts';
 import { orHeld } from './image-lock.ts';
-import { requireId } from './snapshot-state.ts';
 import {
   endDaemon,
   isDaemonRunning,
@@ -39,10 +36,10 @@ const DETACH_MILLISECONDS = 30_000;
 type ObservedProxy = Observation['proxies'][number];
 
 export class Proxies {
-  readonly #folder: string;
+  readonly #notes: NotedThings<typeof ProxyState>;
 
   constructor(folder: string) {
-    this.#folder = folder;
+    this.#notes = new NotedThings(folder, 'proxy', ProxyState, ({ proxyId }) => proxyId);
   }
 
   /** Starts what does not run of it. When it cannot be brought up whole, nothing of it stays. */
@@ -53,14 +50,14 @@ export class Proxies {
         code: 'PortsUnusable',
       });
     }
-    const known = await this.#read(proxyId);
+    const known = await this.#notes.read(proxyId);
     if (known !== undefined && known.ports !== ports) {
       throw new Fault(`Proxy ${proxyId} is there with ${known.ports} ports, and ${ports} were asked for`, {
         permanent: true,
         code: 'ProxyDiffers',
       });
     }
-    await writeState(this.#stateFile(proxyId), { schema: 1, proxyId, ports });
+    await this.#notes.write({ schema: 1, proxyId, ports });
     const daemons = this.#daemons(proxyId, ports);
     const started = await Promise.allSettled(daemons.map((daemon) => startDaemon(daemon, milliseconds)));
     const failure = started.find((one) => one.status === 'rejected');
@@ -92,7 +89,7 @@ export class Proxies {
 
   /** Takes the disk from every port, also from clients that still read. No such proxy, no such disk: success. */
   async detach(proxyId: string, disk: DiskKey): Promise<void> {
-    if ((await this.#read(proxyId)) === undefined) return;
+    if ((await this.#notes.read(proxyId)) === undefined) return;
     const failure = `Detaching disk ${exportNameOf(disk)} from proxy ${proxyId} failed`;
     await this.#atEveryPort(failure, proxyId, async (daemon) => {
       // A daemon that is gone has let go of everything.
@@ -102,15 +99,14 @@ export class Proxies {
   }
 
   async deactivate(proxyId: string): Promise<void> {
-    const folder = this.#folderOf(proxyId);
-    const ports = (await this.#read(proxyId))?.ports ?? 0;
+    const ports = (await this.#notes.read(proxyId))?.ports ?? 0;
     await Promise.all(this.#daemons(proxyId, ports).map((daemon) => endDaemon(daemon)));
-    await removeFolder(folder);
+    await this.#notes.forget(proxyId);
   }
 
   /** Every proxy that there is, alive or not. */
   async ids(): Promise<string[]> {
-    return (await readdir(this.#folder).catch(() => [])).sort();
+    return await this.#notes.ids();
   }
 
   async observe(): Promise<ObservedProxy[]> {
@@ -120,7 +116,7 @@ export class Proxies {
   async #observe(proxyId: string): Promise<ObservedProxy> {
     const notAlive = (detail: string): ObservedProxy => ({ proxyId, alive: false, detail, attachments: [] });
     try {
-      const state = await this.#read(proxyId);
+      const state = await this.#notes.read(proxyId);
       if (state === undefined) return notAlive('its activation did not get far enough to leave a state');
       const daemons = this.#daemons(proxyId, state.ports);
       const served = await Promise.all(daemons.map(servedAt));
@@ -145,7 +141,7 @@ export class Proxies {
     proxyId: string,
     work: (daemon: StorageDaemon) => Promise<void>,
   ): Promise<void> {
-    const state = await this.#read(proxyId);
+    const state = await this.#notes.read(proxyId);
     if (state === undefined) throw new Fault(`${failure}: there is no such proxy`, { code: 'ProxyUnknown' });
     const done = await Promise.allSettled(this.#daemons(proxyId, state.ports).map(work));
     const failed = done.find((one) => one.status === 'rejected');
@@ -157,23 +153,10 @@ export class Proxies {
   #daemons(proxyId: string, ports: number): StorageDaemon[] {
     return Array.from({ length: ports }, (_, port) => ({
       what: `port ${port} of proxy ${proxyId}`,
-      folder: this.#folderOf(proxyId),
+      folder: this.#notes.folderOf(proxyId),
       name: `port-${port}`,
       connectionsMax: 1,
     }));
-  }
-
-  #read(proxyId: string): Promise<z.infer<typeof ProxyState> | undefined> {
-    return readState(this.#stateFile(proxyId), ProxyState);
-  }
-
-  #stateFile(proxyId: string): string {
-    return join(this.#folderOf(proxyId), 'proxy.json');
-  }
-
-  #folderOf(proxyId: string): string {
-    requireId('proxy', proxyId);
-    return join(this.#folder, proxyId);
   }
 }
 

@@ -2,12 +2,9 @@
  * What is known of a snapshot between calls, and after a crash: one file per snapshot, written before each step says
  * what the step is about to do. No file: there is no snapshot, and no bitmap, process or socket of one.
  */
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Name, SnapshotDisk } from '@backhaul/contracts';
-import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
-import { readState, removeFolder, writeState } from '../state-file.ts';
+import { NotedThings } from '../noted-things.ts';
 import type { GraphDisk } from './block-graph.ts';
 import { FileMark } from './image-file.ts';
 import type { StorageDaemon } from './storage-daemon.ts';
@@ -43,16 +40,9 @@ export const SnapshotState = z.object({
 });
 export type SnapshotState = z.infer<typeof SnapshotState>;
 
-export class SnapshotStates {
-  readonly #folder: string;
-
+export class SnapshotStates extends NotedThings<typeof SnapshotState> {
   constructor(folder: string) {
-    this.#folder = folder;
-  }
-
-  folderOf(snapshotId: string): string {
-    requireId('snapshot', snapshotId);
-    return join(this.#folder, snapshotId);
+    super(folder, 'snapshot', SnapshotState, ({ snapshotId }) => snapshotId);
   }
 
   /** The snapshot's server: every disk by its export name, for as many clients as come. */
@@ -64,25 +54,6 @@ export class SnapshotStates {
       connectionsMax: 0,
     };
   }
-
-  async read(snapshotId: string): Promise<SnapshotState | undefined> {
-    return await readState(join(this.folderOf(snapshotId), 'snapshot.json'), SnapshotState);
-  }
-
-  async write(state: SnapshotState): Promise<void> {
-    await writeState(join(this.folderOf(state.snapshotId), 'snapshot.json'), state);
-  }
-
-  /** The last step of giving back. */
-  async forget(snapshotId: string): Promise<void> {
-    await removeFolder(this.folderOf(snapshotId));
-  }
-
-  async all(): Promise<SnapshotState[]> {
-    const ids = await readdir(this.#folder).catch(() => []);
-    const states = await Promise.all(ids.map((id) => this.read(id)));
-    return states.filter((state) => state !== undefined);
-  }
 }
 
 export const graphDisk = (state: SnapshotState, image: FrozenImage): GraphDisk => ({
@@ -91,12 +62,3 @@ export const graphDisk = (state: SnapshotState, image: FrozenImage): GraphDisk =
   path: image.path,
   format: image.format,
 });
-
-/** Ids become folders and export names. */
-export function requireId(what: string, id: string): void {
-  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(id)) return;
-  throw new Fault(`"${id}" cannot be the id of a ${what}: it has to be usable as the name of a folder`, {
-    permanent: true,
-    code: 'IdUnusable',
-  });
-}

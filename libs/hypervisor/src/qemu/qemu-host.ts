@@ -4,7 +4,6 @@
  * Everything it makes lies in `<state directory>/<host id>`: `snapshots/<snapshot id>/` (notes), `proxies/<proxy id>/`;
  * scratch files lie in `scratch/` or where the options say.
  */
-import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { describeError, Fault } from '@backhaul/kernel';
 import { requireSocketPath } from '../directory/storage-daemon.ts';
@@ -14,6 +13,7 @@ import { Turns } from '../turns.ts';
 import { exportNameOf } from './node-names.ts';
 import { observeSnapshots } from './observe-snapshots.ts';
 import { openQemuProxies, type QemuProxies } from './proxy/proxies.ts';
+import { ProxyStates } from './proxy/proxy-state.ts';
 import { releaseVmSnapshot } from './release-vm-snapshot.ts';
 import { rescueAbandoned } from './rescue.ts';
 import { requireStanding, takeVmSnapshot } from './take-vm-snapshot.ts';
@@ -166,6 +166,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
 /** Opened when first wanted: a host without an appliance can still be looked at, and backed up without proxies. */
 function proxiesOnDemand({ hostId, stateDirectory, applianceDirectory }: QemuHostOptions, folder: string) {
   let opening: Promise<QemuProxies> | undefined;
+  const states = new ProxyStates(folder);
   const open = async (): Promise<QemuProxies> => {
     if (applianceDirectory === undefined) {
       throw new Fault(`Host ${hostId} has no proxy appliance: BACKHAUL_APPLIANCE_DIRECTORY is not set`, {
@@ -185,7 +186,7 @@ function proxiesOnDemand({ hostId, stateDirectory, applianceDirectory }: QemuHos
   return {
     open,
     whyNot: (): Promise<string | undefined> => open().then(() => undefined, describeError),
-    ids: async (): Promise<string[]> => (await readdir(folder).catch(() => [])).sort(),
+    ids: (): Promise<string[]> => states.ids(),
     close: async (): Promise<void> => {
       const opened = await opening?.catch(() => undefined);
       await opened?.close();

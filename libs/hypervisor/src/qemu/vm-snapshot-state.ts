@@ -3,13 +3,10 @@
  * says what the step is about to do. What really stands is in QEMU, under names that are derived (node-names.ts); the file says
  * what cannot be seen there: whether the guest ran, and what the caller was told.
  */
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Consistency, Name, SnapshotDisk } from '@backhaul/contracts';
 import { z } from 'zod';
-import { requireId } from '../directory/snapshot-state.ts';
+import { NotedThings } from '../noted-things.ts';
 import { ProcessMark } from '../processes.ts';
-import { readState, removeFolder, writeState } from '../state-file.ts';
 
 const Standing = z.object({
   takenAt: z.string(),
@@ -45,34 +42,8 @@ export const VmSnapshotState = z.object({
 });
 export type VmSnapshotState = z.infer<typeof VmSnapshotState>;
 
-export class VmSnapshotStates {
-  readonly #folder: string;
-
+export class VmSnapshotStates extends NotedThings<typeof VmSnapshotState> {
   constructor(folder: string) {
-    this.#folder = folder;
-  }
-
-  folderOf(snapshotId: string): string {
-    requireId('snapshot', snapshotId);
-    return join(this.#folder, snapshotId);
-  }
-
-  async read(snapshotId: string): Promise<VmSnapshotState | undefined> {
-    return await readState(join(this.folderOf(snapshotId), 'snapshot.json'), VmSnapshotState);
-  }
-
-  async write(state: VmSnapshotState): Promise<void> {
-    await writeState(join(this.folderOf(state.snapshotId), 'snapshot.json'), state);
-  }
-
-  /** The last step of giving back. */
-  async forget(snapshotId: string): Promise<void> {
-    await removeFolder(this.folderOf(snapshotId));
-  }
-
-  async all(): Promise<VmSnapshotState[]> {
-    const ids = await readdir(this.#folder).catch(() => []);
-    const states = await Promise.all(ids.map((id) => this.read(id)));
-    return states.filter((state) => state !== undefined);
+    super(folder, 'snapshot', VmSnapshotState, ({ snapshotId }) => snapshotId);
   }
 }

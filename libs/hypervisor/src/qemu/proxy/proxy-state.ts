@@ -2,12 +2,9 @@
  * What is known of a proxy between calls, and after a crash: one file per proxy, written before each step that it makes
  * possible to undo. No file: there is no proxy, no process and no socket of one.
  */
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { derivedId } from '@backhaul/kernel';
 import { z } from 'zod';
-import { requireId } from '../../directory/snapshot-state.ts';
-import { readState, removeFolder, writeState } from '../../state-file.ts';
+import { NotedThings } from '../../noted-things.ts';
 import type { DiskOfProxy } from './proxies.ts';
 
 const ProxyState = z.object({
@@ -32,31 +29,8 @@ const SERIAL_CHARACTERS = 20;
 export const serialOf = (disk: Pick<DiskOfProxy, 'snapshotId' | 'diskId'>): string =>
   derivedId('proxy-disk', disk.snapshotId, disk.diskId).replaceAll('-', '').slice(0, SERIAL_CHARACTERS);
 
-export class ProxyStates {
-  readonly #folder: string;
-
+export class ProxyStates extends NotedThings<typeof ProxyState> {
   constructor(folder: string) {
-    this.#folder = folder;
-  }
-
-  folderOf(proxyId: string): string {
-    requireId('proxy', proxyId);
-    return join(this.#folder, proxyId);
-  }
-
-  async ids(): Promise<string[]> {
-    return (await readdir(this.#folder).catch(() => [])).sort();
-  }
-
-  read(proxyId: string): Promise<ProxyState | undefined> {
-    return readState(join(this.folderOf(proxyId), 'proxy.json'), ProxyState);
-  }
-
-  write(state: ProxyState): Promise<void> {
-    return writeState(join(this.folderOf(state.proxyId), 'proxy.json'), state);
-  }
-
-  forget(proxyId: string): Promise<void> {
-    return removeFolder(this.folderOf(proxyId));
+    super(folder, 'proxy', ProxyState, ({ proxyId }) => proxyId);
   }
 }
