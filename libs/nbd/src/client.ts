@@ -67,14 +67,19 @@ export interface NbdClient {
 
   /**
    * Offsets and lengths must be multiples of `blockSize.minimum`, but may end with the export. `data` must not change until the
-   * promise settles. `fua`: resolves when the data is on stable storage.
+   * promise settles: it is sent from where it lies, several requests at a time. `fua`: resolves when the data is on stable storage.
+   * A disk that is full fails the write with code `ENOSPC`, an export that is read-only with `EPERM`, before anything is sent.
    */
   write(offset: number, data: Uint8Array, options?: { readonly fua?: boolean }): Promise<void>;
   /** `mayTrim`: the server may leave a hole. Zeroes are sent as data to a server that has no command for them. */
   writeZeroes(offset: number, length: number, options?: { readonly mayTrim?: boolean }): Promise<void>;
   /** Afterwards these bytes may be anything. Only where `canTrim`. */
   trim(offset: number, length: number): Promise<void>;
-  /** All writes that resolved before are on stable storage when it resolves. Only where `canFlush`. */
+  /**
+   * All writes of this connection that resolved before are on stable storage when it resolves. Only where `canFlush`: a server that
+   * does not offer it (section "Transmission flags", SEND_FLUSH) has said nothing of what it holds in memory, so this is then
+   * refused as a permanent Fault, and never quietly nothing.
+   */
   flush(): Promise<void>;
 
   /** Says goodbye and closes; what is still in flight fails. Safe to call twice, and after a failure. */

@@ -91,10 +91,12 @@ export class ExportClient implements NbdClient {
 
   async write(offset: number, data: Uint8Array, options: { readonly fua?: boolean } = {}): Promise<void> {
     const fua = options.fua === true && this.#agreement.canFua;
+    // A server without FUA may still know how to flush everything, which is more than was asked for.
+    const flush = options.fua === true && !fua;
+    if (flush && !this.canFlush) throw this.#unsupported('flush');
     const pieces = writePieces(this.#grid, offset, data, fua ? COMMAND_FLAG.fua : 0);
     await this.#change(COMMAND.write, offset, data.length, pieces);
-    // A server without FUA may still know how to flush everything, which is more than was asked for.
-    if (options.fua === true && !fua) await this.flush();
+    if (flush) await this.flush();
   }
 
   async writeZeroes(

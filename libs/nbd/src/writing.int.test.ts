@@ -5,7 +5,9 @@ import { KiB, MiB } from '@backhaul/kernel';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connectNbd } from './connect.ts';
 import { patternedBytes, writeRawImage } from './testing/images.ts';
+import { memoryExport } from './testing/memory-export.ts';
 import { type Folder, run, startNbdkit, startQemuNbd, temporaryFolder } from './testing/servers.ts';
+import { serving } from './testing/serving.ts';
 
 const SIZE = 16 * MiB;
 let folder: Folder;
@@ -126,5 +128,74 @@ test('a full disk fails the write that met it, with the error of the server', as
   const bytes = new Uint8Array(4096).fill(1);
   await client.read(0, 4096, bytes);
   expect(bytes).toEqual(new Uint8Array(4096));
+  await client.close();
+});
+
+test('a write is cut at the largest payload that the server takes', async () => {
+  await using server = await startNbdkit(
+    '--filter=blocksize-policy',
+    'memory',
+    'size=4M',
+    'blocksize-maximum=65536',
+    'blocksize-error-policy=error',
+  );
+  const client = await connectNbd({ uri: server.uri(), requestBytes: MiB });
+  expect(client.blockSize.maximumPayload).toBe(65_536);
+  const bytes = patternedBytes(2 * MiB + 512, 21);
+  await client.write(MiB, bytes);
+  const back = new Uint8Array(bytes.length);
+  await client.read(MiB, bytes.length, back);
+  expect(Buffer.compare(back, bytes)).toBe(0);
+  await client.close();
+});
+
+test('writes travel side by side as far as the window goes, and the rest waits for its turn', async () => {
+  const gate = Promise.withResolvers<void>();
+  const full = Promise.withResolvers<void>();
+  const atWork = { now: 0, most: 0 };
+  const disk = memoryExport('d', new Uint8Array(4 * MiB));
+  const { write } = disk;
+  disk.write = async (offset, data) => {
+    atWork.now += 1;
+    atWork.most = Math.max(atWork.most, atWork.now);
+    if (atWork.now === 4) full.resolve();
+    await gate.promise;
+    await write?.(offset, data);
+    atWork.now -= 1;
+  };
+  const served = await serving([disk]);
+  const client = await connectNbd({ uri: served.uri('d'), requestBytes: 64 * KiB, windowRequests: 4 });
+  const bytes = patternedBytes(2 * MiB, 22);
+  const written = client.write(MiB, bytes);
+  await full.promise;
+  gate.resolve();
+  await written;
+  expect(atWork.most).toBe(4);
+  expect(Buffer.compare(disk.content.subarray(MiB, 3 * MiB), bytes)).toBe(0);
+  await client.close();
+});
+
+test('a server that stands still in the middle of writes ends them all in time', async () => {
+  const path = join(folder.path, 'stopped.raw');
+  await writeRawImage(path, SIZE, []);
+  await using server = await startQemuNbd(path, 'raw', []);
+  const client = await connectNbd({ uri: server.uri(), requestMilliseconds: 300 });
+  await server.signal('SIGSTOP');
+  const writes = [0, 4, 8].map((at) => client.write(at * MiB, patternedBytes(4 * MiB, at)));
+  for (const { status, reason } of (await Promise.allSettled(writes)) as PromiseRejectedResult[])
+    expect({ status, reason }).toMatchObject({ status: 'rejected', reason: { code: 'TimedOut' } });
+  await client.close();
+});
+
+test('a server that knows no flush is never taken to have flushed', async () => {
+  const { flush: _, ...disk } = memoryExport('d', new Uint8Array(MiB));
+  const served = await serving([disk]);
+  const client = await connectNbd({ uri: served.uri('d') });
+  expect(client.canFlush).toBe(false);
+  const refused = { code: 'ENOTSUP', permanent: true };
+  await expect(client.flush()).rejects.toMatchObject(refused);
+  await client.write(0, new Uint8Array(512).fill(7));
+  await expect(client.write(0, new Uint8Array(512), { fua: true })).rejects.toMatchObject(refused);
+  expect(disk.content[0]).toBe(7);
   await client.close();
 });
