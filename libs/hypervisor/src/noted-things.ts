@@ -1,6 +1,6 @@
 /**
- * What is known of each snapshot, or of each proxy, of a host: a folder for each by its id, with a state file in it (state-file.ts). No
- * folder: there is no such thing, and nothing of it anywhere.
+ * What is known of each snapshot, of each proxy, or of each target, of a host: a folder for each by its id, with a state file in it
+ * (state-file.ts). No folder: there is no such thing, and nothing of it anywhere.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,18 +8,15 @@ import { Fault } from '@backhaul/kernel';
 import type { z } from 'zod';
 import { readState, removeFolder, writeState } from './state-file.ts';
 
+export type NotedKind = 'snapshot' | 'proxy' | 'target';
+
 export class NotedThings<Shape extends z.ZodType> {
   readonly #folder: string;
-  readonly #kind: 'snapshot' | 'proxy';
+  readonly #kind: NotedKind;
   readonly #shape: Shape;
   readonly #idOf: (state: z.infer<Shape>) => string;
 
-  constructor(
-    folder: string,
-    kind: 'snapshot' | 'proxy',
-    shape: Shape,
-    idOf: (state: z.infer<Shape>) => string,
-  ) {
+  constructor(folder: string, kind: NotedKind, shape: Shape, idOf: (state: z.infer<Shape>) => string) {
     this.#folder = folder;
     this.#kind = kind;
     this.#shape = shape;
