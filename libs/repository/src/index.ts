@@ -1,8 +1,10 @@
+export { dataRuns } from './data-runs.ts';
 export { ChunkCache, type ChunkCacheOptions } from './mount/chunk-cache.ts';
 export type { Disk, DiskPiece, DiskRun, TakeMemory } from './mount/disk.ts';
 export { type OverlayDisk, openOverlayDisk } from './mount/overlay-disk.ts';
 export { openRestorePointDisk, type RestorePointDiskOptions } from './mount/restore-point-disk.ts';
 export { type SaveDiskOptions, saveDisk } from './mount/save-disk.ts';
+export { type NewestWholeOptions, newestWhole } from './newest-whole.ts';
 export { openRepository } from './open-repository.ts';
 export { overlay } from './overlay.ts';
 export type {
@@ -20,4 +22,5 @@ export type {
   StoredManifest,
 } from './repository.ts';
 export { type RestoreDiskOptions, type RestoredDisk, restoreDisk } from './restore-disk.ts';
+export { SharedChunks } from './shared-chunks.ts';
 export { type Problem, type VerifyOptions, type VerifyReport, verify } from './verify.ts';

@@ -4,11 +4,8 @@
  */
 import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { Fault, KiB } from '@backhaul/kernel';
-import { isZero } from './format/chunk-file.ts';
-
-/** Zero runs inside of data are left as holes in this unit, which is what file systems and qcow2 allocate in. */
-const HOLE_BYTES = 64 * KiB;
+import { extentEnd, Fault } from '@backhaul/kernel';
+import { dataRuns } from './data-runs.ts';
 
 export interface RawFileOptions {
   readonly target: string;
@@ -77,22 +74,14 @@ async function renameIfFree(partial: string, target: string): Promise<void> {
 /** Leaves out zeros where they fill whole units of the file; joins the rest into long writes. Answers what was written. */
 export async function writeSparsely(file: FileHandle, offset: number, data: Uint8Array): Promise<number> {
   let written = 0;
-  let start: number | undefined;
-  const flush = async (end: number): Promise<void> => {
-    for (let at = start ?? end; at < end; ) {
+  for (const run of dataRuns(offset, data)) {
+    const end = extentEnd(run) - offset;
+    for (let at = run.offset - offset; at < end; ) {
       const { bytesWritten } = await file.write(data, at, end - at, offset + at);
       at += bytesWritten;
       written += bytesWritten;
     }
-    start = undefined;
-  };
-  for (let at = 0; at < data.length; ) {
-    const end = Math.min(data.length, at + HOLE_BYTES - ((offset + at) % HOLE_BYTES));
-    if (isZero(data.subarray(at, end))) await flush(at);
-    else start ??= at;
-    at = end;
   }
-  await flush(data.length);
   return written;
 }
 

@@ -5,9 +5,9 @@
 import type { FileHandle } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Fault, isPermanent } from '@backhaul/kernel';
-import { Recent } from './chunks/recent.ts';
 import { makeRawFile, refuseExisting, writeSparsely } from './raw-file.ts';
 import type { Manifest, ManifestDisk, Repository, Segment } from './repository.ts';
+import { SharedChunks } from './shared-chunks.ts';
 
 export interface RestoreDiskOptions {
   readonly repository: Pick<Repository, 'readSegments' | 'readChunk'>;
@@ -111,25 +111,5 @@ async function restoreSegment(
       cause: error,
       permanent: isPermanent(error),
     });
-  }
-}
-
-/** An incremental cuts its parent's chunks into pieces: neighbours share one read of the chunk. */
-class SharedChunks {
-  readonly #repository: Pick<Repository, 'readChunk'>;
-  readonly #recent: Recent<Promise<Uint8Array>>;
-
-  constructor(repository: Pick<Repository, 'readChunk'>, chunksMax: number) {
-    this.#repository = repository;
-    this.#recent = new Recent(chunksMax);
-  }
-
-  read(digest: string): Promise<Uint8Array> {
-    const known = this.#recent.get(digest);
-    if (known !== undefined) return known;
-    const work = this.#repository.readChunk(digest);
-    this.#recent.set(digest, work);
-    work.catch(() => this.#recent.delete(digest));
-    return work;
   }
 }
