@@ -1,10 +1,13 @@
 /**
- * Reads a density as a rising curve: how many bytes to read lie before an offset, and the way back. Within a bucket the
+ * Reads a density as a rising curve: how many bytes to move lie before an offset, and the way back. Within a bucket the
  * bytes are taken to lie evenly. Work is bound by the 256 buckets, never by the size of the disk.
  */
 import type { Density } from '@backhaul/contracts';
 
-/** Whole bytes to read in [0, offset). */
+/** All the bytes of it: what a full, an incremental or a recovery of the disk moves. */
+export const bytesIn = (density: Density): number => density.buckets.reduce((sum, bytes) => sum + bytes, 0);
+
+/** Whole bytes to move in [0, offset). */
 export function bytesBefore(density: Density, sizeBytes: number, offset: number): number {
   let sum = 0;
   for (const bucket of spans(density, sizeBytes)) {
@@ -20,7 +23,7 @@ export function bytesBefore(density: Density, sizeBytes: number, offset: number)
   return sum;
 }
 
-/** The first offset that has `bytes` bytes to read before it. */
+/** The first offset that has `bytes` bytes to move before it. */
 export function offsetAfter(density: Density, sizeBytes: number, bytes: number): number {
   let sum = 0;
   for (const bucket of spans(density, sizeBytes)) {

@@ -3,6 +3,7 @@
  * checkpoint costs a full of one disk and not of the VM. A full nobody asked for always says what forced it.
  */
 import type { BackupKind, Density, InspectedDisk } from '@backhaul/contracts';
+import { bytesIn } from './density.ts';
 
 export interface DiskToRead {
   readonly diskId: string;
@@ -22,7 +23,7 @@ export function chooseDiskKind(disk: InspectedDisk, requested: 'auto' | BackupKi
     kind: 'full',
     kindReason,
     density: disk.allocated,
-    bytesToRead: sumOf(disk.allocated),
+    bytesToRead: bytesIn(disk.allocated),
   });
   if (requested === 'full') return full('a full backup was requested');
   if (tracking.state === 'unusable') return full(`${tracking.code}: ${tracking.reason}`);
@@ -32,12 +33,10 @@ export function chooseDiskKind(disk: InspectedDisk, requested: 'auto' | BackupKi
     kind: 'incremental',
     kindReason: `changes are tracked since checkpoint ${tracking.checkpoint}`,
     density: tracking.changed,
-    bytesToRead: sumOf(tracking.changed),
+    bytesToRead: bytesIn(tracking.changed),
   };
 }
 
 /** A backup is incremental when any of its disks is: it cannot be told apart from its parent otherwise. */
 export const backupKind = (disks: readonly DiskToRead[]): BackupKind =>
   disks.some((disk) => disk.kind === 'incremental') ? 'incremental' : 'full';
-
-const sumOf = (density: Density): number => density.buckets.reduce((sum, bytes) => sum + bytes, 0);

@@ -1,40 +1,17 @@
-import {
-  CHUNK_BYTES,
-  type Density,
-  type InspectedDisk,
-  type PlannedChildJob,
-  Policy,
-} from '@backhaul/contracts';
+import { CHUNK_BYTES, type InspectedDisk, type PlannedChildJob, Policy } from '@backhaul/contracts';
 import { extentEnd } from '@backhaul/kernel';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { anySize, densityOf } from './densities.fixture.ts';
 import { inspectionOf } from './inspections.fixture.ts';
 import { type PlanRequest, plan } from './plan.ts';
 
 const request: PlanRequest = { backupId: 'b1', kind: 'auto', mode: 'auto', parent: null };
 
-/** Bytes at random in each bucket, never more than the bucket is long. */
-const densityOf = (sizeBytes: number, bucketBytes: number): fc.Arbitrary<Density> => {
-  const lengths: number[] = [];
-  for (let start = 0; start < sizeBytes; start += bucketBytes) {
-    lengths.push(Math.min(bucketBytes, sizeBytes - start));
-  }
-  const fill = (length: number) =>
-    fc.oneof(fc.constant(0), fc.constant(length), fc.integer({ min: 0, max: length }));
-  return fc.tuple(...lengths.map(fill)).map((buckets) => ({ bucketBytes, buckets }));
-};
-
 const anyDisk = (diskId: string): fc.Arbitrary<InspectedDisk> =>
   fc
-    .record({
-      slotsPerBucket: fc.integer({ min: 1, max: 40 }),
-      buckets: fc.integer({ min: 0, max: 20 }),
-      cutOff: fc.integer({ min: 0, max: CHUNK_BYTES - 1 }),
-      tracked: fc.boolean(),
-    })
-    .chain(({ slotsPerBucket, buckets, cutOff, tracked }) => {
-      const bucketBytes = slotsPerBucket * CHUNK_BYTES;
-      const sizeBytes = Math.max(0, buckets * bucketBytes - cutOff);
+    .record({ size: anySize, tracked: fc.boolean() })
+    .chain(({ size: { sizeBytes, bucketBytes }, tracked }) => {
       return fc
         .record({ allocated: densityOf(sizeBytes, bucketBytes), changed: densityOf(sizeBytes, bucketBytes) })
         .map(

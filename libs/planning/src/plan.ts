@@ -5,10 +5,10 @@
  */
 import type { BackupKind, Inspection, Plan, Policy, RestorePoint, TransportMode } from '@backhaul/contracts';
 import { ok, type Result, refuse } from '@backhaul/kernel';
-import { cutChildJobs } from './child-jobs.ts';
+import { countChildJobs, cutIntoChildJobs } from './child-jobs.ts';
 import { backupKind, chooseDiskKind, type DiskToRead } from './disk-kind.ts';
-import { capacityPerProxy, directQuantity, proxyQuantity } from './quantity.ts';
-import { bytesToRead, thresholdShare } from './threshold-share.ts';
+import { capacityPerProxy, directQuantity, proxyQuantity, READING } from './quantity.ts';
+import { amountToRead, bytesToRead } from './threshold-share.ts';
 import { chooseMode } from './transport-mode.ts';
 
 export interface PlanRequest {
@@ -18,7 +18,7 @@ export interface PlanRequest {
   readonly parent: RestorePoint | null;
 }
 
-/** The proxies of the VM's host that are up at the moment of planning. */
+/** The proxies of a VM's host that are up at the moment of planning. */
 export interface PoolView {
   readonly activeProxies: readonly { readonly proxyId: string; readonly ports: number }[];
 }
@@ -30,19 +30,23 @@ export function plan(
   pool: PoolView,
 ): Result<Plan> {
   if (inspection.disks.length === 0) return refuse(noDisks(inspection));
-  const capacity = capacityPerProxy(policy);
+  const capacity = capacityPerProxy(policy, READING);
   if (!capacity.ok) return capacity;
 
   const disks = inspection.disks.map((disk) => chooseDiskKind(disk, request.kind));
-  const choice = chooseMode(inspection, disks, request.mode, policy);
+  const amount = amountToRead(disks, policy);
+  const choice = chooseMode(inspection, amount, request.mode, policy);
   if (!choice.ok) return choice;
 
-  const childJobs = disks.flatMap((disk) => cutChildJobs(request.backupId, disk, policy.childJobBytes));
-  const shareable = pool.activeProxies.filter((proxy) => proxy.ports >= policy.portsPerChildJob);
+  const childJobs = disks.flatMap((disk) =>
+    cutIntoChildJobs(request.backupId, disk, countChildJobs(disk, policy.childJobBytes)),
+  );
+  const shareable = pool.activeProxies.filter((proxy) => proxy.ports >= policy.portsPerChildJob).length;
+  const load = { childJobs: childJobs.length, capacity: capacity.value, activeProxies: shareable };
   const quantity =
     choice.value.mode === 'proxy-vm'
-      ? proxyQuantity(childJobs.length, capacity.value, shareable.length, policy)
-      : directQuantity(childJobs.length, policy);
+      ? proxyQuantity(load, policy)
+      : directQuantity(childJobs.length, policy, READING);
 
   return ok({
     backupId: request.backupId,
@@ -66,8 +70,8 @@ export function plan(
       maxPortsPerProxy: policy.maxPortsPerProxy,
       portsPerChildJob: policy.portsPerChildJob,
       capacityPerProxy: capacity.value,
-      thresholdShare: thresholdShare(disks, policy),
-      activeProxies: shareable.length,
+      thresholdShare: amount.share,
+      activeProxies: shareable,
     },
     ...quantity,
     rejected: [...choice.value.rejected, ...rejectedIncremental(disks, request.kind)],
