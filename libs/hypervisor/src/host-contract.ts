@@ -1,6 +1,6 @@
 /**
  * What every kind of host must keep, as tests: call it from a test file with a way to make a small host of that kind
- * with one VM that has at least one disk. Nothing here knows what the host is made of.
+ * with one VM that has at least one disk. Nothing here knows what the host is made of. The way back is in `recovery-contract.ts`.
  */
 import { randomUUID } from 'node:crypto';
 import { exportUri, type Inspection, type RestorePoint } from '@backhaul/contracts';
@@ -57,6 +57,8 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
         parentIdentity: null,
       })),
     });
+    const readOnly = (snapshotId: string) =>
+      ({ proxyId, ownerId: snapshotId, diskId: diskIds[0] ?? '', access: 'read-only' }) as const;
     const activate = async (ports = 2) =>
       (await host.activateProxy({ proxyId, ports, deadlineSeconds: 60 })).ports;
 
@@ -89,7 +91,12 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       const direct = await host.openDirectEndpoint(snapshotId, 2);
       expect(direct.ports.map((port) => port.port)).toEqual([0, 1]);
       for (const [index, diskId] of diskIds.entries()) {
-        const { exportName } = await host.attachDisk({ proxyId, snapshotId, diskId });
+        const { exportName } = await host.attachDisk({
+          proxyId,
+          ownerId: snapshotId,
+          diskId,
+          access: 'read-only',
+        });
         const uris = [
           ...ports.map((port) => exportUri(port.endpoint, exportName)),
           ...direct.ports.map((port) => exportUri(port.endpoint, direct.exportNameOf[diskId] ?? '')),
@@ -103,7 +110,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       const snapshotId = randomUUID();
       must(await host.takeSnapshot(fullOrder(snapshotId)));
       const [port] = await activate(1);
-      const { exportName } = await host.attachDisk({ proxyId, snapshotId, diskId: diskIds[0] ?? '' });
+      const { exportName } = await host.attachDisk(readOnly(snapshotId));
       const uri = exportUri(port?.endpoint ?? '', exportName);
       const first = await connectNbd({ uri });
       await expect(connectNbd({ uri, connectMilliseconds: 300 })).rejects.toThrow();
@@ -120,7 +127,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       const order = fullOrder(snapshotId);
       const snapshot = must(await host.takeSnapshot(order));
       const ports = await activate();
-      const attachment = { proxyId, snapshotId, diskId: diskIds[0] ?? '' };
+      const attachment = readOnly(snapshotId);
       const attached = await host.attachDisk(attachment);
       const before = await fixture.leftovers();
 
@@ -142,14 +149,15 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       const snapshotId = randomUUID();
       const snapshot = must(await host.takeSnapshot(fullOrder(snapshotId)));
       const ports = await activate();
-      const attachment = { proxyId, snapshotId, diskId: diskIds[0] ?? '' };
+      const attachment = readOnly(snapshotId);
       const { exportName } = await host.attachDisk(attachment);
       await host.close();
 
       host = await fixture.open();
       expect(await host.observe()).toEqual({
-        proxies: [{ proxyId, alive: true, detail: '', attachments: [attachment].map(withoutProxy) }],
+        proxies: [{ proxyId, alive: true, detail: '', attachments: [attachedDisk(attachment)] }],
         snapshots: [{ snapshotId, vmId: fixture.vmId, alive: true, detail: '' }],
+        targets: [],
       });
       expect(must(await host.takeSnapshot(fullOrder(snapshotId)))).toEqual(snapshot);
       const uri = exportUri(ports[0]?.endpoint ?? '', exportName);
@@ -164,7 +172,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       const snapshotId = randomUUID();
       must(await host.takeSnapshot(fullOrder(snapshotId)));
       const [port] = await activate(1);
-      const attachment = { proxyId, snapshotId, diskId: diskIds[0] ?? '' };
+      const attachment = readOnly(snapshotId);
       const uri = exportUri(port?.endpoint ?? '', (await host.attachDisk(attachment)).exportName);
       const client = await connectNbd({ uri, requestMilliseconds: 5000 });
       await host.detachDisk(attachment);
@@ -180,7 +188,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       const snapshotId = randomUUID();
       must(await host.takeSnapshot(fullOrder(snapshotId)));
       await activate();
-      const attachment = { proxyId, snapshotId, diskId: diskIds[0] ?? '' };
+      const attachment = readOnly(snapshotId);
       await host.attachDisk(attachment);
       await fixture.killProxy(proxyId);
 
@@ -197,7 +205,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
     });
 
     test('giving back what is not there is success', async () => {
-      await host.detachDisk({ proxyId, snapshotId: randomUUID(), diskId: 'vda' });
+      await host.detachDisk({ proxyId, ownerId: randomUUID(), diskId: 'vda' });
       await host.deactivateProxy(proxyId);
       await host.releaseSnapshot(randomUUID(), fixture.vmId, 'committed');
       await host.releaseSnapshot(randomUUID(), 'nobody', 'discarded');
@@ -207,10 +215,10 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
     test('attaching to no proxy, or from no snapshot, is a fault that names it', async () => {
       const snapshotId = randomUUID();
       await activate();
-      const disk = { snapshotId, diskId: diskIds[0] ?? '' };
-      await expect(host.attachDisk({ proxyId, ...disk })).rejects.toThrow(snapshotId);
+      const disk = readOnly(snapshotId);
+      await expect(host.attachDisk(disk)).rejects.toThrow(snapshotId);
       must(await host.takeSnapshot(fullOrder(snapshotId)));
-      await expect(host.attachDisk({ proxyId: 'nobody', ...disk })).rejects.toThrow('nobody');
+      await expect(host.attachDisk({ ...disk, proxyId: 'nobody' })).rejects.toThrow('nobody');
     });
 
     test('a discarded snapshot leaves the disks as they were, and nothing else', async () => {
@@ -218,7 +226,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       const snapshotId = randomUUID();
       must(await host.takeSnapshot(fullOrder(snapshotId)));
       await activate();
-      await host.attachDisk({ proxyId, snapshotId, diskId: diskIds[0] ?? '' });
+      await host.attachDisk(readOnly(snapshotId));
       await host.deactivateProxy(proxyId);
       await host.releaseSnapshot(snapshotId, fixture.vmId, 'discarded');
       await host.releaseSnapshot(snapshotId, fixture.vmId, 'discarded');
@@ -305,10 +313,7 @@ export const incrementalOrder = (snapshotId: string, vmId: string, parent: Resto
   })),
 });
 
-const withoutProxy = ({ snapshotId, diskId }: { snapshotId: string; diskId: string }) => ({
-  snapshotId,
-  diskId,
-});
+const attachedDisk = ({ ownerId, diskId }: { ownerId: string; diskId: string }) => ({ ownerId, diskId });
 /** Compared as a whole: a failing comparison of megabytes must not be printed byte by byte. */
 const sameBytes = (a: Buffer, b: Buffer | undefined): boolean => b !== undefined && a.equals(b);
 const totalOf = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
