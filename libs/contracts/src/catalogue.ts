@@ -6,20 +6,29 @@ import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
 import * as backup from './backup-events.ts';
 import * as deadLetter from './dead-letter-events.ts';
+import * as exporting from './export-events.ts';
 import * as host from './host-events.ts';
 import * as plan from './plan-events.ts';
+import * as recovery from './recovery-events.ts';
+import * as recoveryPlan from './recovery-plan-events.ts';
 import * as transfer from './transfer-events.ts';
+import * as vm from './vm-events.ts';
 
 export const catalogue = {
   BackupTriggered: backup.BackupTriggered,
   BackupQueued: backup.BackupQueued,
   BackupRefused: backup.BackupRefused,
   BackupCancelled: backup.BackupCancelled,
-  VmClaimed: backup.VmClaimed,
-  VmAwaited: backup.VmAwaited,
-  VmBackupEnded: backup.VmBackupEnded,
-  VmRunClosed: backup.VmRunClosed,
-  VmReleased: backup.VmReleased,
+  RecoveryTriggered: recovery.RecoveryTriggered,
+  RecoveryQueued: recovery.RecoveryQueued,
+  RecoveryRefused: recovery.RecoveryRefused,
+  RecoveryCancelled: recovery.RecoveryCancelled,
+  VmClaimed: vm.VmClaimed,
+  VmAwaited: vm.VmAwaited,
+  VmBackupEnded: vm.VmBackupEnded,
+  VmRecoveryEnded: vm.VmRecoveryEnded,
+  VmRunClosed: vm.VmRunClosed,
+  VmReleased: vm.VmReleased,
   ScheduleDefined: backup.ScheduleDefined,
   ScheduleRemoved: backup.ScheduleRemoved,
   ScheduleFired: backup.ScheduleFired,
@@ -28,12 +37,20 @@ export const catalogue = {
   VmInspected: plan.VmInspected,
   ProxiesCalculated: plan.ProxiesCalculated,
   PlanRefused: plan.PlanRefused,
+  RecoveryInspected: recoveryPlan.RecoveryInspected,
+  RecoveryProxiesCalculated: recoveryPlan.RecoveryProxiesCalculated,
+  RecoveryPlanRefused: recoveryPlan.RecoveryPlanRefused,
   HostRegistered: host.HostRegistered,
   ActivationRequested: host.ActivationRequested,
   SnapshotRequested: host.SnapshotRequested,
   SnapshotTaken: host.SnapshotTaken,
   SnapshotLost: host.SnapshotLost,
   SnapshotReleased: host.SnapshotReleased,
+  TargetRequested: host.TargetRequested,
+  TargetCreated: host.TargetCreated,
+  TargetLost: host.TargetLost,
+  TargetKept: host.TargetKept,
+  TargetDiscarded: host.TargetDiscarded,
   ProxiesChosen: host.ProxiesChosen,
   ProxyActivationRequested: host.ProxyActivationRequested,
   ProxyActivated: host.ProxyActivated,
@@ -59,6 +76,13 @@ export const catalogue = {
   ChildJobInterrupted: transfer.ChildJobInterrupted,
   BackupCompleted: transfer.BackupCompleted,
   BackupFailed: transfer.BackupFailed,
+  ExportJobStarted: exporting.ExportJobStarted,
+  ChunkExported: exporting.ChunkExported,
+  ExportJobCompleted: exporting.ExportJobCompleted,
+  ExportJobInterrupted: exporting.ExportJobInterrupted,
+  DataExported: exporting.DataExported,
+  RecoveryCompleted: exporting.RecoveryCompleted,
+  RecoveryFailed: exporting.RecoveryFailed,
 } as const;
 
 export type EventType = keyof typeof catalogue;
@@ -68,12 +92,13 @@ export type Event<T extends EventType = EventType> = {
   [K in T]: { readonly type: K; readonly data: EventData<K> };
 }[T];
 
-export type Service = 'trigger' | 'planner' | 'proxy-manager' | 'ingest' | 'console';
+export type Service = 'trigger' | 'planner' | 'proxy-manager' | 'ingest' | 'export' | 'console';
 export type Category = (typeof catalogue)[EventType]['category'];
 
 /** A category has exactly one owner, and only the owner's database role may append to it. */
 export const owners = {
   backup: 'trigger',
+  recovery: 'trigger',
   vm: 'trigger',
   schedule: 'trigger',
   policy: 'trigger',
@@ -82,6 +107,8 @@ export const owners = {
   host: 'proxy-manager',
   childJob: 'ingest',
   transfer: 'ingest',
+  exportJob: 'export',
+  export: 'export',
 } as const satisfies Record<Category, Service>;
 
 export type StreamName = `${Category}-${string}`;

@@ -8,12 +8,15 @@ import {
   BackupView,
   ChildJobState,
   ChildJobView,
+  DataStreamView,
   DeadLetterView,
   HostView,
   ObligationView,
   PolicyView,
   ProxyState,
   ProxyView,
+  RecoveryState,
+  RecoveryView,
   ScheduleView,
   VmView,
 } from './console-views.ts';
@@ -47,13 +50,9 @@ export type RecordedEvent = z.infer<typeof RecordedEvent>;
 
 const reasoned = z.object({ subject: z.string(), reason: z.string() });
 
-/** Why a backup went as it went, told from its events alone. Null or empty: it has not come to that yet, or never did. */
-export const Explanation = z.object({
-  backupId: z.string(),
-  state: BackupState,
+const explained = {
   request: z.string(),
   mode: z.object({ mode: TransportMode, reason: z.string() }).nullable(),
-  kind: z.object({ kind: BackupKind, disks: z.array(reasoned) }).nullable(),
   /** The plan in sentences, with the arithmetic of its quantity, so that it can be redone on paper. */
   plan: z.array(z.string()),
   proxies: z.array(
@@ -67,8 +66,8 @@ export const Explanation = z.object({
     }),
   ),
   shortfall: z.string().nullable(),
+  /** Of a recovery, the child jobs are its data streams. */
   waves: z.array(z.object({ wave: count, childJobs: count, proxies: count })),
-  fallbacks: z.array(reasoned),
   retries: z.array(
     z.object({ childJobId: z.string(), attempt: count, proxyId: z.string(), reason: z.string() }),
   ),
@@ -77,8 +76,27 @@ export const Explanation = z.object({
   refusal: Refusal.nullable(),
   /** All of the above for a terminal. */
   lines: z.array(z.string()),
+};
+
+/** Why a backup went as it went, told from its events alone. Null or empty: it has not come to that yet, or never did. */
+export const Explanation = z.object({
+  backupId: z.string(),
+  state: BackupState,
+  ...explained,
+  kind: z.object({ kind: BackupKind, disks: z.array(reasoned) }).nullable(),
+  fallbacks: z.array(reasoned),
 });
 export type Explanation = z.infer<typeof Explanation>;
+
+/** The same of a recovery. */
+export const RecoveryExplanation = z.object({
+  recoveryId: z.string(),
+  state: RecoveryState,
+  ...explained,
+  /** After a failure over a damaged restore point: the newest older one that is whole. */
+  alternative: RecoveryView.shape.alternative,
+});
+export type RecoveryExplanation = z.infer<typeof RecoveryExplanation>;
 
 export const ConsoleStatus = z.object({
   logHighWater: position,
@@ -130,6 +148,14 @@ export const lists = {
     item: ChildJobView,
     filters: { state: ChildJobState, backup: named, host: named, vm: named },
   },
+  recoveries: {
+    item: RecoveryView,
+    filters: { state: RecoveryState, backup: named, host: named, vm: named },
+  },
+  'data-streams': {
+    item: DataStreamView,
+    filters: { state: ChildJobState, recovery: named, host: named, vm: named },
+  },
   hosts: { item: HostView, filters: { host: named } },
   proxies: { item: ProxyView, filters: { state: ProxyState, host: named } },
   obligations: {
@@ -137,7 +163,7 @@ export const lists = {
     filters: {
       kind: ObligationView.shape.kind,
       state: ObligationView.shape.state,
-      backup: named,
+      run: named,
       host: named,
     },
   },

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { Origin } from './backup-events.ts';
 import { Policy } from './policy.ts';
-import { BackupKind, Refusal, RestorePoint, TransportMode } from './vocabulary.ts';
+import { BackupKind, Machine, Purpose, Refusal, RestorePoint, TransportMode } from './vocabulary.ts';
 
 const count = z.int().nonnegative();
 const position = z.int().nonnegative();
@@ -14,12 +14,16 @@ const instant = z.iso.datetime();
 export const BackupOutcome = z.enum(['completed', 'failed', 'refused', 'cancelled']);
 export type BackupOutcome = z.infer<typeof BackupOutcome>;
 
+/** A backup of a VM, or a recovery to it: they take turns. */
+const Turn = z.object({ purpose: Purpose, runId: z.string() });
+
 export const VmView = z.object({
   hostId: z.string(),
   vmId: z.string(),
-  runningBackupId: z.string().nullable(),
+  /** Whose turn it is. */
+  running: Turn.nullable(),
   /** In the order in which they will have their turn. */
-  queuedBackupIds: z.array(z.string()),
+  queued: z.array(Turn),
   lastBackupId: z.string().nullable(),
   lastOutcome: BackupOutcome.nullable(),
   lastEndedAt: instant.nullable(),
@@ -49,7 +53,8 @@ export const BackupView = z.object({
   policyId: z.string().nullable(),
   requestedKind: z.enum(['auto', ...BackupKind.options]).nullable(),
   requestedMode: z.enum(['auto', ...TransportMode.options]).nullable(),
-  behindBackupId: z.string().nullable(),
+  /** The backup or recovery that had the VM's turn when this was asked for. */
+  behindRunId: z.string().nullable(),
   parentBackupId: z.string().nullable(),
   kind: BackupKind.nullable(),
   mode: TransportMode.nullable(),
@@ -96,7 +101,7 @@ export const ChildJobState = z.enum([
   'running',
   'interrupted',
   'completed',
-  /** Its backup ended before it did. */
+  /** Its backup or recovery ended before it did. */
   'abandoned',
 ]);
 export type ChildJobState = z.infer<typeof ChildJobState>;
@@ -137,6 +142,115 @@ export const ChildJobView = z.object({
 });
 export type ChildJobView = z.infer<typeof ChildJobView>;
 
+/** `alternative`: the newest older restore point of the same VM that is whole. */
+const Alternative = z.object({ backupId: z.string(), takenAt: instant });
+
+export const RecoveryState = z.enum([
+  'queued',
+  'triggered',
+  'planned',
+  'activating',
+  'exporting',
+  /** All is written and flushed; the host makes a VM of it. */
+  'defining',
+  ...BackupOutcome.options,
+]);
+export type RecoveryState = z.infer<typeof RecoveryState>;
+
+export const RecoveryView = z.object({
+  recoveryId: z.string(),
+  /** What is recovered, and which VM it was. As the request named it; null when it named none that could be read. */
+  backupId: z.string().nullable(),
+  sourceHostId: z.string().nullable(),
+  sourceVmId: z.string().nullable(),
+  takenAt: instant.nullable(),
+  /** The VM to be. */
+  hostId: z.string().nullable(),
+  vmId: z.string().nullable(),
+  diskIds: z.array(z.string()),
+  state: RecoveryState,
+  origin: Origin,
+  policyId: z.string().nullable(),
+  requestedMode: z.enum(['auto', ...TransportMode.options]).nullable(),
+  behindRunId: z.string().nullable(),
+  replace: z.boolean(),
+  start: z.boolean(),
+  verify: z.boolean(),
+  machine: Machine.nullable(),
+  mode: TransportMode.nullable(),
+  modeReason: z.string().nullable(),
+  proxiesCalculated: count.nullable(),
+  /** What the run really got. */
+  proxies: count.nullable(),
+  proxiesShared: count.nullable(),
+  waves: count.nullable(),
+  shortfall: z.string().nullable(),
+  diskBytes: count,
+  bytesToWrite: count,
+  /** Written and flushed. */
+  writtenBytes: count,
+  /** Read back and compared. */
+  verifiedBytes: count,
+  zeroBytes: count,
+  chunks: count,
+  dataStreams: count,
+  dataStreamsDone: count,
+  interruptions: count,
+  /** Whether the VM runs; null while there is none. */
+  started: z.boolean().nullable(),
+  /** It should run, and why it does not. */
+  notStarted: z.string().nullable(),
+  refusal: Refusal.nullable(),
+  alternative: Alternative.nullable(),
+  requestedAt: instant.nullable(),
+  triggeredAt: instant.nullable(),
+  plannedAt: instant.nullable(),
+  activatedAt: instant.nullable(),
+  exportingAt: instant.nullable(),
+  exportedAt: instant.nullable(),
+  endedAt: instant.nullable(),
+  /** When the host had everything back. */
+  closedAt: instant.nullable(),
+  firstPosition: position,
+  position,
+});
+export type RecoveryView = z.infer<typeof RecoveryView>;
+
+/** A data stream writes a portion of one disk: what a child job is to a backup. */
+export const DataStreamView = z.object({
+  childJobId: z.string(),
+  recoveryId: z.string(),
+  hostId: z.string(),
+  vmId: z.string(),
+  diskId: z.string(),
+  state: ChildJobState,
+  offset: count,
+  length: count,
+  estimatedBytes: count,
+  attempt: count,
+  wave: count.nullable(),
+  /** Held now: null and empty while it holds none. */
+  leaseId: z.string().nullable(),
+  ports: z.array(count),
+  /** Where it runs, or ran last. */
+  proxyId: z.string().nullable(),
+  writtenBytes: count,
+  verifiedBytes: count,
+  zeroBytes: count,
+  chunks: count,
+  /** What the newest attempt did not have to write again. */
+  resumedBytes: count,
+  interruptions: count,
+  lastInterruption: z.string().nullable(),
+  startedAt: instant.nullable(),
+  completedAt: instant.nullable(),
+  firstPosition: position,
+  /** Its place in the plan. */
+  ordinal: count,
+  position,
+});
+export type DataStreamView = z.infer<typeof DataStreamView>;
+
 export const HostView = z.object({
   hostId: z.string(),
   kind: z.string().nullable(),
@@ -168,21 +282,23 @@ export const ProxyView = z.object({
   state: ProxyState,
   /** Why it was started, or why it is gone. */
   reason: z.string(),
-  /** The backup it was started for; it may serve others since. */
-  backupId: z.string().nullable(),
+  /** The backup or recovery it was started for; it may serve others since. */
+  runId: z.string().nullable(),
   ports: z.array(
     z.object({
       port: count,
       endpoint: z.string(),
-      /** Null: the port is free. */
+      /** The child job or data stream that holds it. Null: the port is free. */
       heldBy: z.string().nullable(),
+      /** What it is held for. */
+      purpose: Purpose.nullable(),
       leaseId: z.string().nullable(),
     }),
   ),
   freePorts: count,
   maxChildJobs: count.nullable(),
   attachments: z.array(
-    z.object({ backupId: z.string(), diskId: z.string(), exportName: z.string().nullable() }),
+    z.object({ runId: z.string(), diskId: z.string(), exportName: z.string().nullable() }),
   ),
   leasesServed: count,
   requestedAt: instant.nullable(),
@@ -197,9 +313,10 @@ export type ProxyView = z.infer<typeof ProxyView>;
 /** Something taken from a host that has not been confirmed as given back. */
 export const ObligationView = z.object({
   obligationId: z.string(),
-  kind: z.enum(['snapshot', 'proxy', 'attachment', 'lease']),
+  kind: z.enum(['snapshot', 'target', 'proxy', 'attachment', 'lease']),
   hostId: z.string(),
-  backupId: z.string(),
+  /** The backup or recovery that it was taken for. */
+  runId: z.string(),
   proxyId: z.string().nullable(),
   diskId: z.string().nullable(),
   childJobId: z.string().nullable(),
@@ -211,7 +328,7 @@ export const ObligationView = z.object({
   openedByEventId: z.string(),
   openedAt: instant,
   firstPosition: position,
-  /** The event that will close it. */
+  /** The event, or one of the events, that will close it. */
   closedBy: z.string(),
   position,
 });

@@ -6,7 +6,6 @@
 import { z } from 'zod';
 import { defineEvent } from './define-event.ts';
 import {
-  BackupId,
   BackupKind,
   Bytes,
   ChildJobId,
@@ -14,13 +13,28 @@ import {
   HostId,
   ImageIdentity,
   Instant,
+  Machine,
   ProxyId,
+  Purpose,
   Refusal,
+  RunId,
   TransportMode,
   VmId,
 } from './vocabulary.ts';
 
-const run = { hostId: HostId, backupId: BackupId };
+/** `runId` is the id of the backup or of the recovery that the run serves. */
+const run = { hostId: HostId, runId: RunId };
+
+/** When there were only backups, the run was named by `backupId`. */
+const namedByBackup = (stored: unknown): unknown => {
+  const { backupId, ...rest } = stored as { backupId?: string };
+  return { ...rest, runId: backupId };
+};
+/** When there were only backups, and nothing said so. */
+const ofBackup = (stored: unknown): unknown => ({
+  ...(namedByBackup(stored) as object),
+  purpose: 'backup',
+});
 
 /** `endpoint` is an NBD URI (nbd+unix:// or nbd://) without the export: every disk attached is an export of its own. */
 export const Port = z.object({ port: z.int().nonnegative(), endpoint: z.string() });
@@ -32,39 +46,63 @@ export const HostRegistered = defineEvent(
   z.object({ hostId: HostId, kind: z.string(), address: z.string() }),
 );
 
-/** A planned backup asks the host for its snapshot, its quantity of proxies and ports for its child jobs. */
+const order = {
+  ...run,
+  vmId: VmId,
+  mode: TransportMode,
+  proxies: z.int().nonnegative(),
+  childJobs: z.array(z.object({ childJobId: ChildJobId, diskId: DiskId, offset: Bytes, length: Bytes })),
+  portsPerChildJob: z.int().positive(),
+  portsPerProxy: z.int().positive(),
+  maxChildJobsPerProxy: z.int().positive(),
+  maxDisksPerProxy: z.int().positive(),
+  maxProxiesPerHost: z.int().nonnegative(),
+  maxDirectStreams: z.int().positive(),
+  maxAttemptsPerChildJob: z.int().positive(),
+  proxyIdleSeconds: z.int().nonnegative(),
+  proxyActivationSeconds: z.int().positive(),
+  requestedAt: Instant,
+};
+
+/**
+ * A planned backup asks the host for its snapshot, its quantity of proxies and ports for its child jobs; a planned recovery asks for
+ * empty disks of a VM to be, its second quantity of proxies, and ports for its data streams.
+ */
 export const ActivationRequested = defineEvent(
   'host',
   'ActivationRequested',
-  z.object({
-    ...run,
-    vmId: VmId,
-    mode: TransportMode,
-    proxies: z.int().nonnegative(),
-    disks: z.array(
-      z.object({
-        diskId: DiskId,
-        kind: BackupKind,
-        parentCheckpoint: z.string().nullable(),
-        parentIdentity: ImageIdentity.nullable(),
-      }),
-    ),
-    childJobs: z.array(z.object({ childJobId: ChildJobId, diskId: DiskId, offset: Bytes, length: Bytes })),
-    portsPerChildJob: z.int().positive(),
-    portsPerProxy: z.int().positive(),
-    maxChildJobsPerProxy: z.int().positive(),
-    maxDisksPerProxy: z.int().positive(),
-    maxProxiesPerHost: z.int().nonnegative(),
-    maxDirectStreams: z.int().positive(),
-    maxAttemptsPerChildJob: z.int().positive(),
-    proxyIdleSeconds: z.int().nonnegative(),
-    proxyActivationSeconds: z.int().positive(),
-    requestedAt: Instant,
-  }),
+  z.discriminatedUnion('purpose', [
+    z.object({
+      purpose: z.literal('backup'),
+      ...order,
+      disks: z.array(
+        z.object({
+          diskId: DiskId,
+          kind: BackupKind,
+          parentCheckpoint: z.string().nullable(),
+          parentIdentity: ImageIdentity.nullable(),
+        }),
+      ),
+    }),
+    z.object({
+      purpose: z.literal('recovery'),
+      ...order,
+      /** `bytesToWrite`: of `sizeBytes` those that are not zero. */
+      disks: z.array(z.object({ diskId: DiskId, sizeBytes: Bytes, bytesToWrite: Bytes })),
+      /** Over the VM of that name, which must be off. */
+      replace: z.boolean(),
+      /** The VM is started when it is whole. */
+      start: z.boolean(),
+      machine: Machine,
+    }),
+  ]),
+  [ofBackup],
 );
 
 /** Obligation opened: a snapshot may exist from now on. Closed by SnapshotReleased. */
-export const SnapshotRequested = defineEvent('host', 'SnapshotRequested', z.object({ ...run, vmId: VmId }));
+export const SnapshotRequested = defineEvent('host', 'SnapshotRequested', z.object({ ...run, vmId: VmId }), [
+  namedByBackup,
+]);
 
 export const SnapshotDisk = z.object({
   diskId: DiskId,
@@ -101,18 +139,48 @@ export const SnapshotTaken = defineEvent(
     disks: z.array(SnapshotDisk),
     consistency: Consistency.optional(),
   }),
-  [(stored) => stored],
+  [(stored) => stored, namedByBackup],
 );
 
 /** The snapshot and its server were lost (a crash of the host's process): what was read since may not be one instant. */
-export const SnapshotLost = defineEvent('host', 'SnapshotLost', z.object({ ...run, reason: z.string() }));
+export const SnapshotLost = defineEvent('host', 'SnapshotLost', z.object({ ...run, reason: z.string() }), [
+  namedByBackup,
+]);
 
 /** The inverse of SnapshotTaken: the disk runs on, and its change tracking is committed or put back. */
 export const SnapshotReleased = defineEvent(
   'host',
   'SnapshotReleased',
   z.object({ ...run, vmId: VmId, checkpoints: z.enum(['committed', 'discarded']) }),
+  [namedByBackup],
 );
+
+/** Obligation opened: disks of a VM to be may exist from now on. Closed by TargetKept or TargetDiscarded. */
+export const TargetRequested = defineEvent('host', 'TargetRequested', z.object({ ...run, vmId: VmId }));
+
+/** The disks are there, empty, and no VM yet. `endpoint`: NBD URI, with export, of the host's own writable view of the disk. */
+export const TargetCreated = defineEvent(
+  'host',
+  'TargetCreated',
+  z.object({
+    ...run,
+    vmId: VmId,
+    disks: z.array(z.object({ diskId: DiskId, sizeBytes: Bytes, endpoint: z.string() })),
+  }),
+);
+
+/** Nobody serves the disks any more (a crash of the host's process). What was flushed to them is still there. */
+export const TargetLost = defineEvent('host', 'TargetLost', z.object({ ...run, reason: z.string() }));
+
+/** The disks are a VM now, whole, at its name; `started`: and it runs. `notStarted`: it should, and why it does not. */
+export const TargetKept = defineEvent(
+  'host',
+  'TargetKept',
+  z.object({ ...run, vmId: VmId, started: z.boolean(), notStarted: z.string().nullable() }),
+);
+
+/** Nothing is left of the VM that was to be. */
+export const TargetDiscarded = defineEvent('host', 'TargetDiscarded', z.object({ ...run, vmId: VmId }));
 
 /**
  * Which proxies serve the run, and why each: the only choice that is left to the host, because only its stream knows who
@@ -127,6 +195,7 @@ export const ProxiesChosen = defineEvent(
     proxies: z.array(z.object({ proxyId: ProxyId, shared: z.boolean(), why: z.string() })),
     shortfall: z.string().nullable(),
   }),
+  [namedByBackup],
 );
 
 /** Obligation opened: a proxy may be running from now on. Closed by ProxyDeactivated. */
@@ -143,6 +212,7 @@ export const ProxyActivationRequested = defineEvent(
     deadlineSeconds: z.int().positive(),
     reason: z.string(),
   }),
+  [namedByBackup],
 );
 
 export const ProxyActivated = defineEvent(
@@ -192,20 +262,24 @@ export const ProxyIdle = defineEvent(
 const attachment = { ...run, proxyId: ProxyId, diskId: DiskId };
 
 /** Obligation opened: the disk may be attached to the proxy from now on. Closed by DiskDetached. */
-export const DiskAttachRequested = defineEvent('host', 'DiskAttachRequested', z.object(attachment));
+export const DiskAttachRequested = defineEvent('host', 'DiskAttachRequested', z.object(attachment), [
+  namedByBackup,
+]);
 /** `exportName` is how the disk is asked for at every port of the proxy. */
 export const DiskAttached = defineEvent(
   'host',
   'DiskAttached',
   z.object({ ...attachment, exportName: z.string() }),
+  [namedByBackup],
 );
-export const DiskDetached = defineEvent('host', 'DiskDetached', z.object(attachment));
+export const DiskDetached = defineEvent('host', 'DiskDetached', z.object(attachment), [namedByBackup]);
 
 /** The host's own export of the frozen disks was opened for this run: direct-to-host mode's stand-in for proxies. */
 export const DirectEndpointOpened = defineEvent(
   'host',
   'DirectEndpointOpened',
   z.object({ ...run, proxyId: ProxyId, ports: z.array(Port).min(1), exports: z.record(DiskId, z.string()) }),
+  [namedByBackup],
 );
 
 /** Every proxy of the run is up, with its disks attached; child jobs can be given ports. */
@@ -214,6 +288,7 @@ export const ProxiesActivated = defineEvent(
   'ProxiesActivated',
   z.object({
     ...run,
+    purpose: Purpose,
     vmId: VmId,
     mode: TransportMode,
     asked: z.int().nonnegative(),
@@ -223,34 +298,44 @@ export const ProxiesActivated = defineEvent(
     /** Why fewer than asked, when fewer: the run goes on in waves. */
     shortfall: z.string().nullable(),
   }),
+  [ofBackup],
 );
 
 export const LeasedPort = z.object({ port: z.int().nonnegative(), uri: z.string() });
 
+const lease = {
+  ...run,
+  vmId: VmId,
+  childJobId: ChildJobId,
+  diskId: DiskId,
+  offset: Bytes,
+  length: Bytes,
+  leaseId: z.string(),
+  fence: z.int().positive(),
+  attempt: z.int().positive(),
+  wave: z.int().positive(),
+  proxyId: ProxyId,
+  ports: z.array(LeasedPort).min(1),
+  diskBytes: Bytes,
+};
+
 /**
- * A child job holds these ports of this proxy until PortsReleased. `fence` grows with every lease of the host, so a
- * holder that was thought dead and is not can be told from the one that came after it.
+ * A child job (of a recovery: a data stream) holds these ports of this proxy until PortsReleased. `fence` grows with every lease of
+ * the host, so a holder that was thought dead and is not can be told from the one that came after it.
  */
 export const PortsLeased = defineEvent(
   'host',
   'PortsLeased',
-  z.object({
-    ...run,
-    vmId: VmId,
-    childJobId: ChildJobId,
-    diskId: DiskId,
-    offset: Bytes,
-    length: Bytes,
-    leaseId: z.string(),
-    fence: z.int().positive(),
-    attempt: z.int().positive(),
-    wave: z.int().positive(),
-    proxyId: ProxyId,
-    ports: z.array(LeasedPort).min(1),
-    kind: BackupKind,
-    diskBytes: Bytes,
-    extents: z.object({ uri: z.string(), changedContext: z.string().nullable() }),
-  }),
+  z.discriminatedUnion('purpose', [
+    z.object({
+      purpose: z.literal('backup'),
+      ...lease,
+      kind: BackupKind,
+      extents: z.object({ uri: z.string(), changedContext: z.string().nullable() }),
+    }),
+    z.object({ purpose: z.literal('recovery'), ...lease }),
+  ]),
+  [ofBackup],
 );
 
 export const PortsReleased = defineEvent(
@@ -262,25 +347,33 @@ export const PortsReleased = defineEvent(
     leaseId: z.string(),
     proxyId: ProxyId,
     ports: z.array(z.int().nonnegative()),
-    because: z.enum(['completed', 'interrupted', 'proxy-lost', 'snapshot-lost', 'run-ended']),
+    because: z.enum(['completed', 'interrupted', 'proxy-lost', 'snapshot-lost', 'target-lost', 'run-ended']),
   }),
+  [namedByBackup],
 );
 
 /** The host cannot carry the run further: it ends in an explained failure. */
-export const RunFailed = defineEvent('host', 'RunFailed', z.object({ ...run, vmId: VmId, refusal: Refusal }));
+export const RunFailed = defineEvent(
+  'host',
+  'RunFailed',
+  z.object({ ...run, purpose: Purpose, vmId: VmId, refusal: Refusal }),
+  [ofBackup],
+);
 
 /** The run is over for the pool: what it took is given back from here on. */
 export const RunEnding = defineEvent(
   'host',
   'RunEnding',
-  z.object({ ...run, outcome: z.enum(['completed', 'failed', 'cancelled']) }),
+  z.object({ ...run, purpose: Purpose, outcome: z.enum(['completed', 'failed', 'cancelled']) }),
+  [ofBackup],
 );
 
 /** Everything the run had taken has been given back. */
 export const RunClosed = defineEvent(
   'host',
   'RunClosed',
-  z.object({ ...run, outcome: z.enum(['completed', 'failed', 'cancelled']) }),
+  z.object({ ...run, purpose: Purpose, outcome: z.enum(['completed', 'failed', 'cancelled']) }),
+  [ofBackup],
 );
 
 /** What the host says and what the events say differ, and what was done about it. */

@@ -1,7 +1,7 @@
 /** Owned by planner. Stream `plan-<backupId>`: what was found at the VM, and what was calculated from it. */
 import { z } from 'zod';
 import { defineEvent } from './define-event.ts';
-import { Policy } from './policy.ts';
+import { Policy, withNewerPolicyFields } from './policy.ts';
 import {
   BackupId,
   BackupKind,
@@ -127,7 +127,7 @@ export const Plan = z.object({
 export type Plan = z.infer<typeof Plan>;
 
 /** The plan. Nothing that runs it has a choice left but which of equal proxies to use, and that is recorded too. */
-export const ProxiesCalculated = defineEvent('plan', 'ProxiesCalculated', Plan);
+export const ProxiesCalculated = defineEvent('plan', 'ProxiesCalculated', Plan, [withNewerPolicyFields]);
 
 export const PlanRefused = defineEvent(
   'plan',

@@ -30,6 +30,12 @@ export const Policy = z.object({
   fullThresholdBytes: Bytes.default(4 * GiB),
   /** The same for an incremental, where the bytes are the changed ones. */
   incrementalThresholdBytes: Bytes.default(2 * GiB),
+  /** Data streams that write one virtual disk of a recovery at the same time. */
+  maxStreamsPerDisk: count.default(2),
+  /** Ports that one data stream of a recovery writes through. */
+  portsPerStream: count.default(1),
+  /** A recovery of at least this many bytes goes through proxy VMs. */
+  recoveryThresholdBytes: Bytes.default(4 * GiB),
   /** `auto` follows the thresholds; a mode here is forced, and refused when it is not available. */
   mode: z.enum(['auto', ...TransportMode.options]).default('auto'),
   /** What to do when the chosen mode is not available: take the other one and say so, or refuse. Never silently. */
@@ -46,3 +52,9 @@ export const Policy = z.object({
 export type Policy = z.infer<typeof Policy>;
 
 export const defaultPolicy: Policy = Policy.parse({});
+
+/** Upcaster of what holds a whole policy: fields that came later are as they are by default. */
+export const withNewerPolicyFields = (stored: unknown): unknown => {
+  const data = stored as { policy: object };
+  return { ...data, policy: { ...defaultPolicy, ...data.policy } };
+};

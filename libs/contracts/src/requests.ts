@@ -8,9 +8,12 @@ import {
   BackupId,
   BackupKind,
   DeadLetterId,
+  DiskId,
   HostId,
+  Machine,
   Name,
   PolicyId,
+  RecoveryId,
   Refusal,
   TransportMode,
   VmId,
@@ -36,6 +39,37 @@ export type BackupRequested = z.infer<typeof BackupRequested>;
 export const BackupCancellationRequested = z.strictObject({
   requestId: RequestId,
   backupId: BackupId,
+  reason: z.string().default('cancelled on request'),
+  requestedBy: z.string().max(200).optional(),
+});
+
+/**
+ * Subject `req.trigger.RecoveryRequested`: makes a VM `vm` at `host` of the restore point that a backup left. The same `requestId`
+ * again is the same request: one recovery.
+ */
+export const RecoveryRequested = z.strictObject({
+  requestId: RequestId,
+  backup: BackupId,
+  host: HostId,
+  vm: VmId,
+  /** Without it, all the disks that the restore point has. */
+  disks: z.array(DiskId).min(1).optional(),
+  mode: z.enum(['auto', ...TransportMode.options]).default('auto'),
+  policy: PolicyId.default('default'),
+  /** Over a VM of that name, which must be off. */
+  replace: z.boolean().default(false),
+  start: z.boolean().default(false),
+  /** Compare all that was written, instead of a sample. */
+  verify: z.boolean().default(false),
+  machine: Machine.prefault({}),
+  requestedBy: z.string().max(200).optional(),
+});
+export type RecoveryRequested = z.infer<typeof RecoveryRequested>;
+
+/** For a recovery that waits for its turn. */
+export const RecoveryCancellationRequested = z.strictObject({
+  requestId: RequestId,
+  recoveryId: RecoveryId,
   reason: z.string().default('cancelled on request'),
   requestedBy: z.string().max(200).optional(),
 });
@@ -67,6 +101,8 @@ export type RedriveRequested = z.infer<typeof RedriveRequested>;
 export const requests = {
   BackupRequested,
   BackupCancellationRequested,
+  RecoveryRequested,
+  RecoveryCancellationRequested,
   ScheduleRequested,
   ScheduleRemovalRequested,
   PolicyRequested,
@@ -78,6 +114,7 @@ export const Answer = z.object({
   requestId: z.string(),
   outcome: z.enum(['accepted', 'refused', 'completed', 'failed']),
   backupId: BackupId.optional(),
+  recoveryId: RecoveryId.optional(),
   refusal: Refusal.optional(),
 });
 export type Answer = z.infer<typeof Answer>;

@@ -24,7 +24,13 @@ export type PolicyId = string;
 /** Derived (uuid v5) from the request that asked for it, so the same request names the same backup. */
 export const BackupId = z.uuid();
 export type BackupId = string;
-/** `<backupId>.<disk>.<index>`: readable, and unique because a child job never crosses a disk. */
+/** Derived likewise from the request for a recovery. */
+export const RecoveryId = z.uuid();
+export type RecoveryId = string;
+/** What a host's pool works for: the id of a backup or of a recovery. */
+export const RunId = z.uuid();
+export type RunId = string;
+/** `<runId>.<disk>.<index>`: readable, and unique because a child job never crosses a disk. */
 export const ChildJobId = z.string().min(1);
 export type ChildJobId = string;
 export const ProxyId = z.string().min(1);
@@ -52,6 +58,21 @@ export type TransportMode = z.infer<typeof TransportMode>;
 /** What is moved of a disk: all its data, or what changed since the parent restore point. */
 export const BackupKind = z.enum(['full', 'incremental']);
 export type BackupKind = z.infer<typeof BackupKind>;
+
+/** What the pool of a host does for a run: reads frozen disks, or writes the disks of a VM to be. */
+export const Purpose = z.enum(['backup', 'recovery']);
+export type Purpose = z.infer<typeof Purpose>;
+
+/** The machine that a recovered VM is given where its host defines machines: a restore point holds disks alone. */
+export const Machine = z.object({
+  memoryMiB: z
+    .int()
+    .min(64)
+    .max(16 * 1024 * 1024)
+    .default(1024),
+  cpus: z.int().min(1).max(1024).default(1),
+});
+export type Machine = z.infer<typeof Machine>;
 
 /**
  * What an image was when it was last seen. Two images with different identities are different disks, whatever their

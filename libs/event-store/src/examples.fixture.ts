@@ -10,7 +10,7 @@ export const proxyIdle = (proxyId: string): Event<'ProxyIdle'> => ({
 
 export const vmClaimed = (vmId: string): Event<'VmClaimed'> => ({
   type: 'VmClaimed',
-  data: { hostId: 'h1', vmId, backupId: 'b0b9b3a4-3d53-4c9e-9a0f-6a2f5a3c7d11' },
+  data: { hostId: 'h1', vmId, runId: 'b0b9b3a4-3d53-4c9e-9a0f-6a2f5a3c7d11' },
 });
 
 export const context = (commandId: string = randomUUID(), correlation = 'c1'): AppendContext => ({

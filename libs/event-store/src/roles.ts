@@ -16,6 +16,7 @@ const roles: Record<Service, string> = {
   planner: 'backhaul_planner',
   'proxy-manager': 'backhaul_proxy_manager',
   ingest: 'backhaul_ingest',
+  export: 'backhaul_export',
   console: 'backhaul_console',
 };
 export const services = Object.keys(roles) as readonly Service[];

@@ -10,6 +10,7 @@ import type {
   Consistency,
   ImageIdentity,
   Inspection,
+  Machine,
   Port,
   RestorePoint,
   SnapshotDisk,
@@ -38,16 +39,54 @@ export interface Snapshot {
   readonly disks: readonly SnapshotDisk[];
 }
 
+export interface TargetOrder {
+  /** The recovery's id: names the target. */
+  readonly targetId: string;
+  /** The VM that is to be. */
+  readonly vmId: string;
+  readonly disks: readonly {
+    readonly diskId: string;
+    readonly sizeBytes: number;
+    /** How much of it will be written: the host refuses what it has no room for. */
+    readonly bytesToWrite: number;
+  }[];
+  /** Over a VM of that name, and only when it is off. Until the new one is whole the old one is not touched. */
+  readonly replace: boolean;
+  readonly machine: Machine;
+}
+
+export interface TargetInspection {
+  readonly modes: Inspection['modes'];
+  /** Room where the disks will be; null where nobody can say. */
+  readonly freeBytes: number | null;
+}
+
+export interface Target {
+  /** NBD URI, with export, of the host's own writable view of each disk. */
+  readonly disks: readonly {
+    readonly diskId: string;
+    readonly sizeBytes: number;
+    readonly endpoint: string;
+  }[];
+}
+
 export interface Observation {
   readonly proxies: readonly {
     readonly proxyId: string;
     readonly alive: boolean;
     /** Why not alive, as far as it can be told. */
     readonly detail: string;
-    readonly attachments: readonly { readonly snapshotId: string; readonly diskId: string }[];
+    readonly attachments: readonly { readonly ownerId: string; readonly diskId: string }[];
   }[];
   readonly snapshots: readonly {
     readonly snapshotId: string;
+    readonly vmId: string;
+    readonly alive: boolean;
+    readonly detail: string;
+  }[];
+  /** Disks that are to be a VM and are none yet. `alive`: they are served. */
+  readonly targets: readonly {
+    readonly targetId: string;
     readonly vmId: string;
     readonly alive: boolean;
     readonly detail: string;
@@ -84,18 +123,51 @@ export interface HypervisorHost {
     deadlineSeconds: number;
   }): Promise<{ ports: Port[] }>;
 
-  /** Hot-adds a frozen disk read-only to a proxy; the export is then served at every port of it. */
-  attachDisk(order: { proxyId: string; snapshotId: string; diskId: string }): Promise<{ exportName: string }>;
-  detachDisk(order: { proxyId: string; snapshotId: string; diskId: string }): Promise<void>;
+  /**
+   * Hot-adds a disk to a proxy: of a snapshot, frozen and `read-only`, or of a target, `writable`. `ownerId` is the id of the snapshot or
+   * target. The export is then served at every port of the proxy. A Fault with the code `SnapshotUnknown` or `TargetUnknown` when there
+   * is none of that id.
+   */
+  attachDisk(order: {
+    proxyId: string;
+    ownerId: string;
+    diskId: string;
+    access: 'read-only' | 'writable';
+  }): Promise<{ exportName: string }>;
+  /** When it resolves nobody can write through the proxy any more, and what was flushed is on the disk. */
+  detachDisk(order: { proxyId: string; ownerId: string; diskId: string }): Promise<void>;
 
   /** Ends a proxy and all it had attached. No such proxy is success. */
   deactivateProxy(proxyId: string): Promise<void>;
 
-  /** Ports of the host's own export of a snapshot, for direct-to-host mode: one per stream, disks by the same export names. */
+  /** Ports of the host's own export of a snapshot or of a target (writable), for direct-to-host mode: one per stream, disks by the same export names. */
   openDirectEndpoint(
-    snapshotId: string,
+    ownerId: string,
     streams: number,
   ): Promise<{ ports: Port[]; exportNameOf: Record<string, string> }>;
+
+  /** Looks without touching: could this VM be made here? Refused with `VmExists`, `VmRunning`, `NoSpace`, `UnsupportedDisk` and the like. */
+  inspectTarget(order: TargetOrder): Promise<Result<TargetInspection>>;
+
+  /**
+   * Makes empty disks where no VM sees them, on the file system where they will stay, and serves them writable. Asked again after their
+   * server died, it serves the same disks again with what was flushed to them. Refused as `inspectTarget`.
+   */
+  createTarget(order: TargetOrder): Promise<Result<Target>>;
+
+  /**
+   * Ends the serving, and makes the disks a VM of that name in one step that cannot be half done: before it there is no such VM (or the
+   * old one), after it the whole new one. `start`: and has it run, where the host can; where it cannot, or the start fails, the VM is
+   * kept all the same and `notStarted` says why it does not run. Asked again it is success.
+   */
+  keepTarget(order: {
+    targetId: string;
+    vmId: string;
+    start: boolean;
+  }): Promise<Result<{ readonly started: boolean; readonly notStarted: string | null }>>;
+
+  /** Nothing of the target is left; no such target is success. A VM that was kept is not touched. */
+  discardTarget(targetId: string, vmId: string): Promise<void>;
 
   /** What is really there, by looking: never from memory. */
   observe(): Promise<Observation>;

@@ -6,13 +6,13 @@ import { decodeEvent, decodeHeaderValue, encodeEvent, encodeHeaderValue } from '
 
 const claimed: Recorded<'VmClaimed'> = {
   type: 'VmClaimed',
-  data: { hostId: 'h1', vmId: 'web-1', backupId: 'b0b9b3a4-3d53-5c9e-9a0f-6a2f5a3c7d11' },
+  data: { hostId: 'h1', vmId: 'web-1', runId: 'b0b9b3a4-3d53-5c9e-9a0f-6a2f5a3c7d11' },
   eventId: '0a1b9b3a-3d53-4c9e-9a0f-6a2f5a3c7d12',
   position: 7,
   stream: 'vm-h1.web-1',
   category: 'vm',
   version: 2,
-  schemaVersion: 1,
+  schemaVersion: 2,
   metadata: { correlation: 'c', causation: 'r', actor: 'Zoë "the ops"\n' },
   recordedAt: '2026-01-02T03:04:05.678Z',
 };

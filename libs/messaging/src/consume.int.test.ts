@@ -34,7 +34,7 @@ const deadLetters = async (store: EventStore, consumer: string): Promise<DeadLet
 
 /** A handler that answers with a fact of its own, so that its effect can be counted in the log. */
 async function refusePlan(event: Recorded<'VmClaimed'>, transaction: EventTransaction): Promise<void> {
-  const { backupId } = event.data;
+  const { runId: backupId } = event.data;
   await transaction.append(
     [
       {
@@ -187,7 +187,7 @@ test('what is no event becomes a dead letter that says why, and stops nothing be
   const data = {
     hostId: 'h1',
     vmId: 'm',
-    backupId: derivedId('m'),
+    runId: derivedId('m'),
     outcome: 'failed',
     restorePoint: null,
   } as const;

@@ -104,7 +104,7 @@ const plansOf = async (backup: string): Promise<number> =>
 const claim = (backup: string, vmId = 'web-1') =>
   trigger.append(`vm-h1.${vmId}`, {
     type: 'VmClaimed',
-    data: { hostId: 'h1', vmId, backupId: derivedId('backup', backup) },
+    data: { hostId: 'h1', vmId, runId: derivedId('backup', backup) },
   });
 
 test('a wrong configuration stops the start with 78 and one line per variable, without its value', async () => {

@@ -13,8 +13,9 @@ const MiB = 1024 ** 2;
 const at = '2026-01-01T00:00:00.000Z';
 const backupId = '5a6a3f0e-3c39-5c0c-8a53-0d0ef8f5a001';
 const lease = (fence: number): Lease => ({
+  purpose: 'backup',
   hostId: 'lab',
-  backupId,
+  runId: backupId,
   vmId: 'web',
   childJobId: `${backupId}.vda.0`,
   diskId: 'vda',

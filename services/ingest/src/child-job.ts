@@ -11,7 +11,7 @@ import { type Extent, extentEnd, normalised, ok, type Result, refuse, totalLengt
 export type ChildJobEvent = Event<
   'ChildJobStarted' | 'ChunkReceived' | 'ChildJobCompleted' | 'ChildJobInterrupted'
 >;
-export type Lease = EventData<'PortsLeased'>;
+export type Lease = Extract<EventData<'PortsLeased'>, { purpose: 'backup' }>;
 
 export const childJobStream = (childJobId: string): StreamName => streamName('childJob', childJobId);
 
@@ -113,7 +113,7 @@ export function start(
   });
 }
 
-const identityOf = ({ backupId, hostId, vmId, childJobId, diskId }: Lease) => ({
+const identityOf = ({ runId: backupId, hostId, vmId, childJobId, diskId }: Lease) => ({
   backupId,
   hostId,
   vmId,

@@ -86,7 +86,9 @@ function backupOf(name: string, more: { parent?: EventData<'ProxiesCalculated'>[
   const snapshot = (takenAt: string): Event => ({
     type: 'SnapshotTaken',
     data: {
-      ...of,
+      hostId: of.hostId,
+      vmId: of.vmId,
+      runId: of.backupId,
       takenAt,
       pauseMilliseconds: 1,
       disks: [
@@ -256,7 +258,8 @@ test('a manifest that cannot be read for a moment is no reason to read a disk in
       eventId: derivedId('lease', one.backupId, fence),
       metadata: { correlation: one.backupId, causation: 'test', actor: 'proxy-manager' },
       data: {
-        ...{ backupId: one.backupId, hostId: 'lab', vmId: 'web', childJobId: one.childJobId, diskId: 'vda' },
+        purpose: 'backup',
+        ...{ runId: one.backupId, hostId: 'lab', vmId: 'web', childJobId: one.childJobId, diskId: 'vda' },
         ...{ offset: 0, length: 4 * MiB, leaseId: `lease-${fence}`, fence, attempt: fence, wave: 1 },
         ...{ proxyId: 'p1', ports: [{ port: 0, uri }], kind: 'incremental', diskBytes: 4 * MiB },
         extents: { uri, changedContext: 'qemu:dirty-bitmap:x' },

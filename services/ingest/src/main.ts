@@ -48,6 +48,7 @@ await runService({
       purpose: 'failures',
       types: ['RunFailed'],
       async handle(event, transaction) {
+        if (event.data.purpose !== 'backup') return;
         const metadata = { ...event.metadata, causation: event.eventId, actor: 'ingest' };
         await end(transaction, failedBecause(event, event.recordedAt), metadata);
       },

@@ -4,10 +4,10 @@
  * hashing and storing overlap; memory is bounded by the repository's buffers.
  * Leaves the log, leases and retries to others. Every wait below has a time-out of its own (libs/nbd).
  */
-import type { EventData } from '@backhaul/contracts';
 import { type Extent, Fault } from '@backhaul/kernel';
 import { connectNbd, type NbdClient } from '@backhaul/nbd';
 import type { Repository } from '@backhaul/repository';
+import type { Lease } from './child-job.ts';
 import { ALLOCATION, type AskStatus, type Piece, piecesOfFull, piecesOfIncremental } from './pieces.ts';
 
 /** Pieces under way per port: one is read while others are hashed and stored. */
@@ -25,7 +25,7 @@ export interface ReceivedPiece {
 }
 
 export interface PortionOrder {
-  readonly lease: EventData<'PortsLeased'>;
+  readonly lease: Lease;
   readonly kind: 'full' | 'incremental';
   readonly received: readonly Extent[];
   readonly repository: Pick<Repository, 'takeBuffer' | 'putBuffer'>;

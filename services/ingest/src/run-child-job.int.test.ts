@@ -30,11 +30,12 @@ beforeAll(async () => {
 afterAll(() => server?.close());
 
 const nowhere = 'nbd+unix:///x?socket=/nonexistent/port.sock';
-const leased = (name: string, fence: number): Recorded<'PortsLeased'> => {
+const leased = (name: string, fence: number): Recorded<'PortsLeased'> & { data: Lease } => {
   const backupId = derivedId('test', name);
   const data: Lease = {
+    purpose: 'backup',
     hostId: 'lab',
-    backupId,
+    runId: backupId,
     vmId: 'web',
     childJobId: `${backupId}.vda.0`,
     diskId: 'vda',
@@ -79,7 +80,7 @@ test('ports that cannot be reached interrupt the job with the real reason, and t
 
 test('a job that was completed under a lease released meanwhile is completed again for the new one', async () => {
   const [first, second] = [leased('completed', 1), leased('completed', 2)];
-  const { backupId, hostId, vmId, childJobId, diskId } = first.data;
+  const { runId: backupId, hostId, vmId, childJobId, diskId } = first.data;
   const job = { backupId, hostId, vmId, childJobId, diskId };
   const held = { leaseId: 'lease-1', fence: 1, attempt: 1, proxyId: 'p1' };
   const at = '2026-01-01T00:00:00.000Z';

@@ -35,9 +35,10 @@ export async function runChildJob(
   signal: AbortSignal,
 ): Promise<void> {
   const lease = leased.data;
+  if (lease.purpose !== 'backup') return;
   const { store, log } = parts;
-  const metadata: EventMetadata = { correlation: lease.backupId, causation: leased.eventId, actor: 'ingest' };
-  if (await hasEnded(store, lease.backupId)) return;
+  const metadata: EventMetadata = { correlation: lease.runId, causation: leased.eventId, actor: 'ingest' };
+  if (await hasEnded(store, lease.runId)) return;
 
   const { job, version } = await load(store, lease.childJobId);
   const order = await orderFor(parts, lease);
@@ -119,10 +120,10 @@ export async function giveUpChildJob(
   error: unknown,
 ): Promise<void> {
   const lease = leased.data;
-  if (await hasEnded(store, lease.backupId)) return;
+  if (lease.purpose !== 'backup' || (await hasEnded(store, lease.runId))) return;
   const { job, version } = await load(store, lease.childJobId);
   if (job.state === 'completed' || job.fence > lease.fence) return;
-  const metadata: EventMetadata = { correlation: lease.backupId, causation: leased.eventId, actor: 'ingest' };
+  const metadata: EventMetadata = { correlation: lease.runId, causation: leased.eventId, actor: 'ingest' };
   const chunks = new ChunkLog({ store, childJobId: lease.childJobId, job, version, metadata });
   chunks.add(interrupted(lease, describeError(error), isWorthAnotherPort(error)));
   await chunks.flush();
@@ -151,7 +152,7 @@ async function orderFor(
   lease: Lease,
 ): Promise<{ kind: 'full' | 'incremental'; kindReason: string | null }> {
   if (lease.kind === 'full') return { kind: 'full', kindReason: null };
-  const parent = await parentOf(store, lease.backupId);
+  const parent = await parentOf(store, lease.runId);
   if (parent === null) return { kind: 'full', kindReason: 'The plan names no parent restore point.' };
   const stored = await repository.readManifest(parent.backupId).catch((error: unknown) => {
     // A repository that is out of reach for a moment is no reason to read a disk in two ways.

@@ -40,7 +40,7 @@ export async function end(
 
 /** The run could not be carried further by the host: the backup has failed, for the reason the host gave. */
 export const failedBecause = (event: Recorded<'RunFailed'>, failedAt: string): Event<'BackupFailed'> => {
-  const { backupId, hostId, vmId, refusal } = event.data;
+  const { runId: backupId, hostId, vmId, refusal } = event.data;
   return { type: 'BackupFailed', data: { backupId, hostId, vmId, refusal, failedAt } };
 };
 

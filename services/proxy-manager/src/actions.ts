@@ -1,17 +1,21 @@
 /** What is done at the hypervisor. Each was announced by an event before, and is confirmed by one afterwards. */
-import { attachmentKey, type Order } from './pool-state.ts';
+import { attachmentKey, type BackupOrder, type Order, type RecoveryOrder } from './pool-state.ts';
 
 export type Action =
-  | { readonly type: 'TakeSnapshot'; readonly order: Order; readonly takenAt: string | null }
+  | { readonly type: 'TakeSnapshot'; readonly order: BackupOrder; readonly takenAt: string | null }
   | {
       readonly type: 'ReleaseSnapshot';
-      readonly order: Order;
+      readonly order: BackupOrder;
       readonly checkpoints: 'committed' | 'discarded';
     }
+  | { readonly type: 'CreateTarget'; readonly order: RecoveryOrder }
+  /** Makes the written disks the VM. */
+  | { readonly type: 'KeepTarget'; readonly order: RecoveryOrder }
+  | { readonly type: 'DiscardTarget'; readonly order: RecoveryOrder }
   | {
       readonly type: 'ActivateProxy';
       readonly proxyId: string;
-      readonly backupId: string;
+      readonly runId: string;
       readonly ports: number;
       readonly deadlineSeconds: number;
     }
@@ -20,25 +24,26 @@ export type Action =
       readonly type: 'DeactivateProxy';
       readonly proxyId: string;
       readonly reason: string;
-      readonly attachments: readonly { readonly backupId: string; readonly diskId: string }[];
+      readonly attachments: readonly { readonly runId: string; readonly diskId: string }[];
     }
   | {
       readonly type: 'AttachDisk';
       readonly proxyId: string;
-      readonly backupId: string;
+      readonly runId: string;
       readonly diskId: string;
+      readonly access: 'read-only' | 'writable';
     }
   | {
       readonly type: 'DetachDisk';
       readonly proxyId: string;
-      readonly backupId: string;
+      readonly runId: string;
       readonly diskId: string;
     }
   | { readonly type: 'OpenDirectEndpoint'; readonly order: Order }
   /** Something at the host that no event knows of: it is removed, and only then reported. */
   | {
       readonly type: 'RemoveStray';
-      readonly what: 'proxy' | 'snapshot';
+      readonly what: 'proxy' | 'snapshot' | 'target';
       readonly id: string;
       readonly vmId: string;
     };
@@ -48,8 +53,11 @@ export function actionKey(action: Action): string {
   switch (action.type) {
     case 'TakeSnapshot':
     case 'ReleaseSnapshot':
+    case 'CreateTarget':
+    case 'KeepTarget':
+    case 'DiscardTarget':
     case 'OpenDirectEndpoint':
-      return `snapshot ${action.order.backupId}`;
+      return `disks ${action.order.runId}`;
     case 'RemoveStray':
       return `${action.what} ${action.id}`;
     case 'ActivateProxy':
@@ -57,6 +65,6 @@ export function actionKey(action: Action): string {
       return `proxy ${action.proxyId}`;
     case 'AttachDisk':
     case 'DetachDisk':
-      return `attachment ${action.proxyId} ${attachmentKey(action.backupId, action.diskId)}`;
+      return `attachment ${action.proxyId} ${attachmentKey(action.runId, action.diskId)}`;
   }
 }

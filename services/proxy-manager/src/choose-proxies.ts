@@ -48,7 +48,7 @@ export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims())
     chosen.length >= asked
       ? null
       : `${asked} proxies were asked for and ${chosen.length} can be had: ${up} of at most ${run.order.maxProxiesPerHost} run on host ${pool.hostId} already, ${shared.length} of them with room for this run.`;
-  const { hostId, backupId } = run.order;
+  const { hostId, runId } = run.order;
   const activations = started.map(({ proxyId, why }) => activationOf(run, proxyId, why));
   const attachments = attachmentsFor(run, chosen);
   for (const { data } of activations) claims.coming.push(requestedProxy(data));
@@ -59,7 +59,7 @@ export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims())
       type: 'ProxiesChosen',
       data: {
         hostId,
-        backupId,
+        runId,
         asked: run.order.proxies,
         proxies: chosen.map(({ proxyId, shared, why }) => ({ proxyId, shared, why })),
         shortfall,
@@ -107,7 +107,7 @@ const activationOf = (run: Run, proxyId: string, reason: string): Event<'ProxyAc
   type: 'ProxyActivationRequested',
   data: {
     hostId: run.order.hostId,
-    backupId: run.order.backupId,
+    runId: run.order.runId,
     proxyId,
     ports: run.order.portsPerProxy,
     maxChildJobs: run.order.maxChildJobsPerProxy,
@@ -153,7 +153,7 @@ function attachmentsFor(run: Run, chosen: readonly Choice[]): Event<'DiskAttachR
 
 const attachRequest = (run: Run, proxyId: string, diskId: string): Event<'DiskAttachRequested'> => ({
   type: 'DiskAttachRequested',
-  data: { hostId: run.order.hostId, backupId: run.order.backupId, proxyId, diskId },
+  data: { hostId: run.order.hostId, runId: run.order.runId, proxyId, diskId },
 });
 
 /**
@@ -167,8 +167,7 @@ export function missingAttachments(pool: Pool, run: Run, claims: Claims = noClai
     .filter((proxy): proxy is PooledProxy => proxy?.state === 'active' || proxy?.state === 'requested')
     .map((proxy) => ({ proxy, room: roomOf(proxy, claims) }));
   for (const diskId of run.unfinished.keys()) {
-    if (proxies.some(({ proxy }) => proxy.attachments.has(attachmentKey(run.order.backupId, diskId))))
-      continue;
+    if (proxies.some(({ proxy }) => proxy.attachments.has(attachmentKey(run.order.runId, diskId)))) continue;
     const target = proxies.filter(({ room }) => room > 0).sort((a, b) => b.room - a.room)[0];
     if (target === undefined) continue;
     target.room -= 1;

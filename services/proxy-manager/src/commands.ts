@@ -2,16 +2,24 @@
  * What other services' news asks of the pool, and what the pool answers. A command that already took effect yields no
  * events, so redelivery is harmless; one that comes too late (its run is closed) yields none either.
  */
-import type { Event, EventData, Plan } from '@backhaul/contracts';
+import type { Event, Plan, RecoveryPlan } from '@backhaul/contracts';
 import { ok, type Result, unreachable } from '@backhaul/kernel';
-import { type HostEvent, type Pool, releaseOf } from './pool.ts';
+import {
+  type BackupOrder,
+  failureOf,
+  type HostEvent,
+  type Pool,
+  type RecoveryOrder,
+  releaseOf,
+} from './pool.ts';
 
 export type HostCommand =
   | { readonly type: 'RegisterHost'; readonly kind: string; readonly address: string }
   | { readonly type: 'RequestActivation'; readonly plan: Plan; readonly at: string }
+  | { readonly type: 'RequestRecovery'; readonly plan: RecoveryPlan; readonly at: string }
   | {
       readonly type: 'ReleasePorts';
-      readonly backupId: string;
+      readonly runId: string;
       readonly childJobId: string;
       readonly leaseId: string;
       readonly completed: boolean;
@@ -20,7 +28,7 @@ export type HostCommand =
     }
   | {
       readonly type: 'EndRun';
-      readonly backupId: string;
+      readonly runId: string;
       readonly outcome: 'completed' | 'failed' | 'cancelled';
     };
 
@@ -29,14 +37,24 @@ export function decide(pool: Pool, command: HostCommand): Result<HostEvent[]> {
     case 'RegisterHost':
       return ok(registerHost(pool, command.kind, command.address));
     case 'RequestActivation':
-      return ok(pool.runs.has(command.plan.backupId) ? [] : [requestActivation(command.plan, command.at)]);
+      return ok(
+        pool.runs.has(command.plan.backupId)
+          ? []
+          : [{ type: 'ActivationRequested', data: backupOrder(command.plan, command.at) }],
+      );
+    case 'RequestRecovery':
+      return ok(
+        pool.runs.has(command.plan.recoveryId)
+          ? []
+          : [{ type: 'ActivationRequested', data: recoveryOrder(command.plan, command.at) }],
+      );
     case 'ReleasePorts':
       return ok(releasePorts(pool, command));
     case 'EndRun': {
-      const run = pool.runs.get(command.backupId);
+      const run = pool.runs.get(command.runId);
       if (run === undefined || run.outcome !== undefined) return ok([]);
-      const { hostId, backupId } = run.order;
-      return ok([{ type: 'RunEnding', data: { hostId, backupId, outcome: command.outcome } }]);
+      const { hostId, runId, purpose } = run.order;
+      return ok([{ type: 'RunEnding', data: { hostId, runId, purpose, outcome: command.outcome } }]);
     }
     default:
       return unreachable(command);
@@ -55,53 +73,53 @@ export const poolNews = [
   'ChildJobInterrupted',
   'BackupCompleted',
   'BackupFailed',
+  'RecoveryProxiesCalculated',
+  'ExportJobCompleted',
+  'ExportJobInterrupted',
+  'DataExported',
+  'RecoveryFailed',
 ] as const;
 export type PoolNews = (typeof poolNews)[number];
 
+/** The run that a piece of news is about. */
+export const runOf = (data: Event<PoolNews>['data']): string =>
+  'recoveryId' in data ? data.recoveryId : data.backupId;
+
 /** The news each event of another service brings to the pool of its host. */
 export function react(event: Event<PoolNews>, at: string): { hostId: string; command: HostCommand } {
+  const { hostId } = event.data;
+  return { hostId, command: commandOf(event, at) };
+}
+
+function commandOf(event: Event<PoolNews>, at: string): HostCommand {
+  const runId = runOf(event.data);
   switch (event.type) {
     case 'ProxiesCalculated':
-      return { hostId: event.data.hostId, command: { type: 'RequestActivation', plan: event.data, at } };
+      return { type: 'RequestActivation', plan: event.data, at };
+    case 'RecoveryProxiesCalculated':
+      return { type: 'RequestRecovery', plan: event.data, at };
     case 'ChildJobCompleted':
-      return {
-        hostId: event.data.hostId,
-        command: releaseCommand(event.data, { completed: true, reason: '', retryable: true }),
-      };
-    case 'ChildJobInterrupted': {
-      const { reason, retryable } = event.data;
-      return {
-        hostId: event.data.hostId,
-        command: releaseCommand(event.data, { completed: false, reason, retryable }),
-      };
+    case 'ExportJobCompleted': {
+      const { childJobId, leaseId } = event.data;
+      const end = { completed: true, reason: '', retryable: true };
+      return { type: 'ReleasePorts', runId, childJobId, leaseId, ...end };
+    }
+    case 'ChildJobInterrupted':
+    case 'ExportJobInterrupted': {
+      const { childJobId, leaseId, reason, retryable } = event.data;
+      return { type: 'ReleasePorts', runId, childJobId, leaseId, completed: false, reason, retryable };
     }
     case 'BackupCompleted':
-      return endRun(event.data, 'completed');
+    // The data is on the disks: what is left is to make a VM of them, which is the host's own work (run-steps.ts).
+    case 'DataExported':
+      return { type: 'EndRun', runId, outcome: 'completed' };
     case 'BackupFailed':
-      return endRun(event.data, 'failed');
+    case 'RecoveryFailed':
+      return { type: 'EndRun', runId, outcome: 'failed' };
     default:
       return unreachable(event);
   }
 }
-
-const releaseCommand = (
-  job: { backupId: string; childJobId: string; leaseId: string },
-  end: { completed: boolean; reason: string; retryable: boolean },
-): HostCommand => ({
-  type: 'ReleasePorts',
-  backupId: job.backupId,
-  childJobId: job.childJobId,
-  leaseId: job.leaseId,
-  ...end,
-});
-
-const endRun = (
-  run: { hostId: string; backupId: string },
-  outcome: 'completed' | 'failed',
-): { hostId: string; command: HostCommand } => ({
-  hostId: run.hostId,
-  command: { type: 'EndRun', backupId: run.backupId, outcome },
-});
 
 function registerHost(pool: Pool, kind: string, address: string): HostEvent[] {
   if (pool.registered?.kind === kind && pool.registered.address === address) return [];
@@ -109,46 +127,58 @@ function registerHost(pool: Pool, kind: string, address: string): HostEvent[] {
 }
 
 /** What the host needs to know of the plan, and no more. */
-function requestActivation(plan: Plan, requestedAt: string): HostEvent {
-  const { policy } = plan;
-  const data: EventData<'ActivationRequested'> = {
-    hostId: plan.hostId,
-    backupId: plan.backupId,
-    vmId: plan.vmId,
-    mode: plan.mode,
-    proxies: plan.proxies,
-    disks: plan.disks.map(({ diskId, kind }) => {
-      const before = plan.parent?.disks.find((disk) => disk.diskId === diskId);
-      return {
-        diskId,
-        kind,
-        parentCheckpoint: before?.checkpoint ?? null,
-        parentIdentity: before?.identity ?? null,
-      };
-    }),
-    childJobs: plan.childJobs.map(({ childJobId, diskId, offset, length }) => ({
-      childJobId,
+const backupOrder = (plan: Plan, requestedAt: string): BackupOrder => ({
+  purpose: 'backup',
+  runId: plan.backupId,
+  ...commonOrder(plan, requestedAt),
+  disks: plan.disks.map(({ diskId, kind }) => {
+    const before = plan.parent?.disks.find((disk) => disk.diskId === diskId);
+    return {
       diskId,
-      offset,
-      length,
-    })),
-    portsPerChildJob: policy.portsPerChildJob,
-    portsPerProxy: policy.maxPortsPerProxy,
-    maxChildJobsPerProxy: policy.maxChildJobsPerProxy,
-    maxDisksPerProxy: policy.maxDisksPerProxy,
-    maxProxiesPerHost: policy.maxProxiesPerHost,
-    maxDirectStreams: policy.maxDirectStreams,
-    maxAttemptsPerChildJob: policy.maxAttemptsPerChildJob,
-    proxyIdleSeconds: policy.proxyIdleSeconds,
-    proxyActivationSeconds: policy.proxyActivationSeconds,
-    requestedAt,
-  };
-  return { type: 'ActivationRequested', data };
-}
+      kind,
+      parentCheckpoint: before?.checkpoint ?? null,
+      parentIdentity: before?.identity ?? null,
+    };
+  }),
+  portsPerChildJob: plan.policy.portsPerChildJob,
+});
+
+const recoveryOrder = (plan: RecoveryPlan, requestedAt: string): RecoveryOrder => ({
+  purpose: 'recovery',
+  runId: plan.recoveryId,
+  ...commonOrder(plan, requestedAt),
+  disks: plan.disks.map(({ diskId, sizeBytes, bytesToWrite }) => ({ diskId, sizeBytes, bytesToWrite })),
+  portsPerChildJob: plan.policy.portsPerStream,
+  replace: plan.replace,
+  start: plan.start,
+  machine: plan.machine,
+});
+
+const commonOrder = (plan: Plan | RecoveryPlan, requestedAt: string) => ({
+  hostId: plan.hostId,
+  vmId: plan.vmId,
+  mode: plan.mode,
+  proxies: plan.proxies,
+  childJobs: plan.childJobs.map(({ childJobId, diskId, offset, length }) => ({
+    childJobId,
+    diskId,
+    offset,
+    length,
+  })),
+  portsPerProxy: plan.policy.maxPortsPerProxy,
+  maxChildJobsPerProxy: plan.policy.maxChildJobsPerProxy,
+  maxDisksPerProxy: plan.policy.maxDisksPerProxy,
+  maxProxiesPerHost: plan.policy.maxProxiesPerHost,
+  maxDirectStreams: plan.policy.maxDirectStreams,
+  maxAttemptsPerChildJob: plan.policy.maxAttemptsPerChildJob,
+  proxyIdleSeconds: plan.policy.proxyIdleSeconds,
+  proxyActivationSeconds: plan.policy.proxyActivationSeconds,
+  requestedAt,
+});
 
 /** A lease that is no longer the job's was given up earlier (its proxy was lost): nothing is left to release. */
 function releasePorts(pool: Pool, command: Extract<HostCommand, { type: 'ReleasePorts' }>): HostEvent[] {
-  const run = pool.runs.get(command.backupId);
+  const run = pool.runs.get(command.runId);
   const job = run?.jobs.get(command.childJobId);
   if (run === undefined || job === undefined) return [];
   if (job.lease?.leaseId !== command.leaseId) return [];
@@ -157,11 +187,11 @@ function releasePorts(pool: Pool, command: Extract<HostCommand, { type: 'Release
 
   const lastAttempt = job.interruptions + 1 >= run.order.maxAttemptsPerChildJob;
   if (command.retryable && !lastAttempt) return [released];
-  const { hostId, backupId, vmId } = run.order;
+  const { vmId, purpose } = run.order;
   const refusal = {
     code: command.retryable ? 'AttemptsExhausted' : 'ChildJobFailed',
     message: `Child job ${job.childJobId} of vm ${vmId} was interrupted ${job.interruptions + 1} times, at last because: ${command.reason}`,
-    wayOut: 'Mend the cause named, then start the backup again.',
+    wayOut: `Mend the cause named, then start the ${purpose} again.`,
   };
-  return [released, { type: 'RunFailed', data: { hostId, backupId, vmId, refusal } }];
+  return [released, failureOf(run.order, refusal)];
 }

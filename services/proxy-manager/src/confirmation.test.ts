@@ -24,7 +24,7 @@ test.each([
   pool.request(plan);
   runTwice(pool);
   pool.finishJob(plan.childJobs[0]?.childJobId ?? '');
-  pool.command({ type: 'EndRun', backupId: plan.backupId, outcome: 'completed' });
+  pool.command({ type: 'EndRun', runId: plan.backupId, outcome: 'completed' });
   runTwice(pool);
   expect(pool.pool.runs.size).toBe(0);
   pool.now += 60_000;
@@ -38,6 +38,6 @@ test('a disk that is in use again is not taken from its readers by a late detach
   pool.request(plan);
   pool.run();
   const [proxyId = ''] = pool.pool.proxies.keys();
-  const data = { hostId: 'lab', backupId: plan.backupId, proxyId, diskId: 'd0' };
+  const data = { hostId: 'lab', runId: plan.backupId, proxyId, diskId: 'd0' };
   expect(confirmsSomething(pool.pool, { type: 'DiskDetached', data })).toBe(false);
 });

@@ -7,31 +7,34 @@ import { attachmentKey, directProxyId, type HostEvent, type Pool } from './pool.
 
 export function confirmsSomething(pool: Pool, event: HostEvent): boolean {
   switch (event.type) {
-    case 'SnapshotTaken': {
-      const state = pool.runs.get(event.data.backupId)?.snapshot;
-      return state === 'requested' || state === 'lost';
+    case 'SnapshotTaken':
+    case 'TargetCreated': {
+      const hold = pool.runs.get(event.data.runId)?.hold;
+      return hold === 'requested' || hold === 'lost';
     }
-    case 'SnapshotReleased': {
-      const run = pool.runs.get(event.data.backupId);
-      return run?.outcome !== undefined && run.snapshot !== 'none' && run.snapshot !== 'released';
-    }
+    case 'SnapshotReleased':
+    case 'TargetKept':
+    case 'TargetDiscarded':
+      return letsGo(pool, event.data.runId);
     case 'DirectEndpointOpened': {
-      const { backupId } = event.data;
-      return pool.runs.get(backupId)?.snapshot === 'taken' && !pool.proxies.has(directProxyId(backupId));
+      const { runId } = event.data;
+      return pool.runs.get(runId)?.hold === 'ready' && !pool.proxies.has(directProxyId(runId));
     }
     case 'RunFailed': {
-      const run = pool.runs.get(event.data.backupId);
-      return run !== undefined && run.outcome === undefined;
+      const run = pool.runs.get(event.data.runId);
+      if (run === undefined) return false;
+      // All was written, but the host refuses to make a VM of it.
+      if (run.order.purpose === 'recovery' && run.outcome === 'completed')
+        return letsGo(pool, run.order.runId);
+      return run.outcome === undefined;
     }
     case 'ProxyActivated':
       return pool.proxies.get(event.data.proxyId)?.state === 'requested';
     case 'ProxyDeactivated':
       return pool.proxies.has(event.data.proxyId);
     case 'DiskAttached': {
-      const { proxyId, backupId, diskId } = event.data;
-      return (
-        pool.proxies.get(proxyId)?.attachments.get(attachmentKey(backupId, diskId))?.state === 'requested'
-      );
+      const { proxyId, runId, diskId } = event.data;
+      return pool.proxies.get(proxyId)?.attachments.get(attachmentKey(runId, diskId))?.state === 'requested';
     }
     case 'DiskDetached':
       return detachIsDue(pool, event.data);
@@ -40,14 +43,20 @@ export function confirmsSomething(pool: Pool, event: HostEvent): boolean {
   }
 }
 
+/** Whether the run is over, and its hold on disks is not. */
+function letsGo(pool: Pool, runId: string): boolean {
+  const run = pool.runs.get(runId);
+  return run?.outcome !== undefined && run.hold !== 'none' && run.hold !== 'released';
+}
+
 /** One that comes so late that the disk is in use again would take it from under its readers. */
 function detachIsDue(
   pool: Pool,
-  { proxyId, backupId, diskId }: { proxyId: string; backupId: string; diskId: string },
+  { proxyId, runId, diskId }: { proxyId: string; runId: string; diskId: string },
 ): boolean {
   const proxy = pool.proxies.get(proxyId);
-  if (proxy?.attachments.has(attachmentKey(backupId, diskId)) !== true) return false;
+  if (proxy?.attachments.has(attachmentKey(runId, diskId)) !== true) return false;
   if (proxy.state === 'lost' || proxy.state === 'retiring') return true;
-  const run = pool.runs.get(backupId);
+  const run = pool.runs.get(runId);
   return run === undefined || run.outcome !== undefined || !run.unfinished.has(diskId);
 }

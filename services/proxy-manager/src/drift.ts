@@ -16,7 +16,7 @@ import {
 /** A proxy on which so many child jobs in a row were interrupted is given up, although it seems to be up. */
 const INTERRUPTIONS_IN_ROW_MAX = 3;
 
-/** Keys of what the events say is there: `proxy <id>`, `attachment <proxy> <run>.<disk>`, `snapshot <run>`. */
+/** Keys of what the events say is there: `proxy <id>`, `attachment <proxy> <run>.<disk>`, `disks <run>`. */
 export type Settled = ReadonlySet<string>;
 
 export function settledIn(pool: Pool): Settled {
@@ -29,7 +29,7 @@ export function settledIn(pool: Pool): Settled {
     }
   }
   for (const run of pool.runs.values()) {
-    if (run.snapshot === 'taken' && run.outcome === undefined) keys.add(`snapshot ${run.order.backupId}`);
+    if (run.hold === 'ready' && run.outcome === undefined) keys.add(`disks ${run.order.runId}`);
   }
   return keys;
 }
@@ -45,7 +45,9 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation)
   const lasting = (key: string): boolean => settledBefore.has(key) && settled.has(key);
   const events: HostEvent[] = [];
   const seenProxies = new Map(seen.proxies.map((proxy) => [proxy.proxyId, proxy]));
-  const seenSnapshots = new Map(seen.snapshots.map((snapshot) => [snapshot.snapshotId, snapshot]));
+  const seenDisks = new Map<string, { readonly alive: boolean; readonly detail: string }>();
+  for (const snapshot of seen.snapshots) seenDisks.set(snapshot.snapshotId, snapshot);
+  for (const target of seen.targets) seenDisks.set(target.targetId, target);
 
   for (const proxy of pool.proxies.values()) {
     if (!lasting(`proxy ${proxy.proxyId}`)) continue;
@@ -62,36 +64,35 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation)
     const verdict = proxy.suspect ? verdictOn(pool.hostId, proxy, found.detail) : undefined;
     if (verdict !== undefined) events.push(verdict);
     if (verdict?.type === 'ProxyLost') continue;
-    const attached = new Set(
-      found.attachments.map(({ snapshotId, diskId }) => attachmentKey(snapshotId, diskId)),
-    );
-    for (const [key, { backupId, diskId }] of proxy.attachments) {
+    const attached = new Set(found.attachments.map(({ ownerId, diskId }) => attachmentKey(ownerId, diskId)));
+    for (const [key, { runId, diskId }] of proxy.attachments) {
       if (!lasting(`attachment ${proxyId} ${key}`) || attached.has(key)) continue;
-      const what = `disk ${diskId} of backup ${backupId} at proxy ${proxyId}`;
+      const what = `disk ${diskId} of run ${runId} at proxy ${proxyId}`;
       events.push(
         {
           type: 'DriftFound',
           data: { hostId, what, expected: 'attached', found: 'not attached', repair: 'attach again' },
         },
-        { type: 'DiskDetached', data: { hostId, backupId, proxyId, diskId } },
+        { type: 'DiskDetached', data: { hostId, runId, proxyId, diskId } },
       );
     }
   }
   for (const run of pool.runs.values()) {
-    const { hostId, backupId } = run.order;
-    const found = seenSnapshots.get(backupId);
-    if (!lasting(`snapshot ${backupId}`)) continue;
+    const { hostId, runId } = run.order;
+    const found = seenDisks.get(runId);
+    if (!lasting(`disks ${runId}`)) continue;
     if (found?.alive === true) {
-      const direct = pool.proxies.get(directProxyId(backupId));
+      const direct = pool.proxies.get(directProxyId(runId));
       // The run's own limit of attempts ends it when the host's export is up and its child jobs still fail.
       if (direct?.suspect === true) events.push(seenHealthy(hostId, direct.proxyId, found.detail));
       continue;
     }
-    for (const job of run.jobs.values()) if (job.lease) events.push(releaseOf(job.lease, 'snapshot-lost'));
-    events.push({
-      type: 'SnapshotLost',
-      data: { hostId, backupId, reason: found?.detail ?? 'the host knows no such snapshot' },
-    });
+    const [type, because, what] =
+      run.order.purpose === 'backup'
+        ? (['SnapshotLost', 'snapshot-lost', 'snapshot'] as const)
+        : (['TargetLost', 'target-lost', 'target'] as const);
+    for (const job of run.jobs.values()) if (job.lease) events.push(releaseOf(job.lease, because));
+    events.push({ type, data: { hostId, runId, reason: found?.detail ?? `the host knows no such ${what}` } });
   }
   return { events, strays: straysIn(pool, seen) };
 }
@@ -118,5 +119,8 @@ function straysIn(pool: Pool, seen: Observation): Drift['strays'] {
       .map(
         ({ snapshotId, vmId }) => ({ type: 'RemoveStray', what: 'snapshot', id: snapshotId, vmId }) as const,
       ),
+    ...seen.targets
+      .filter(({ targetId }) => !pool.runs.has(targetId))
+      .map(({ targetId, vmId }) => ({ type: 'RemoveStray', what: 'target', id: targetId, vmId }) as const),
   ];
 }

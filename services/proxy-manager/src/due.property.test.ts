@@ -48,7 +48,7 @@ function naiveLeases(pool: Pool): string[] {
     ]),
   );
   const queues = [...pool.runs.values()]
-    .filter((run) => run.announced && run.outcome === undefined && run.snapshot === 'taken')
+    .filter((run) => run.announced && run.outcome === undefined && run.hold === 'ready')
     .map((run) => ({
       run,
       waiting: [...run.jobs.values()].filter((job) => job.state === 'waiting'),
@@ -60,7 +60,7 @@ function naiveLeases(pool: Pool): string[] {
       for (const job of queue.waiting) {
         const fit = fitting(queue.run).find(
           ({ proxy }) =>
-            proxy.attachments.get(attachmentKey(queue.run.order.backupId, job.diskId))?.state === 'attached',
+            proxy.attachments.get(attachmentKey(queue.run.order.runId, job.diskId))?.state === 'attached',
         );
         if (fit === undefined) continue;
         const ports = fit.free.slice(0, portsNeeded(queue.run, fit.proxy));

@@ -28,33 +28,33 @@ const CHANGES_FOR_ALL: readonly EventType[] = [
 export function noteDue(pool: Pool, event: HostEvent): void {
   const { data } = event;
   if ('proxyId' in data && CHANGES_FOR_ALL.includes(event.type)) {
-    for (const backupId of pool.due.users.get(data.proxyId) ?? []) noteRun(pool, backupId);
+    for (const runId of pool.due.users.get(data.proxyId) ?? []) noteRun(pool, runId);
     if (event.type === 'ProxyDeactivated') pool.due.users.delete(data.proxyId);
   }
-  if ('backupId' in data && data.backupId !== undefined) {
-    noteRun(pool, data.backupId);
-    noteProxy(pool, directProxyId(data.backupId));
+  if ('runId' in data && data.runId !== undefined) {
+    noteRun(pool, data.runId);
+    noteProxy(pool, directProxyId(data.runId));
   }
   if ('proxyId' in data) noteProxy(pool, data.proxyId);
 }
 
-function noteRun(pool: Pool, backupId: string): void {
+function noteRun(pool: Pool, runId: string): void {
   const { due } = pool;
-  const run = pool.runs.get(backupId);
-  leaveLines(pool, backupId);
-  due.deciding.delete(backupId);
-  due.lacking.delete(backupId);
-  for (const acting of Object.values(due.acting)) acting.delete(backupId);
+  const run = pool.runs.get(runId);
+  leaveLines(pool, runId);
+  due.deciding.delete(runId);
+  due.lacking.delete(runId);
+  for (const acting of Object.values(due.acting)) acting.delete(runId);
   if (run === undefined) return;
 
   const { decisions, actions } = stepsOf(pool, run);
-  if (decisions.length > 0) due.deciding.add(backupId);
-  if (actions.length > 0) due.acting[stageOf(run)].add(backupId);
-  if (lacksAttachment(pool, run)) due.lacking.add(backupId);
+  if (decisions.length > 0) due.deciding.add(runId);
+  if (actions.length > 0) due.acting[stageOf(run)].add(runId);
+  if (lacksAttachment(pool, run)) due.lacking.add(runId);
   for (const proxyId of [...(run.chosen?.keys() ?? []), ...run.at]) {
     const users = due.users.get(proxyId);
-    if (users === undefined) due.users.set(proxyId, new Set([backupId]));
-    else users.add(backupId);
+    if (users === undefined) due.users.set(proxyId, new Set([runId]));
+    else users.add(runId);
   }
   joinLines(pool, run);
 }
@@ -64,8 +64,8 @@ const needOfProxies = ({ order }: Run): string => `${order.portsPerChildJob}/${o
 
 function joinLines(pool: Pool, run: Run): void {
   const { due } = pool;
-  const { backupId } = run.order;
-  const place: Place = { held: run.leased, number: run.number, backupId };
+  const { runId } = run.order;
+  const place: Place = { held: run.leased, number: run.number, runId };
   const places: { place: Place; proxyId: string | undefined; need: string }[] = [];
   if (awaitsProxies(run)) {
     const need = needOfProxies(run);
@@ -77,7 +77,7 @@ function joinLines(pool: Pool, run: Run): void {
   if (run.announced && stageOf(run) === 'connecting' && run.waiting.size > 0) {
     for (const proxy of proxiesOf(pool, run)) {
       const attached = [...run.waiting.keys()].some(
-        (diskId) => proxy.attachments.get(attachmentKey(backupId, diskId))?.state === 'attached',
+        (diskId) => proxy.attachments.get(attachmentKey(runId, diskId))?.state === 'attached',
       );
       if (!attached) continue;
       const need = `${portsNeeded(run, proxy)}/${jobsAtOnce(run, proxy)}`;
@@ -88,12 +88,12 @@ function joinLines(pool: Pool, run: Run): void {
       noteProxy(pool, proxy.proxyId);
     }
   }
-  if (places.length > 0) due.places.set(backupId, places);
+  if (places.length > 0) due.places.set(runId, places);
 }
 
-function leaveLines(pool: Pool, backupId: string): void {
+function leaveLines(pool: Pool, runId: string): void {
   const { due } = pool;
-  for (const { place, proxyId, need } of due.places.get(backupId) ?? []) {
+  for (const { place, proxyId, need } of due.places.get(runId) ?? []) {
     const lines = proxyId === undefined ? due.choosing : due.serving.get(proxyId);
     const line = lines?.get(need);
     if (lines === undefined || line === undefined) continue;
@@ -103,7 +103,7 @@ function leaveLines(pool: Pool, backupId: string): void {
     due.serving.delete(proxyId);
     noteProxy(pool, proxyId);
   }
-  due.places.delete(backupId);
+  due.places.delete(runId);
 }
 
 function noteProxy(pool: Pool, proxyId: string): void {
@@ -136,7 +136,7 @@ function insert(line: Place[], place: Place): void {
 
 function remove(line: Place[], place: Place): void {
   const index = indexOf(line, place);
-  if (line[index]?.backupId === place.backupId) line.splice(index, 1);
+  if (line[index]?.runId === place.runId) line.splice(index, 1);
 }
 
 /** Where a place stands in an ordered line, or would. */

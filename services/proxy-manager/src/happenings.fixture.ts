@@ -1,6 +1,6 @@
 /** Anything that can happen to a host, in any order, for properties that must hold whatever happens. */
 import fc from 'fast-check';
-import { confirmed, HOST, planOf, type TestPool } from './pool.fixture.ts';
+import { confirmed, HOST, planOf, recoveryPlanOf, type TestPool } from './pool.fixture.ts';
 
 /** One thing that can happen to a host; the number picks what it happens to. */
 export const happening = fc.record({
@@ -15,7 +15,7 @@ export const happening = fc.record({
     'finish',
     'interrupt',
     'lose proxy',
-    'lose snapshot',
+    'lose disks',
     'observe',
     'end',
     'restart',
@@ -48,7 +48,8 @@ export function live(
     switch (what) {
       case 'request': {
         const jobs = [[1], [3], [1, 1], [2, 1, 1]][pick % 4] ?? [1];
-        pool.request(planOf(`vm${requested}`, jobs, pick % 3, policies));
+        const makePlan = pick % 5 < 3 ? planOf : recoveryPlanOf;
+        pool.request(makePlan(`vm${requested}`, jobs, pick % 3, policies));
         requested += 1;
         break;
       }
@@ -77,15 +78,15 @@ export function live(
           pool.append([{ type: 'ProxyLost', data: { hostId: HOST, proxyId, reason: 'killed' } }]);
         break;
       }
-      case 'lose snapshot':
-        pool.observe({ snapshots: false });
+      case 'lose disks':
+        pool.observe({ disks: false });
         break;
       case 'observe':
         pool.observe({ dead: pick % 4 === 0 });
         break;
       case 'end': {
         const run = runs[pick % Math.max(1, runs.length)];
-        if (run) pool.command({ type: 'EndRun', backupId: run.order.backupId, outcome: 'cancelled' });
+        if (run) pool.command({ type: 'EndRun', runId: run.order.runId, outcome: 'cancelled' });
         break;
       }
       case 'restart':

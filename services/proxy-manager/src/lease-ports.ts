@@ -31,18 +31,18 @@ export function leasesNow(pool: Pool): HostEvent[] {
   const events: HostEvent[] = [];
   for (;;) {
     const heads = [...lines.heads(), ...[...asking.values()].map(({ place }) => place)].sort(byTurn);
-    const lease = firstThat(heads, ({ backupId }) => {
-      const run = pool.runs.get(backupId);
+    const lease = firstThat(heads, ({ runId }) => {
+      const run = pool.runs.get(runId);
       if (run === undefined) return undefined;
-      const asks = asking.get(backupId) ?? askingOf(pool, run);
+      const asks = asking.get(runId) ?? askingOf(pool, run);
       const found = firstThatFits(pool, run, asks.waiting, taken);
-      lines.pass(backupId);
+      lines.pass(runId);
       if (found === undefined) {
         // What is taken stays taken: it will not fit in this look.
-        asking.delete(backupId);
+        asking.delete(runId);
         return undefined;
       }
-      asking.set(backupId, served(asks, found.job));
+      asking.set(runId, served(asks, found.job));
       taken.add(found.proxy, found.ports);
       return leaseOf(run, found.job, found.proxy, found.ports, {
         fence: pool.fence + events.length + 1,
@@ -113,18 +113,18 @@ class Lines {
       const { proxy, ports, jobs, line } = each;
       if (this.#taken.of(proxy).jobs >= jobs || this.#taken.freePorts(proxy).length < ports) continue;
       let head = line[each.at];
-      while (head !== undefined && this.#passed.has(head.backupId)) {
+      while (head !== undefined && this.#passed.has(head.runId)) {
         each.at += 1;
         head = line[each.at];
       }
-      if (head === undefined || seen.has(head.backupId)) continue;
-      seen.add(head.backupId);
+      if (head === undefined || seen.has(head.runId)) continue;
+      seen.add(head.runId);
       yield head;
     }
   }
 
-  pass(backupId: string): void {
-    this.#passed.add(backupId);
+  pass(runId: string): void {
+    this.#passed.add(runId);
   }
 }
 
@@ -147,7 +147,7 @@ interface Asking {
 function askingOf(pool: Pool, run: Run): Asking {
   const jobs = [...run.jobs.values()];
   return {
-    place: { held: run.leased, number: run.number, backupId: run.order.backupId },
+    place: { held: run.leased, number: run.number, runId: run.order.runId },
     waiting: jobs.filter((job) => job.state === 'waiting'),
     started: jobs.filter((job) => job.attempts > 0).length,
     slots: slotsOf(pool, run),
@@ -179,7 +179,7 @@ function firstThatFits(
   const hopeless = new Set<string>();
   for (const job of waiting) {
     if (hopeless.has(job.diskId)) continue;
-    const key = attachmentKey(run.order.backupId, job.diskId);
+    const key = attachmentKey(run.order.runId, job.diskId);
     const fit = proxies.find(({ proxy }) => proxy.attachments.get(key)?.state === 'attached');
     if (fit !== undefined)
       return { job, proxy: fit.proxy, ports: fit.free.slice(0, portsNeeded(run, fit.proxy)) };
@@ -203,17 +203,13 @@ function leaseOf(
   ports: readonly number[],
   order: { fence: number; wave: number },
 ): Lease {
-  const { hostId, backupId, vmId } = run.order;
-  const attachment = proxy.attachments.get(attachmentKey(backupId, job.diskId));
-  const disk = run.disks.find(({ diskId }) => diskId === job.diskId);
-  invariant(
-    attachment !== undefined && disk !== undefined,
-    `Child job ${job.childJobId} has no disk to read`,
-  );
+  const { hostId, runId, vmId } = run.order;
+  const attachment = proxy.attachments.get(attachmentKey(runId, job.diskId));
+  invariant(attachment !== undefined, `Child job ${job.childJobId} has no disk`);
   const attempt = job.attempts + 1;
   return {
     hostId,
-    backupId,
+    runId,
     vmId,
     childJobId: job.childJobId,
     diskId: job.diskId,
@@ -227,8 +223,24 @@ function leaseOf(
       const endpoint = proxy.ports.find((candidate) => candidate.port === port)?.endpoint ?? '';
       return { port, uri: exportUri(endpoint, attachment.exportName) };
     }),
-    kind: disk.kind,
-    diskBytes: disk.sizeBytes,
-    extents: { uri: disk.endpoint, changedContext: disk.kind === 'incremental' ? disk.changedContext : null },
+    ...whatIsDone(run, job.diskId),
+  };
+}
+
+/** To read a frozen disk as it turned out to be, or to write one as it was ordered. */
+function whatIsDone(run: Run, diskId: string) {
+  if (run.order.purpose === 'recovery') {
+    const ordered = run.order.disks.find((disk) => disk.diskId === diskId);
+    invariant(ordered !== undefined, `A child job writes a disk ${diskId} that was not ordered`);
+    return { purpose: 'recovery' as const, diskBytes: ordered.sizeBytes };
+  }
+  const disk = run.disks.find((frozen) => frozen.diskId === diskId);
+  invariant(disk !== undefined, `A child job reads a disk ${diskId} that is not frozen`);
+  const { kind, sizeBytes, endpoint, changedContext } = disk;
+  return {
+    purpose: 'backup' as const,
+    kind,
+    diskBytes: sizeBytes,
+    extents: { uri: endpoint, changedContext: kind === 'incremental' ? changedContext : null },
   };
 }

@@ -78,7 +78,12 @@ export class Ledger {
       }
       const appended = await log.append(
         [{ stream: hostStream(this.hostId), expected: this.#version, events }],
-        { commandId, metadata: this.#metadata, correlationOf, ...causes },
+        {
+          commandId,
+          metadata: this.#metadata,
+          correlationOf: (event) => correlationIn(this.#pool, event),
+          ...causes,
+        },
       );
       if (appended.ok && !appended.value.duplicate) {
         this.#fold(appended.value.events);
@@ -114,6 +119,8 @@ export class Ledger {
   }
 }
 
-/** What concerns one backup is part of its story; what concerns the host alone is part of the host's. */
-const correlationOf = (event: Event): string | undefined =>
-  'backupId' in event.data ? event.data.backupId : undefined;
+/** What concerns one run is part of its story, and so is what became of a proxy that was started for it; the rest is the host's. */
+function correlationIn(pool: Pool, { data }: Event): string | undefined {
+  if ('runId' in data) return data.runId;
+  return 'proxyId' in data ? pool.proxies.get(data.proxyId)?.startedFor : undefined;
+}

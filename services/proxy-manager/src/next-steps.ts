@@ -71,7 +71,7 @@ function choices(pool: Pool, claims: Claims): HostEvent[] {
       undefined,
     );
     if (first === undefined) return decisions;
-    const run = pool.runs.get(first.line[first.at]?.backupId ?? '');
+    const run = pool.runs.get(first.line[first.at]?.runId ?? '');
     const chosen = run === undefined ? [] : chooseProxies(pool, run, claims);
     decisions.push(...chosen);
     first.at = chosen.length === 0 ? first.line.length : first.at + 1;
@@ -92,8 +92,8 @@ export function tend(pool: Pool, proxy: PooledProxy, now: number): Steps {
     for (const lease of new Set(proxy.holders.values())) steps.decisions.push(releaseOf(lease, 'proxy-lost'));
     steps.actions.push(deactivation(proxy, proxy.endsBecause));
   } else if (proxy.state === 'requested') {
-    const { startedFor: backupId, portsAsked: ports, deadlineSeconds } = proxy;
-    steps.actions.push({ type: 'ActivateProxy', proxyId, backupId, ports, deadlineSeconds });
+    const { startedFor: runId, portsAsked: ports, deadlineSeconds } = proxy;
+    steps.actions.push({ type: 'ActivateProxy', proxyId, runId, ports, deadlineSeconds });
   } else if (proxy.attachments.size === 0 && proxy.holders.size === 0) {
     if (proxy.idleSince === undefined) {
       const since = new Date(now).toISOString();
@@ -111,5 +111,5 @@ const deactivation = (proxy: PooledProxy, reason: string): Action => ({
   type: 'DeactivateProxy',
   proxyId: proxy.proxyId,
   reason,
-  attachments: [...proxy.attachments.values()].map(({ backupId, diskId }) => ({ backupId, diskId })),
+  attachments: [...proxy.attachments.values()].map(({ runId, diskId }) => ({ runId, diskId })),
 });

@@ -4,9 +4,9 @@ import type { Order, Run } from './pool-state.ts';
 export const openRun = (order: Order, number: number): Run => ({
   order,
   number,
-  snapshot: 'none',
+  hold: 'none',
   takenAt: null,
-  snapshotsLost: 0,
+  holdsLost: 0,
   disks: [],
   chosen: undefined,
   shortfall: null,

@@ -3,11 +3,18 @@
  * Fault thrown here is the host's, and `givenUp` says what it means when the retries are used up.
  */
 import type { SnapshotDisk } from '@backhaul/contracts';
-import type { HypervisorHost } from '@backhaul/hypervisor';
+import type { HypervisorHost, TargetOrder } from '@backhaul/hypervisor';
 import { describeError, hasCode, type Refusal, unreachable } from '@backhaul/kernel';
 import type { Action } from './actions.ts';
-import { directProxyId, type HostEvent, type Order, type Pool } from './pool.ts';
-import { failure } from './run-steps.ts';
+import { confirmsSomething } from './confirmation.ts';
+import {
+  type BackupOrder,
+  directProxyId,
+  failureOf,
+  type HostEvent,
+  type Pool,
+  type RecoveryOrder,
+} from './pool.ts';
 
 /** The events that confirm the action. */
 export async function performAction(host: HypervisorHost, action: Action): Promise<HostEvent[]> {
@@ -16,11 +23,18 @@ export async function performAction(host: HypervisorHost, action: Action): Promi
     case 'TakeSnapshot':
       return takeSnapshot(host, action);
     case 'ReleaseSnapshot': {
-      const { backupId, vmId } = action.order;
-      await host.releaseSnapshot(backupId, vmId, action.checkpoints);
-      return [
-        { type: 'SnapshotReleased', data: { hostId, backupId, vmId, checkpoints: action.checkpoints } },
-      ];
+      const { runId, vmId } = action.order;
+      await host.releaseSnapshot(runId, vmId, action.checkpoints);
+      return [{ type: 'SnapshotReleased', data: { hostId, runId, vmId, checkpoints: action.checkpoints } }];
+    }
+    case 'CreateTarget':
+      return createTarget(host, action.order);
+    case 'KeepTarget':
+      return keepTarget(host, action.order);
+    case 'DiscardTarget': {
+      const { runId, vmId } = action.order;
+      await host.discardTarget(runId, vmId);
+      return [{ type: 'TargetDiscarded', data: { hostId, runId, vmId } }];
     }
     case 'ActivateProxy': {
       const { proxyId, ports: portCount, deadlineSeconds } = action;
@@ -32,21 +46,21 @@ export async function performAction(host: HypervisorHost, action: Action): Promi
       return deactivated(hostId, action);
     }
     case 'AttachDisk': {
-      const { proxyId, backupId, diskId } = action;
-      const { exportName } = await host.attachDisk({ proxyId, snapshotId: backupId, diskId });
-      return [{ type: 'DiskAttached', data: { hostId, backupId, proxyId, diskId, exportName } }];
+      const { proxyId, runId, diskId, access } = action;
+      const { exportName } = await host.attachDisk({ proxyId, ownerId: runId, diskId, access });
+      return [{ type: 'DiskAttached', data: { hostId, runId, proxyId, diskId, exportName } }];
     }
     case 'DetachDisk': {
-      const { proxyId, backupId, diskId } = action;
-      await host.detachDisk({ proxyId, snapshotId: backupId, diskId });
-      return [{ type: 'DiskDetached', data: { hostId, backupId, proxyId, diskId } }];
+      const { proxyId, runId, diskId } = action;
+      await host.detachDisk({ proxyId, ownerId: runId, diskId });
+      return [{ type: 'DiskDetached', data: { hostId, runId, proxyId, diskId } }];
     }
     case 'OpenDirectEndpoint': {
-      const { backupId, maxDirectStreams } = action.order;
-      const { ports, exportNameOf } = await host.openDirectEndpoint(backupId, maxDirectStreams);
-      const proxyId = directProxyId(backupId);
+      const { runId, maxDirectStreams } = action.order;
+      const { ports, exportNameOf } = await host.openDirectEndpoint(runId, maxDirectStreams);
+      const proxyId = directProxyId(runId);
       return [
-        { type: 'DirectEndpointOpened', data: { hostId, backupId, proxyId, ports, exports: exportNameOf } },
+        { type: 'DirectEndpointOpened', data: { hostId, runId, proxyId, ports, exports: exportNameOf } },
       ];
     }
     case 'RemoveStray':
@@ -62,9 +76,9 @@ export const deactivated = (
   { proxyId, reason, attachments }: Extract<Action, { type: 'DeactivateProxy' }>,
 ): HostEvent[] => [
   ...attachments.map(
-    ({ backupId, diskId }): HostEvent => ({
+    ({ runId, diskId }): HostEvent => ({
       type: 'DiskDetached',
-      data: { hostId, backupId, proxyId, diskId },
+      data: { hostId, runId, proxyId, diskId },
     }),
   ),
   { type: 'ProxyDeactivated', data: { hostId, proxyId, reason } },
@@ -74,23 +88,42 @@ async function takeSnapshot(
   host: HypervisorHost,
   { order, takenAt: takenBefore }: Extract<Action, { type: 'TakeSnapshot' }>,
 ): Promise<HostEvent[]> {
-  const { hostId, backupId, vmId, disks } = order;
-  const taken = await host.takeSnapshot({ snapshotId: backupId, vmId, disks });
-  if (!taken.ok) return [{ type: 'RunFailed', data: { hostId, backupId, vmId, refusal: taken.refusal } }];
+  const { hostId, runId, vmId, disks } = order;
+  const taken = await host.takeSnapshot({ snapshotId: runId, vmId, disks });
+  if (!taken.ok) return [failureOf(order, taken.refusal)];
   const { takenAt, pauseMilliseconds, consistency } = taken.value;
   const changed =
     anotherInstant(order, takenBefore, takenAt) ?? changedSincePlanning(order, taken.value.disks);
-  if (changed !== undefined)
-    return [{ type: 'RunFailed', data: { hostId, backupId, vmId, refusal: changed } }];
+  if (changed !== undefined) return [failureOf(order, changed)];
   const data = {
-    ...{ hostId, backupId, vmId, takenAt, pauseMilliseconds, disks: [...taken.value.disks] },
+    ...{ hostId, runId, vmId, takenAt, pauseMilliseconds, disks: [...taken.value.disks] },
     ...(consistency === undefined ? {} : { consistency }),
   };
   return [{ type: 'SnapshotTaken', data }];
 }
 
+const targetOrder = ({ runId, vmId, disks, replace, machine }: RecoveryOrder): TargetOrder => ({
+  targetId: runId,
+  ...{ vmId, disks, replace, machine },
+});
+
+async function createTarget(host: HypervisorHost, order: RecoveryOrder): Promise<HostEvent[]> {
+  const { hostId, runId, vmId } = order;
+  const created = await host.createTarget(targetOrder(order));
+  if (!created.ok) return [failureOf(order, created.refusal)];
+  return [{ type: 'TargetCreated', data: { hostId, runId, vmId, disks: [...created.value.disks] } }];
+}
+
+/** All is written. When the host refuses to make a VM of it (one of that name has appeared) the run has failed after all. */
+async function keepTarget(host: HypervisorHost, order: RecoveryOrder): Promise<HostEvent[]> {
+  const { hostId, runId, vmId, start } = order;
+  const kept = await host.keepTarget({ targetId: runId, vmId, start });
+  if (!kept.ok) return [failureOf(order, kept.refusal)];
+  return [{ type: 'TargetKept', data: { hostId, runId, vmId, ...kept.value } }];
+}
+
 /** What was read before is of the first instant; a restore point must not mix two. */
-const anotherInstant = (order: Order, before: string | null, now: string): Refusal | undefined =>
+const anotherInstant = (order: BackupOrder, before: string | null, now: string): Refusal | undefined =>
   before === null || before === now
     ? undefined
     : {
@@ -100,7 +133,7 @@ const anotherInstant = (order: Order, before: string | null, now: string): Refus
       };
 
 /** The child jobs must cover every disk as it was frozen, or the restore point would have holes nobody knows of. */
-function changedSincePlanning(order: Order, disks: readonly SnapshotDisk[]): Refusal | undefined {
+function changedSincePlanning(order: BackupOrder, disks: readonly SnapshotDisk[]): Refusal | undefined {
   for (const { diskId } of order.disks) {
     const planned = order.childJobs
       .filter((job) => job.diskId === diskId)
@@ -121,7 +154,8 @@ async function removeStray(
   { what, id, vmId }: Extract<Action, { type: 'RemoveStray' }>,
 ): Promise<HostEvent[]> {
   if (what === 'proxy') await host.deactivateProxy(id);
-  else await host.releaseSnapshot(id, vmId, 'discarded');
+  else if (what === 'snapshot') await host.releaseSnapshot(id, vmId, 'discarded');
+  else await host.discardTarget(id, vmId);
   const data = {
     hostId: host.hostId,
     what: `${what} ${id}`,
@@ -136,20 +170,38 @@ async function removeStray(
 export function triesOf(action: Action): number {
   switch (action.type) {
     case 'TakeSnapshot':
+    case 'CreateTarget':
     case 'OpenDirectEndpoint':
       return 5;
     case 'AttachDisk':
       return 3;
     case 'ActivateProxy':
       return 1;
+    // About two minutes: an operator may make room meanwhile. After that the disks are discarded, and the recovery ends.
+    case 'KeepTarget':
+      return 12;
     default:
       return Number.POSITIVE_INFINITY;
   }
 }
 
-/** The snapshot's trouble, not the proxy's: other runs on the proxy go on. */
-const isOfTheSnapshot = (error: unknown): boolean =>
-  hasCode(error, 'SnapshotLost', 'SnapshotUnknown', 'DiskUnknown', 'ImageInUse');
+/** The disks' trouble, not the proxy's: other runs on the proxy go on. */
+const isOfTheDisks = (error: unknown): boolean =>
+  hasCode(
+    error,
+    'SnapshotLost',
+    'SnapshotUnknown',
+    'TargetLost',
+    'TargetUnknown',
+    'DiskUnknown',
+    'ImageInUse',
+  );
+
+const GIVEN_UP_CODES = {
+  TakeSnapshot: 'SnapshotFailed',
+  CreateTarget: 'TargetFailed',
+  OpenDirectEndpoint: 'DirectEndpointFailed',
+} as const;
 
 /** What it means for the pool that an action cannot be done. */
 export function givenUp(pool: Pool, action: Action, error: unknown): HostEvent[] {
@@ -157,14 +209,28 @@ export function givenUp(pool: Pool, action: Action, error: unknown): HostEvent[]
   const reason = describeError(error);
   switch (action.type) {
     case 'TakeSnapshot':
+    case 'CreateTarget':
     case 'OpenDirectEndpoint': {
-      const run = pool.runs.get(action.order.backupId);
+      const run = pool.runs.get(action.order.runId);
       if (run === undefined || run.outcome !== undefined) return [];
-      const code = action.type === 'TakeSnapshot' ? 'SnapshotFailed' : 'DirectEndpointFailed';
-      const wayOut = 'Mend the cause named, then start the backup again.';
+      const code = GIVEN_UP_CODES[action.type];
+      const wayOut = `Mend the cause named, then start the ${run.order.purpose} again.`;
       return [
-        failure(run, { code, message: `Vm ${action.order.vmId} on host ${hostId}: ${reason}`, wayOut }),
+        failureOf(run.order, {
+          code,
+          message: `Vm ${action.order.vmId} on host ${hostId}: ${reason}`,
+          wayOut,
+        }),
       ];
+    }
+    case 'KeepTarget': {
+      const refusal = {
+        code: 'TargetNotKept',
+        message: `The disks of vm ${action.order.vmId} on host ${hostId} are written, but could not be made a VM: ${reason}`,
+        wayOut: 'Mend the cause named, then start the recovery again.',
+      };
+      const failed = failureOf(action.order, refusal);
+      return confirmsSomething(pool, failed) ? [failed] : [];
     }
     case 'ActivateProxy':
       return [
@@ -174,13 +240,14 @@ export function givenUp(pool: Pool, action: Action, error: unknown): HostEvent[]
         },
       ];
     case 'AttachDisk': {
-      const run = pool.runs.get(action.backupId);
-      if (isOfTheSnapshot(error)) {
+      const run = pool.runs.get(action.runId);
+      if (isOfTheDisks(error)) {
         if (run === undefined || run.outcome !== undefined) return [];
         const message = `Disk ${action.diskId} of vm ${run.order.vmId} on host ${hostId}: ${reason}`;
-        return [failure(run, { code: 'SnapshotLost', message, wayOut: 'Start the backup again.' })];
+        const code = run.order.purpose === 'backup' ? 'SnapshotLost' : 'TargetLost';
+        return [failureOf(run.order, { code, message, wayOut: `Start the ${run.order.purpose} again.` })];
       }
-      const lost = `disk ${action.diskId} of backup ${action.backupId} could not be attached: ${reason}`;
+      const lost = `disk ${action.diskId} of run ${action.runId} could not be attached: ${reason}`;
       return [{ type: 'ProxyLost', data: { hostId, proxyId: action.proxyId, reason: lost } }];
     }
     default:

@@ -13,6 +13,8 @@ export type HostEvent = Event;
 export const hostStream = (hostId: string): StreamName => streamName('host', hostId);
 
 export type Order = EventData<'ActivationRequested'>;
+export type BackupOrder = Extract<Order, { purpose: 'backup' }>;
+export type RecoveryOrder = Extract<Order, { purpose: 'recovery' }>;
 export type Lease = EventData<'PortsLeased'>;
 
 export interface Job {
@@ -33,10 +35,12 @@ export interface Run {
   readonly order: Order;
   /** Counts the runs of the host: who came first is served first. */
   readonly number: number;
-  snapshot: 'none' | 'requested' | 'taken' | 'lost' | 'released';
+  /** Its hold on disks at the host: of a backup the snapshot, of a recovery the target. */
+  hold: 'none' | 'requested' | 'ready' | 'lost' | 'released';
   /** The instant that the first snapshot froze: one taken anew must be of the same. */
   takenAt: string | null;
-  snapshotsLost: number;
+  holdsLost: number;
+  /** Frozen disks of a backup. A recovery's are as its order says. */
   disks: readonly SnapshotDisk[];
   /** Undefined until proxies were chosen; ids of those that are still of use to the run. */
   chosen: Map<string, { readonly shared: boolean; readonly why: string }> | undefined;
@@ -55,7 +59,7 @@ export interface Run {
 }
 
 export interface Attachment {
-  readonly backupId: string;
+  readonly runId: string;
   readonly diskId: string;
   state: 'requested' | 'attached';
   exportName: string;
@@ -63,7 +67,7 @@ export interface Attachment {
 
 export interface PooledProxy {
   readonly proxyId: string;
-  /** `direct`: the host's own export of one run's snapshot, which is leased like a proxy but is none. */
+  /** `direct`: the host's own export of one run's disks, which is leased like a proxy but is none. */
   readonly kind: 'proxy' | 'direct';
   readonly startedFor: string;
   readonly portsAsked: number;
@@ -105,7 +109,7 @@ export interface Pool {
 export interface Place {
   readonly held: number;
   readonly number: number;
-  readonly backupId: string;
+  readonly runId: string;
 }
 
 /**
@@ -162,15 +166,17 @@ export const emptyPool = (hostId: string): Pool => ({
   },
 });
 
-export const attachmentKey = (backupId: string, diskId: string): string => `${backupId}.${diskId}`;
-export const directProxyId = (backupId: string): string => `direct-${backupId}`;
+/** A proxy may read the disks of a backup, and write those of a recovery. */
+export const accessOf = ({ order }: Run): 'read-only' | 'writable' =>
+  order.purpose === 'backup' ? 'read-only' : 'writable';
+
+export const attachmentKey = (runId: string, diskId: string): string => `${runId}.${diskId}`;
+export const directProxyId = (runId: string): string => `direct-${runId}`;
 
 /** The proxies a run reads through: those chosen for it that are up, or the host's own endpoint. */
 export function proxiesOf(pool: Pool, run: Run): PooledProxy[] {
   const ids =
-    run.order.mode === 'direct-to-host'
-      ? [directProxyId(run.order.backupId)]
-      : [...(run.chosen?.keys() ?? [])];
+    run.order.mode === 'direct-to-host' ? [directProxyId(run.order.runId)] : [...(run.chosen?.keys() ?? [])];
   return ids
     .map((id) => pool.proxies.get(id))
     .filter((proxy): proxy is PooledProxy => proxy?.state === 'active');
@@ -186,9 +192,15 @@ export const jobsAtOnce = (run: Run, proxy: PooledProxy): number =>
 
 /** The inverse of a lease: what it held, and why it holds it no more. */
 export const releaseOf = (
-  { hostId, backupId, childJobId, leaseId, proxyId, ports }: Lease,
+  { hostId, runId, childJobId, leaseId, proxyId, ports }: Lease,
   because: EventData<'PortsReleased'>['because'],
 ): HostEvent => ({
   type: 'PortsReleased',
-  data: { hostId, backupId, childJobId, leaseId, proxyId, ports: ports.map(({ port }) => port), because },
+  data: { hostId, runId, childJobId, leaseId, proxyId, ports: ports.map(({ port }) => port), because },
 });
+
+/** The host cannot carry the run further. */
+export const failureOf = (
+  { hostId, runId, vmId, purpose }: Order,
+  refusal: EventData<'RunFailed'>['refusal'],
+): HostEvent => ({ type: 'RunFailed', data: { hostId, runId, vmId, purpose, refusal } });

@@ -1,12 +1,12 @@
 /** A host without a hypervisor: drives the pure core in tests by confirming, refusing or losing what it is asked to do. */
-import { defaultPolicy, type Plan, type Policy } from '@backhaul/contracts';
+import { defaultPolicy, type Plan, type Policy, type Purpose, type RecoveryPlan } from '@backhaul/contracts';
 import { derivedId, invariant } from '@backhaul/kernel';
 import type { Action } from './actions.ts';
 import { decide, type HostCommand } from './commands.ts';
 import { findDrift, settledIn } from './drift.ts';
 import { decisionsNow, dueActions } from './next-steps.ts';
 import { deactivated } from './perform-action.ts';
-import { directProxyId, emptyPool, evolve, type HostEvent, type Order, type Pool } from './pool.ts';
+import { type BackupOrder, directProxyId, emptyPool, evolve, type HostEvent, type Pool } from './pool.ts';
 
 const MiB = 1024 ** 2;
 
@@ -67,6 +67,50 @@ export function planOf(
   };
 }
 
+/** The plan of a recovery with `streams[d]` data streams of 64 MiB on disk `d<d>`. */
+export function recoveryPlanOf(
+  name: string,
+  streams: readonly number[],
+  proxies: number,
+  policy: Partial<Policy> = {},
+): RecoveryPlan {
+  const {
+    backupId,
+    hostId,
+    vmId,
+    policy: full,
+    mode,
+    modeReason,
+    disks,
+    childJobs,
+  } = planOf(name, streams, proxies, policy);
+  return {
+    recoveryId: backupId,
+    backupId: derivedId('test', 'the restore point'),
+    manifestDigest: '0'.repeat(64),
+    ...{ hostId, vmId, policy: full, mode, modeReason, childJobs },
+    disks: disks.map(({ diskId, sizeBytes, childJobs: count }) => ({
+      ...{ diskId, sizeBytes },
+      bytesToWrite: sizeBytes,
+      streams: count,
+    })),
+    ...{ replace: false, start: false, verify: false, machine: { memoryMiB: 64, cpus: 1 } },
+    arithmetic: {
+      totalBytes: 0,
+      disks: disks.length,
+      maxStreamsPerDisk: full.maxStreamsPerDisk,
+      streams: childJobs.length,
+      portsPerStream: full.portsPerStream,
+      maxPortsPerProxy: full.maxPortsPerProxy,
+      maxChildJobsPerProxy: full.maxChildJobsPerProxy,
+      capacityPerProxy: 1,
+      thresholdShare: 1,
+      activeProxies: 0,
+    },
+    ...{ proxiesCalculated: proxies, proxies, expectedShared: 0, waves: 1, limitedBy: [], rejected: [] },
+  };
+}
+
 /** A pool with its whole history, which can be folded again to show that the state is in the events alone. */
 export class TestPool {
   readonly history: HostEvent[] = [];
@@ -92,8 +136,11 @@ export class TestPool {
     return decided.value;
   }
 
-  request(plan: Plan): void {
-    this.command({ type: 'RequestActivation', plan, at: new Date(this.now).toISOString() });
+  request(plan: Plan | RecoveryPlan): void {
+    const at = new Date(this.now).toISOString();
+    this.command(
+      'recoveryId' in plan ? { type: 'RequestRecovery', plan, at } : { type: 'RequestActivation', plan, at },
+    );
   }
 
   /** Appends decisions until none is left; the actions that are due then. */
@@ -117,25 +164,24 @@ export class TestPool {
   }
 
   /** The host is asked what is really there: all that the events say, or (`dead`) no proxy that runs. */
-  observe({ dead = false, snapshots = true }: { dead?: boolean; snapshots?: boolean } = {}): void {
+  observe({ dead = false, disks = true }: { dead?: boolean; disks?: boolean } = {}): void {
     const before = settledIn(this.pool);
     const proxies = [...this.pool.proxies.values()].map(({ proxyId, attachments }) => ({
       proxyId,
       alive: !dead,
       detail: dead ? 'killed' : 'up',
-      attachments: [...attachments.values()].map(({ backupId, diskId }) => ({
-        snapshotId: backupId,
+      attachments: [...attachments.values()].map(({ runId, diskId }) => ({
+        ownerId: runId,
         diskId,
       })),
     }));
-    const runs = snapshots ? [...this.pool.runs.values()] : [];
-    const seen = runs.map(({ order }) => ({
-      snapshotId: order.backupId,
-      vmId: order.vmId,
-      alive: true,
-      detail: 'up',
-    }));
-    this.append(findDrift(this.pool, before, { proxies, snapshots: seen }).events);
+    const runs = disks ? [...this.pool.runs.values()] : [];
+    const seen = { alive: true, detail: 'up' };
+    const of = (purpose: Purpose) =>
+      runs.map(({ order }) => order).filter((order) => order.purpose === purpose);
+    const snapshots = of('backup').map(({ runId, vmId }) => ({ snapshotId: runId, vmId, ...seen }));
+    const targets = of('recovery').map(({ runId, vmId }) => ({ targetId: runId, vmId, ...seen }));
+    this.append(findDrift(this.pool, before, { proxies, snapshots, targets }).events);
   }
 
   /** `d0.1@p1-…:2` of every lease, without the backup's id: readable in expectations. */
@@ -153,10 +199,10 @@ export class TestPool {
     for (const run of this.pool.runs.values()) {
       const lease = run.jobs.get(childJobId)?.lease;
       if (lease === undefined) continue;
-      const { backupId, leaseId } = lease;
+      const { runId, leaseId } = lease;
       return this.command({
         type: 'ReleasePorts',
-        backupId,
+        runId,
         childJobId,
         leaseId,
         completed,
@@ -173,10 +219,24 @@ export function confirmed(action: Action): HostEvent[] {
     case 'TakeSnapshot':
       return [snapshotOf(action.order)];
     case 'ReleaseSnapshot': {
-      const { hostId, backupId, vmId } = action.order;
-      return [
-        { type: 'SnapshotReleased', data: { hostId, backupId, vmId, checkpoints: action.checkpoints } },
-      ];
+      const { hostId, runId, vmId } = action.order;
+      return [{ type: 'SnapshotReleased', data: { hostId, runId, vmId, checkpoints: action.checkpoints } }];
+    }
+    case 'CreateTarget': {
+      const { hostId, runId, vmId, disks } = action.order;
+      const created = disks.map(({ diskId, sizeBytes }) => ({
+        ...{ diskId, sizeBytes },
+        endpoint: `nbd+unix:///${diskId}?socket=/host`,
+      }));
+      return [{ type: 'TargetCreated', data: { hostId, runId, vmId, disks: created } }];
+    }
+    case 'KeepTarget': {
+      const { hostId, runId, vmId, start: started } = action.order;
+      return [{ type: 'TargetKept', data: { hostId, runId, vmId, started, notStarted: null } }];
+    }
+    case 'DiscardTarget': {
+      const { hostId, runId, vmId } = action.order;
+      return [{ type: 'TargetDiscarded', data: { hostId, runId, vmId } }];
     }
     case 'ActivateProxy': {
       const ports = Array.from({ length: action.ports }, (_, port) => ({
@@ -188,29 +248,29 @@ export function confirmed(action: Action): HostEvent[] {
     case 'DeactivateProxy':
       return deactivated(HOST, action);
     case 'AttachDisk': {
-      const { proxyId, backupId, diskId } = action;
+      const { proxyId, runId, diskId } = action;
       return [
         {
           type: 'DiskAttached',
-          data: { hostId: HOST, backupId, proxyId, diskId, exportName: `${backupId}.${diskId}` },
+          data: { hostId: HOST, runId, proxyId, diskId, exportName: `${runId}.${diskId}` },
         },
       ];
     }
     case 'DetachDisk': {
-      const { proxyId, backupId, diskId } = action;
-      return [{ type: 'DiskDetached', data: { hostId: HOST, backupId, proxyId, diskId } }];
+      const { proxyId, runId, diskId } = action;
+      return [{ type: 'DiskDetached', data: { hostId: HOST, runId, proxyId, diskId } }];
     }
     case 'OpenDirectEndpoint': {
-      const { backupId, disks, maxDirectStreams } = action.order;
+      const { runId, disks, maxDirectStreams } = action.order;
       const ports = Array.from({ length: maxDirectStreams }, (_, port) => ({
         port,
         endpoint: 'nbd+unix:///?socket=/host',
       }));
-      const exports = Object.fromEntries(disks.map(({ diskId }) => [diskId, `${backupId}.${diskId}`]));
+      const exports = Object.fromEntries(disks.map(({ diskId }) => [diskId, `${runId}.${diskId}`]));
       return [
         {
           type: 'DirectEndpointOpened',
-          data: { hostId: HOST, backupId, proxyId: directProxyId(backupId), ports, exports },
+          data: { hostId: HOST, runId, proxyId: directProxyId(runId), ports, exports },
         },
       ];
     }
@@ -219,11 +279,11 @@ export function confirmed(action: Action): HostEvent[] {
   }
 }
 
-const snapshotOf = (order: Order): HostEvent => ({
+const snapshotOf = (order: BackupOrder): HostEvent => ({
   type: 'SnapshotTaken',
   data: {
     hostId: order.hostId,
-    backupId: order.backupId,
+    runId: order.runId,
     vmId: order.vmId,
     takenAt: order.requestedAt,
     pauseMilliseconds: 0,

@@ -16,7 +16,7 @@ function checkLimits(pool: TestPool): void {
   expect(new Set(fences).size).toBe(fences.length);
 }
 
-test('whatever happens, limits hold, and in the end every run is closed and everything is given back', () => {
+test('whatever happens to backups and recoveries, limits hold, and in the end every run is closed and everything is given back', () => {
   fc.assert(
     fc.property(policy, fc.array(happening, { maxLength: 60 }), (policies, history) => {
       const pool = new TestPool();
@@ -27,7 +27,7 @@ test('whatever happens, limits hold, and in the end every run is closed and ever
         for (const run of [...pool.pool.runs.values()]) {
           for (const job of run.jobs.values()) if (job.lease) pool.finishJob(job.childJobId);
           const done = [...run.jobs.values()].every(({ state }) => state === 'done');
-          if (done) pool.command({ type: 'EndRun', backupId: run.order.backupId, outcome: 'completed' });
+          if (done) pool.command({ type: 'EndRun', runId: run.order.runId, outcome: 'completed' });
         }
       }
       expect([...pool.pool.runs.keys()]).toEqual([]);
@@ -49,13 +49,15 @@ test('whatever happens, limits hold, and in the end every run is closed and ever
 function obligationsAreClosed(pool: TestPool): void {
   const open = new Set<string>();
   for (const { type, data } of pool.history) {
-    if (type === 'SnapshotRequested') open.add(`snapshot ${data.backupId}`);
-    if (type === 'SnapshotReleased') open.delete(`snapshot ${data.backupId}`);
+    if (type === 'SnapshotRequested') open.add(`snapshot ${data.runId}`);
+    if (type === 'SnapshotReleased') open.delete(`snapshot ${data.runId}`);
+    if (type === 'TargetRequested') open.add(`target ${data.runId}`);
+    if (type === 'TargetKept' || type === 'TargetDiscarded') open.delete(`target ${data.runId}`);
     if (type === 'ProxyActivationRequested') open.add(`proxy ${data.proxyId}`);
     if (type === 'PortsLeased') open.add(`lease ${data.leaseId}`);
     if (type === 'PortsReleased') open.delete(`lease ${data.leaseId}`);
-    if (type === 'DiskAttachRequested') open.add(`disk ${data.proxyId} ${data.backupId} ${data.diskId}`);
-    if (type === 'DiskDetached') open.delete(`disk ${data.proxyId} ${data.backupId} ${data.diskId}`);
+    if (type === 'DiskAttachRequested') open.add(`disk ${data.proxyId} ${data.runId} ${data.diskId}`);
+    if (type === 'DiskDetached') open.delete(`disk ${data.proxyId} ${data.runId} ${data.diskId}`);
     if (type === 'ProxyDeactivated') open.delete(`proxy ${data.proxyId}`);
   }
   expect([...open]).toEqual([]);

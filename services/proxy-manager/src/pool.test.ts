@@ -51,7 +51,7 @@ describe('a backup through proxies', () => {
     pool.request(plan);
     pool.run();
     pool.finishJob(jobId(plan, 0));
-    pool.command({ type: 'EndRun', backupId: plan.backupId, outcome: 'completed' });
+    pool.command({ type: 'EndRun', runId: plan.backupId, outcome: 'completed' });
     const before = pool.history.length;
     pool.run();
     expect(typesOf(pool, before)).toEqual(['DiskDetached', 'ProxyIdle', 'SnapshotReleased', 'RunClosed']);
@@ -244,7 +244,7 @@ describe('out of step', () => {
     pool.request(first);
     pool.run();
     pool.finishJob(jobId(first, 0));
-    pool.command({ type: 'EndRun', backupId: first.backupId, outcome: 'completed' });
+    pool.command({ type: 'EndRun', runId: first.backupId, outcome: 'completed' });
     pool.run();
     pool.now += 60_000;
     const ending = pool.settle().filter((action) => action.type === 'DeactivateProxy');
@@ -270,7 +270,7 @@ describe('out of step', () => {
     pool.request(planOf('web', [1], 1));
     for (let round = 0; round < 8; round += 1) {
       pool.run();
-      pool.observe({ snapshots: false });
+      pool.observe({ disks: false });
     }
     pool.run();
     const failed = pool.history.find((event) => event.type === 'RunFailed');
@@ -299,6 +299,6 @@ test('a command that already took effect, or comes too late, yields no events', 
   const first = pool.finishJob(jobId(plan, 0));
   expect(first).toHaveLength(1);
   expect(pool.finishJob(jobId(plan, 0))).toEqual([]);
-  pool.command({ type: 'EndRun', backupId: plan.backupId, outcome: 'completed' });
-  expect(pool.command({ type: 'EndRun', backupId: plan.backupId, outcome: 'failed' })).toEqual([]);
+  pool.command({ type: 'EndRun', runId: plan.backupId, outcome: 'completed' });
+  expect(pool.command({ type: 'EndRun', runId: plan.backupId, outcome: 'failed' })).toEqual([]);
 });

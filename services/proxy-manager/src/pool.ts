@@ -41,35 +41,44 @@ function change(pool: Pool, event: HostEvent): void {
       break;
     case 'ActivationRequested':
       pool.runsEver += 1;
-      pool.runs.set(event.data.backupId, openRun(event.data, pool.runsEver));
+      pool.runs.set(event.data.runId, openRun(event.data, pool.runsEver));
       break;
     case 'SnapshotRequested':
-      withRun(pool, event.data.backupId, (run) => {
-        run.snapshot = 'requested';
+    case 'TargetRequested':
+      withRun(pool, event.data.runId, (run) => {
+        run.hold = 'requested';
       });
       break;
     case 'SnapshotTaken':
-      withRun(pool, event.data.backupId, (run) => {
-        run.snapshot = 'taken';
+      withRun(pool, event.data.runId, (run) => {
+        run.hold = 'ready';
         run.takenAt ??= event.data.takenAt;
         run.disks = event.data.disks;
       });
       break;
-    case 'SnapshotLost':
-      withRun(pool, event.data.backupId, (run) => {
-        run.snapshot = 'lost';
-        run.snapshotsLost += 1;
+    case 'TargetCreated':
+      withRun(pool, event.data.runId, (run) => {
+        run.hold = 'ready';
       });
-      pool.proxies.delete(directProxyId(event.data.backupId));
+      break;
+    case 'SnapshotLost':
+    case 'TargetLost':
+      withRun(pool, event.data.runId, (run) => {
+        run.hold = 'lost';
+        run.holdsLost += 1;
+      });
+      pool.proxies.delete(directProxyId(event.data.runId));
       break;
     case 'SnapshotReleased':
-      withRun(pool, event.data.backupId, (run) => {
-        run.snapshot = 'released';
+    case 'TargetKept':
+    case 'TargetDiscarded':
+      withRun(pool, event.data.runId, (run) => {
+        run.hold = 'released';
       });
-      pool.proxies.delete(directProxyId(event.data.backupId));
+      pool.proxies.delete(directProxyId(event.data.runId));
       break;
     case 'ProxiesChosen':
-      withRun(pool, event.data.backupId, (run) => {
+      withRun(pool, event.data.runId, (run) => {
         run.chosen = new Map(
           event.data.proxies.map(({ proxyId, shared, why }) => [proxyId, { shared, why }]),
         );
@@ -111,8 +120,8 @@ function change(pool: Pool, event: HostEvent): void {
       pool.proxies.delete(event.data.proxyId);
       pool.proxyVms.delete(event.data.proxyId);
       forgetProxy(pool, event.data.proxyId);
-      for (const backupId of pool.due.users.get(event.data.proxyId) ?? [])
-        withRun(pool, backupId, (run) => run.at.delete(event.data.proxyId));
+      for (const runId of pool.due.users.get(event.data.proxyId) ?? [])
+        withRun(pool, runId, (run) => run.at.delete(event.data.proxyId));
       break;
     case 'ProxyIdle':
       withProxy(pool, event.data.proxyId, (proxy) => {
@@ -121,20 +130,20 @@ function change(pool: Pool, event: HostEvent): void {
       break;
     case 'DiskAttachRequested':
       withProxy(pool, event.data.proxyId, (proxy) => {
-        const { backupId, diskId } = event.data;
+        const { runId, diskId } = event.data;
         proxy.idleSince = undefined;
-        proxy.attachments.set(attachmentKey(backupId, diskId), {
-          backupId,
+        proxy.attachments.set(attachmentKey(runId, diskId), {
+          runId,
           diskId,
           state: 'requested',
           exportName: '',
         });
-        withRun(pool, backupId, (run) => run.at.add(event.data.proxyId));
+        withRun(pool, runId, (run) => run.at.add(event.data.proxyId));
       });
       break;
     case 'DiskAttached':
       withProxy(pool, event.data.proxyId, (proxy) => {
-        const attachment = proxy.attachments.get(attachmentKey(event.data.backupId, event.data.diskId));
+        const attachment = proxy.attachments.get(attachmentKey(event.data.runId, event.data.diskId));
         if (attachment === undefined) return;
         attachment.state = 'attached';
         attachment.exportName = event.data.exportName;
@@ -142,13 +151,13 @@ function change(pool: Pool, event: HostEvent): void {
       break;
     case 'DiskDetached':
       withProxy(pool, event.data.proxyId, (proxy) => {
-        const { backupId, diskId } = event.data;
-        proxy.attachments.delete(attachmentKey(backupId, diskId));
-        withRun(pool, backupId, (run) => leaveProxy(run, proxy));
+        const { runId, diskId } = event.data;
+        proxy.attachments.delete(attachmentKey(runId, diskId));
+        withRun(pool, runId, (run) => leaveProxy(run, proxy));
       });
       break;
     case 'ProxiesActivated':
-      withRun(pool, event.data.backupId, (run) => {
+      withRun(pool, event.data.runId, (run) => {
         run.announced = true;
       });
       break;
@@ -159,26 +168,26 @@ function change(pool: Pool, event: HostEvent): void {
       release(pool, event.data);
       break;
     case 'RunFailed':
-      withRun(pool, event.data.backupId, (run) => {
+      withRun(pool, event.data.runId, (run) => {
         run.outcome = 'failed';
       });
       break;
     case 'RunEnding':
-      withRun(pool, event.data.backupId, (run) => {
+      withRun(pool, event.data.runId, (run) => {
         run.outcome = event.data.outcome;
       });
       break;
     case 'RunClosed':
-      closeRun(pool, event.data.backupId);
+      closeRun(pool, event.data.runId);
       break;
   }
 }
 
-function closeRun(pool: Pool, backupId: string): void {
-  const run = pool.runs.get(backupId);
+function closeRun(pool: Pool, runId: string): void {
+  const run = pool.runs.get(runId);
   for (const proxyId of [...(run?.chosen?.keys() ?? []), ...(run?.at ?? [])])
-    pool.due.users.get(proxyId)?.delete(backupId);
-  pool.runs.delete(backupId);
+    pool.due.users.get(proxyId)?.delete(runId);
+  pool.runs.delete(runId);
 }
 
 function addProxy(pool: Pool, proxy: PooledProxy): void {
@@ -188,15 +197,15 @@ function addProxy(pool: Pool, proxy: PooledProxy): void {
 
 /** When none of its disks is left there. */
 function leaveProxy(run: Run, { proxyId, attachments }: PooledProxy): void {
-  const { backupId, disks } = run.order;
-  if (!disks.some(({ diskId }) => attachments.has(attachmentKey(backupId, diskId)))) run.at.delete(proxyId);
+  const { runId, disks } = run.order;
+  if (!disks.some(({ diskId }) => attachments.has(attachmentKey(runId, diskId)))) run.at.delete(proxyId);
 }
 
 /** A proxy that was asked for and is not up yet. */
 export const requestedProxy = (asked: EventData<'ProxyActivationRequested'>): PooledProxy => ({
   proxyId: asked.proxyId,
   kind: 'proxy',
-  startedFor: asked.backupId,
+  startedFor: asked.runId,
   portsAsked: asked.ports,
   maxChildJobs: asked.maxChildJobs,
   maxDisks: asked.maxDisks,
@@ -214,13 +223,13 @@ export const requestedProxy = (asked: EventData<'ProxyActivationRequested'>): Po
 
 function openDirect(pool: Pool, opened: EventData<'DirectEndpointOpened'>): void {
   const attachments = Object.entries(opened.exports).map(([diskId, exportName]): [string, Attachment] => [
-    attachmentKey(opened.backupId, diskId),
-    { backupId: opened.backupId, diskId, state: 'attached', exportName },
+    attachmentKey(opened.runId, diskId),
+    { runId: opened.runId, diskId, state: 'attached', exportName },
   ]);
   addProxy(pool, {
     proxyId: opened.proxyId,
     kind: 'direct',
-    startedFor: opened.backupId,
+    startedFor: opened.runId,
     portsAsked: opened.ports.length,
     maxChildJobs: opened.ports.length,
     maxDisks: attachments.length,
@@ -249,7 +258,7 @@ function lease(pool: Pool, lease: Lease): void {
       proxy.holders.set(port, lease);
     }
   });
-  withJob(pool, lease.backupId, lease.childJobId, (job, run) => {
+  withJob(pool, lease.runId, lease.childJobId, (job, run) => {
     invariant(job.lease === undefined, `Child job ${job.childJobId} was given a second lease`);
     if (job.state === 'waiting') countJobs(run.waiting, job.diskId, -1);
     run.leased += 1;
@@ -269,7 +278,7 @@ function release(pool: Pool, released: EventData<'PortsReleased'>): void {
     proxy.suspect = true;
     proxy.interruptionsInRow += 1;
   });
-  withJob(pool, released.backupId, released.childJobId, (job, run) => {
+  withJob(pool, released.runId, released.childJobId, (job, run) => {
     if (job.lease?.leaseId !== released.leaseId) return;
     job.lease = undefined;
     run.leased -= 1;
@@ -284,8 +293,8 @@ function release(pool: Pool, released: EventData<'PortsReleased'>): void {
 
 /** What was interrupted because this proxy died is not held against the child job. */
 function forgetProxy(pool: Pool, proxyId: string): void {
-  for (const backupId of pool.due.users.get(proxyId) ?? []) {
-    withRun(pool, backupId, (run) => {
+  for (const runId of pool.due.users.get(proxyId) ?? []) {
+    withRun(pool, runId, (run) => {
       if (run.chosen?.delete(proxyId)) run.proxiesLost += 1;
       for (const job of run.jobs.values()) {
         if (job.interruptedOn !== proxyId) continue;
@@ -296,8 +305,8 @@ function forgetProxy(pool: Pool, proxyId: string): void {
   }
 }
 
-const withRun = (pool: Pool, backupId: string, change: (run: Run) => void): void => {
-  const run = pool.runs.get(backupId);
+const withRun = (pool: Pool, runId: string, change: (run: Run) => void): void => {
+  const run = pool.runs.get(runId);
   if (run !== undefined) change(run);
 };
 const withProxy = (pool: Pool, proxyId: string, change: (proxy: PooledProxy) => void): void => {
@@ -306,11 +315,11 @@ const withProxy = (pool: Pool, proxyId: string, change: (proxy: PooledProxy) => 
 };
 const withJob = (
   pool: Pool,
-  backupId: string,
+  runId: string,
   childJobId: string,
   change: (job: Job, run: Run) => void,
 ): void => {
-  const run = pool.runs.get(backupId);
+  const run = pool.runs.get(runId);
   const job = run?.jobs.get(childJobId);
   if (run !== undefined && job !== undefined) change(job, run);
 };

@@ -5,8 +5,10 @@
 import type { Action } from './actions.ts';
 import {
   type Attachment,
+  accessOf,
   attachmentKey,
   directProxyId,
+  failureOf,
   type HostEvent,
   type Pool,
   type PooledProxy,
@@ -23,12 +25,12 @@ export interface Steps {
 
 /** How many proxies may fail under one run before the run itself is given up. */
 const PROXIES_LOST_MAX = 5;
-/** How often a snapshot may be found lost and served again. */
-const SNAPSHOTS_LOST_MAX = 5;
+/** How often the run's hold on its disks may be found lost, and they be served again. */
+const HOLDS_LOST_MAX = 5;
 
 export function stageOf(run: Run): Stage {
   if (run.outcome !== undefined) return 'ending';
-  return run.snapshot === 'taken' ? 'connecting' : 'beginning';
+  return run.hold === 'ready' ? 'connecting' : 'beginning';
 }
 
 /** All but the choice of proxies and of room for disks, which depend on what other runs take (choose-proxies.ts). */
@@ -36,10 +38,11 @@ export function stepsOf(pool: Pool, run: Run): Steps {
   const steps: Steps = { decisions: [], actions: [] };
   const stage = stageOf(run);
   if (stage === 'ending') tearDown(pool, run, steps);
-  else if (stage === 'beginning') beginSnapshot(run, steps);
+  else if (stage === 'beginning') takeHold(run, steps);
   else if (run.order.mode === 'direct-to-host') runDirect(pool, run, steps);
   else if (hasProxies(run)) runThroughProxies(pool, run, steps);
-  else if (run.proxiesLost >= PROXIES_LOST_MAX) steps.decisions.push(failure(run, lossesRefusal(pool, run)));
+  else if (run.proxiesLost >= PROXIES_LOST_MAX)
+    steps.decisions.push(failureOf(run.order, lossesRefusal(pool, run)));
   return steps;
 }
 
@@ -63,16 +66,20 @@ export function lacksAttachment(pool: Pool, run: Run): boolean {
   return [...run.unfinished.keys()].some((diskId) => !held.has(diskId));
 }
 
-function beginSnapshot(run: Run, { decisions, actions }: Steps): void {
-  const { hostId, backupId, vmId } = run.order;
-  if (run.snapshot === 'none')
-    decisions.push({ type: 'SnapshotRequested', data: { hostId, backupId, vmId } });
-  else if (run.snapshotsLost > SNAPSHOTS_LOST_MAX) decisions.push(failure(run, snapshotRefusal(run)));
-  else actions.push({ type: 'TakeSnapshot', order: run.order, takenAt: run.takenAt });
+/** Of the frozen disks of a backup, or of the empty disks of a recovery. */
+function takeHold(run: Run, { decisions, actions }: Steps): void {
+  const { order } = run;
+  const { hostId, runId, vmId, purpose } = order;
+  if (run.hold === 'none') {
+    const type = purpose === 'backup' ? 'SnapshotRequested' : 'TargetRequested';
+    decisions.push({ type, data: { hostId, runId, vmId } });
+  } else if (run.holdsLost > HOLDS_LOST_MAX) decisions.push(failureOf(run.order, holdLostRefusal(run)));
+  else if (order.purpose === 'backup') actions.push({ type: 'TakeSnapshot', order, takenAt: run.takenAt });
+  else actions.push({ type: 'CreateTarget', order });
 }
 
 function runDirect(pool: Pool, run: Run, { decisions, actions }: Steps): void {
-  if (!pool.proxies.has(directProxyId(run.order.backupId))) {
+  if (!pool.proxies.has(directProxyId(run.order.runId))) {
     actions.push({ type: 'OpenDirectEndpoint', order: run.order });
   } else if (!run.announced) {
     decisions.push(announcement(run, []));
@@ -80,7 +87,7 @@ function runDirect(pool: Pool, run: Run, { decisions, actions }: Steps): void {
 }
 
 function runThroughProxies(pool: Pool, run: Run, { decisions, actions }: Steps): void {
-  const { backupId } = run.order;
+  const { runId } = run.order;
   let ready = true;
   for (const proxyId of run.chosen?.keys() ?? []) {
     const proxy = pool.proxies.get(proxyId);
@@ -91,10 +98,10 @@ function runThroughProxies(pool: Pool, run: Run, { decisions, actions }: Steps):
     for (const { diskId, state } of attachmentsOf(run, proxy)) {
       if (state === 'requested') {
         ready = false;
-        actions.push({ type: 'AttachDisk', proxyId, backupId, diskId });
+        actions.push({ type: 'AttachDisk', proxyId, runId, diskId, access: accessOf(run) });
       } else if (!run.unfinished.has(diskId)) {
-        // A disk that is read to its end makes room for others without waiting for the rest of the run.
-        actions.push({ type: 'DetachDisk', proxyId, backupId, diskId });
+        // A disk that is done makes room for others without waiting for the rest of the run.
+        actions.push({ type: 'DetachDisk', proxyId, runId, diskId });
       }
     }
   }
@@ -104,11 +111,11 @@ function runThroughProxies(pool: Pool, run: Run, { decisions, actions }: Steps):
 /** Looked up by the run's own disks: a shared proxy may hold those of thousands of other runs. */
 const attachmentsOf = (run: Run, proxy: PooledProxy): Attachment[] =>
   run.order.disks
-    .map(({ diskId }) => proxy.attachments.get(attachmentKey(run.order.backupId, diskId)))
+    .map(({ diskId }) => proxy.attachments.get(attachmentKey(run.order.runId, diskId)))
     .filter((attachment) => attachment !== undefined);
 
 function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
-  const { hostId, backupId } = run.order;
+  const { hostId, runId, purpose } = run.order;
   if (run.leased > 0)
     for (const job of run.jobs.values())
       if (job.lease !== undefined) decisions.push(releaseOf(job.lease, 'run-ended'));
@@ -120,26 +127,32 @@ function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
       attached = true;
       // What a lost proxy held is given back with the proxy.
       if (proxy.state === 'lost' || proxy.state === 'retiring') continue;
-      if (proxy.state === 'active') actions.push({ type: 'DetachDisk', proxyId, backupId, diskId });
+      if (proxy.state === 'active') actions.push({ type: 'DetachDisk', proxyId, runId, diskId });
       // Never attached: the proxy is not up yet. The confirmed absence closes the obligation.
-      else decisions.push({ type: 'DiskDetached', data: { hostId, backupId, proxyId, diskId } });
+      else decisions.push({ type: 'DiskDetached', data: { hostId, runId, proxyId, diskId } });
     }
   }
   if (attached) return;
-  if (run.snapshot === 'none' || run.snapshot === 'released') {
-    decisions.push({ type: 'RunClosed', data: { hostId, backupId, outcome: run.outcome ?? 'failed' } });
-  } else {
-    const checkpoints = run.outcome === 'completed' ? 'committed' : 'discarded';
-    actions.push({ type: 'ReleaseSnapshot', order: run.order, checkpoints });
-  }
+  if (run.hold === 'none' || run.hold === 'released')
+    decisions.push({ type: 'RunClosed', data: { hostId, runId, purpose, outcome: run.outcome ?? 'failed' } });
+  else actions.push(letGo(run));
+}
+
+/** The inverse of `takeHold`, by how the run ended. */
+function letGo({ order, outcome }: Run): Action {
+  const completed = outcome === 'completed';
+  if (order.purpose === 'backup')
+    return { type: 'ReleaseSnapshot', order, checkpoints: completed ? 'committed' : 'discarded' };
+  return { type: completed ? 'KeepTarget' : 'DiscardTarget', order };
 }
 
 const announcement = (run: Run, proxies: readonly PooledProxy[]): HostEvent => ({
   type: 'ProxiesActivated',
   data: {
     hostId: run.order.hostId,
-    backupId: run.order.backupId,
+    runId: run.order.runId,
     vmId: run.order.vmId,
+    purpose: run.order.purpose,
     mode: run.order.mode,
     asked: run.order.proxies,
     proxies: proxies.map((proxy) => {
@@ -155,16 +168,21 @@ const announcement = (run: Run, proxies: readonly PooledProxy[]): HostEvent => (
   },
 });
 
-export const failure = (run: Run, refusal: { code: string; message: string; wayOut: string }): HostEvent => ({
-  type: 'RunFailed',
-  data: { hostId: run.order.hostId, backupId: run.order.backupId, vmId: run.order.vmId, refusal },
-});
-
-const snapshotRefusal = (run: Run): { code: string; message: string; wayOut: string } => ({
-  code: 'SnapshotLost',
-  message: `The snapshot of vm ${run.order.vmId} was lost ${run.snapshotsLost} times during the backup.`,
-  wayOut: 'Look at the events SnapshotLost of this backup; mend the host, then start the backup again.',
-});
+const holdLostRefusal = (run: Run): { code: string; message: string; wayOut: string } => {
+  const { vmId, purpose } = run.order;
+  return purpose === 'backup'
+    ? {
+        code: 'SnapshotLost',
+        message: `The snapshot of vm ${vmId} was lost ${run.holdsLost} times during the backup.`,
+        wayOut: 'Look at the events SnapshotLost of this backup; mend the host, then start the backup again.',
+      }
+    : {
+        code: 'TargetLost',
+        message: `The disks of vm ${vmId} were lost ${run.holdsLost} times during the recovery.`,
+        wayOut:
+          'Look at the events TargetLost of this recovery; mend the host, then start the recovery again.',
+      };
+};
 
 function lossesRefusal(pool: Pool, run: Run): { code: string; message: string; wayOut: string } {
   const reasons = [...pool.proxyVms.values()]
@@ -172,7 +190,7 @@ function lossesRefusal(pool: Pool, run: Run): { code: string; message: string; w
     .map((proxy) => proxy.endsBecause);
   return {
     code: 'NoProxyCameUp',
-    message: `${run.proxiesLost} proxies were lost under the backup of vm ${run.order.vmId} on host ${pool.hostId}${reasons.length > 0 ? `, at last because: ${reasons.at(-1)}` : ''}.`,
-    wayOut: 'Look at the events ProxyLost of this backup; mend the host, or force the mode direct-to-host.',
+    message: `${run.proxiesLost} proxies were lost under the ${run.order.purpose} of vm ${run.order.vmId} on host ${pool.hostId}${reasons.length > 0 ? `, at last because: ${reasons.at(-1)}` : ''}.`,
+    wayOut: 'Look at the events ProxyLost of this run; mend the host, or force the mode direct-to-host.',
   };
 }

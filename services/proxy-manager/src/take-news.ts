@@ -1,8 +1,8 @@
 /** What other services' news asks of the pool of one host, carried out in batches: one append for as many runs as have news. */
-import type { EventMetadata, Recorded } from '@backhaul/contracts';
+import type { Event, EventMetadata, Recorded } from '@backhaul/contracts';
 import type { EventTransaction } from '@backhaul/event-store';
 import { derivedId } from '@backhaul/kernel';
-import { carryOut, type PoolNews, react } from './commands.ts';
+import { carryOut, type PoolNews, react, runOf } from './commands.ts';
 import type { Ledger } from './ledger.ts';
 import type { HostEvent, Pool } from './pool.ts';
 
@@ -34,14 +34,15 @@ export async function takeNews(ledger: Ledger, news: readonly News[], once: Once
 }
 
 /** News of different runs can be decided on the same pool; what more there is of a run comes in the next round. */
-export function roundsOf<Each extends { readonly data: { readonly backupId: string } }>(
+export function roundsOf<Each extends { readonly data: Event<PoolNews>['data'] }>(
   news: readonly Each[],
 ): Each[][] {
   const rounds: Each[][] = [];
   const nextRound = new Map<string, number>();
   for (const each of news) {
-    const number = nextRound.get(each.data.backupId) ?? 0;
-    nextRound.set(each.data.backupId, number + 1);
+    const runId = runOf(each.data);
+    const number = nextRound.get(runId) ?? 0;
+    nextRound.set(runId, number + 1);
     const round = rounds[number];
     if (round === undefined) rounds[number] = [each];
     else round.push(each);

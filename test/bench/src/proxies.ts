@@ -126,7 +126,10 @@ async function proxiesWith(
     const begun = performance.now();
     const { ports } = await host.activateProxy({ proxyId, ports: 4, deadlineSeconds: 120 });
     const booted = performance.now();
-    const { exportName } = await host.attachDisk({ proxyId, snapshotId, diskId: 'vda' });
+    const { exportName } = await host.attachDisk({
+      ...{ proxyId, ownerId: snapshotId, diskId: 'vda' },
+      access: 'read-only',
+    });
     boots.push((booted - begun) / 1000);
     attaches.push((performance.now() - booted) / 1000);
     uris.push(ports.map(({ endpoint }) => exportUri(endpoint, exportName)));

@@ -1,0 +1,80 @@
+/** Owned by trigger. Stream `recovery-<recoveryId>`: one request to recover a restore point, and what became of it. */
+import { z } from 'zod';
+import { Origin } from './backup-events.ts';
+import { defineEvent } from './define-event.ts';
+import { Policy } from './policy.ts';
+import {
+  BackupId,
+  DiskId,
+  HostId,
+  Instant,
+  Machine,
+  RecoveryId,
+  Refusal,
+  RestorePoint,
+  RunId,
+  TransportMode,
+  VmId,
+} from './vocabulary.ts';
+
+/** All that a recovery needs to start, now or later. */
+export const RecoveryAsked = z.object({
+  recoveryId: RecoveryId,
+  /** What is recovered: the restore point of this backup, and which VM it was. */
+  backupId: BackupId,
+  source: z.object({ hostId: HostId, vmId: VmId }),
+  restorePoint: RestorePoint,
+  /** The VM to be: where, and its name there. */
+  hostId: HostId,
+  vmId: VmId,
+  /** Of the restore point's disks, those that are recovered. */
+  disks: z.array(DiskId).min(1),
+  /** A mode here overrides the policy's. */
+  mode: z.enum(['auto', ...TransportMode.options]),
+  policy: Policy,
+  /** Over a VM of that name, and only when it is off. */
+  replace: z.boolean(),
+  start: z.boolean(),
+  /** All that was written is read back and compared, instead of a sample. */
+  verify: z.boolean(),
+  machine: Machine,
+  origin: Origin,
+  requestedAt: Instant,
+});
+export type RecoveryAsked = z.infer<typeof RecoveryAsked>;
+
+/** The recovery starts now: nothing else runs for the VM that it makes. */
+export const RecoveryTriggered = defineEvent('recovery', 'RecoveryTriggered', RecoveryAsked);
+
+/** Accepted, but something else runs for that VM: it is triggered when that has ended. */
+export const RecoveryQueued = defineEvent(
+  'recovery',
+  'RecoveryQueued',
+  RecoveryAsked.extend({ behind: RunId }),
+);
+
+/** The request will not be done. `request` is what was asked, as it came, cut at 16 KiB. */
+export const RecoveryRefused = defineEvent(
+  'recovery',
+  'RecoveryRefused',
+  z.object({
+    recoveryId: RecoveryId,
+    origin: Origin,
+    refusal: Refusal,
+    request: z.string(),
+    refusedAt: Instant,
+  }),
+);
+
+/** Before it started: it gives up its place in the line. */
+export const RecoveryCancelled = defineEvent(
+  'recovery',
+  'RecoveryCancelled',
+  z.object({
+    recoveryId: RecoveryId,
+    hostId: HostId,
+    vmId: VmId,
+    cancelledBy: z.string(),
+    reason: z.string(),
+  }),
+);
