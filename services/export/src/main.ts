@@ -1,0 +1,58 @@
+/** Export: carries out the leases of data streams, and says how recoveries end. Start as many as the network can feed. */
+import { openRepository } from '@backhaul/repository';
+import { runService } from '@backhaul/service';
+import { z } from 'zod';
+import { completeRecovery, giveUpSaying, sayExported } from './complete-recovery.ts';
+import { failRecovery, giveUpFailing } from './fail-recovery.ts';
+import { giveUpExportJob, runExportJob } from './run-export-job.ts';
+
+await runService({
+  name: 'export',
+  configuration: z.object({
+    BACKHAUL_REPOSITORY: z
+      .string()
+      .startsWith('/', 'must be an absolute path')
+      .describe('folder of the repository'),
+    BACKHAUL_EXPORT_JOBS_AT_ONCE: z.coerce.number().int().positive().default(4),
+    BACKHAUL_WRITE_TIMEOUT_MILLISECONDS: z.coerce.number().int().positive().default(30_000),
+    /** How long a failed recovery looks for an older restore point that is whole. */
+    BACKHAUL_ALTERNATIVE_SECONDS: z.coerce.number().int().positive().default(60),
+  }),
+  async start({ configuration, log, store, messaging, onStop }) {
+    const repository = await openRepository({ location: configuration.BACKHAUL_REPOSITORY });
+    onStop('repository', () => repository.close());
+    const parts = {
+      store,
+      repository,
+      requestMilliseconds: configuration.BACKHAUL_WRITE_TIMEOUT_MILLISECONDS,
+      alternativeSeconds: configuration.BACKHAUL_ALTERNATIVE_SECONDS,
+      log,
+    };
+    await messaging.consumeWork({
+      purpose: 'export-jobs',
+      types: ['PortsLeased'],
+      concurrency: configuration.BACKHAUL_EXPORT_JOBS_AT_ONCE,
+      handle: (event, signal) => runExportJob(parts, event, signal),
+      givenUp: (event, error) => giveUpExportJob(parts, event, error),
+    });
+    await messaging.consumeWork({
+      purpose: 'exports',
+      types: ['ExportJobCompleted'],
+      concurrency: 2,
+      handle: (event) => sayExported(parts, event),
+      givenUp: (event, error) => giveUpSaying(parts, event, error),
+    });
+    await messaging.consumeWork({
+      purpose: 'failures',
+      types: ['RunFailed'],
+      concurrency: 1,
+      handle: (event, signal) => failRecovery(parts, event, signal),
+      givenUp: (event) => giveUpFailing(parts, event),
+    });
+    await messaging.consume({
+      purpose: 'recoveries',
+      types: ['TargetKept'],
+      handle: (event, transaction) => completeRecovery(transaction, event),
+    });
+  },
+});

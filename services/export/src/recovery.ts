@@ -1,0 +1,149 @@
+/**
+ * How a whole recovery ends: stream `export-<recoveryId>`, which has DataExported at most once, and then exactly one of
+ * RecoveryCompleted and RecoveryFailed. Promise kept here: whatever asks twice, or late, changes nothing.
+ */
+import {
+  type Event,
+  type EventData,
+  type EventMetadata,
+  type EventType,
+  type Recorded,
+  type RecoveryPlan,
+  type RecoveryTotals,
+  type StreamName,
+  streamName,
+} from '@backhaul/contracts';
+import type { EventStore, EventTransaction, LogReader, StreamReader } from '@backhaul/event-store';
+import { Fault } from '@backhaul/kernel';
+
+export const recoveryStream = (recoveryId: string): StreamName => streamName('export', recoveryId);
+
+export interface Recovery {
+  readonly exported: RecoveryTotals | undefined;
+  readonly ended: boolean;
+}
+
+export const newRecovery: Recovery = { exported: undefined, ended: false };
+
+export function evolve(recovery: Recovery, event: Event): Recovery {
+  switch (event.type) {
+    case 'DataExported':
+      return { ...recovery, exported: event.data.totals };
+    case 'RecoveryCompleted':
+    case 'RecoveryFailed':
+      return { ...recovery, ended: true };
+    default:
+      return recovery;
+  }
+}
+
+/** Nothing where it was said before, or where the recovery has ended meanwhile. */
+export const dataExported = (
+  recovery: Recovery,
+  plan: RecoveryPlan,
+  totals: RecoveryTotals,
+  exportedAt: string,
+): Event[] => {
+  if (recovery.ended || recovery.exported !== undefined) return [];
+  const { recoveryId, hostId, vmId } = plan;
+  return [{ type: 'DataExported', data: { recoveryId, hostId, vmId, totals, exportedAt } }];
+};
+
+export const recoveryCompleted = (
+  recovery: Recovery,
+  plan: RecoveryPlan,
+  kept: EventData<'TargetKept'>,
+  completedAt: string,
+): Event[] => {
+  if (recovery.ended) return [];
+  const { recoveryId, hostId, vmId, backupId, mode } = plan;
+  // A host that keeps what was never said to be whole has shown a half VM as a whole one.
+  if (recovery.exported === undefined)
+    throw new Fault(`Vm ${vmId} was kept at host ${hostId} before all of it was exported`, {
+      permanent: true,
+    });
+  const { exported: totals } = recovery;
+  const { started, notStarted } = kept;
+  return [
+    {
+      type: 'RecoveryCompleted',
+      data: { recoveryId, hostId, vmId, backupId, mode, totals, started, notStarted, completedAt },
+    },
+  ];
+};
+
+export const recoveryFailed = (
+  recovery: Recovery,
+  failed: Omit<EventData<'RecoveryFailed'>, 'failedAt'>,
+  failedAt: string,
+): Event[] => (recovery.ended ? [] : [{ type: 'RecoveryFailed', data: { ...failed, failedAt } }]);
+
+/** Decides at the stream as it stands. Where somebody else was quicker it is a conflict, and worth another try. */
+export async function decideRecovery(
+  store: EventStore | EventTransaction,
+  recoveryId: string,
+  command: { commandId: string; metadata: EventMetadata },
+  decide: (recovery: Recovery) => Event[],
+): Promise<void> {
+  const { recovery, version } = await loadRecovery(store, recoveryId);
+  const events = decide(recovery);
+  if (events.length === 0) return;
+  const appended = await store.append(
+    [{ stream: recoveryStream(recoveryId), expected: version, events }],
+    command,
+  );
+  if (!appended.ok) throw new Fault(appended.refusal.message, { code: appended.refusal.code });
+}
+
+export async function loadRecovery(
+  reader: StreamReader,
+  recoveryId: string,
+): Promise<{ recovery: Recovery; version: number }> {
+  const { events, version } = await reader.readStreamPage(recoveryStream(recoveryId));
+  return { recovery: events.reduce(evolve, newRecovery), version };
+}
+
+/** The plan, as the planner recorded it; undefined where this run is a backup's. */
+export async function findPlan(reader: StreamReader, runId: string): Promise<RecoveryPlan | undefined> {
+  for await (const event of reader.readStream(streamName('plan', runId))) {
+    if (event.type === 'RecoveryProxiesCalculated') return event.data;
+  }
+  return undefined;
+}
+
+export async function planOf(reader: StreamReader, recoveryId: string): Promise<RecoveryPlan> {
+  const plan = await findPlan(reader, recoveryId);
+  if (plan === undefined)
+    throw new Fault(`Recovery ${recoveryId} has no plan in the log`, { permanent: true });
+  return plan;
+}
+
+export const causedBy = (cause: Recorded, recoveryId: string): EventMetadata => ({
+  ...cause.metadata,
+  correlation: recoveryId,
+  causation: cause.eventId,
+  actor: 'export',
+});
+
+/**
+ * All events of one type that belong to a recovery, in the order of the log, at least up to the position `upTo`. Throws a retryable
+ * Fault while the log cannot be read that far: an answer from an older log would be a wrong one.
+ */
+export async function* eventsOf<T extends EventType>(
+  reader: LogReader,
+  recoveryId: string,
+  type: T,
+  upTo: number,
+): AsyncGenerator<Recorded<T>> {
+  for (let after = 0; ; ) {
+    const page = await reader.readLog(after, { types: [type], correlation: recoveryId });
+    if (page.highWater < upTo) {
+      throw new Fault(`The log can be read up to ${page.highWater} for the moment, and not to ${upTo}`, {
+        code: 'LogBehind',
+      });
+    }
+    for (const event of page.events) if (event.type === type) yield event as unknown as Recorded<T>;
+    if (page.next >= page.highWater) return;
+    after = page.next;
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * Carries out one lease: starts or resumes the data stream, exports its portion, and says how it ended. Called once a
+ * message, and again when a message comes again: what the stream says decides, so a repeat resumes or does nothing.
+ */
+import type { Recorded } from '@backhaul/contracts';
+import type { EventStore } from '@backhaul/event-store';
+import type { Repository } from '@backhaul/repository';
+import type { Logger } from 'pino';
+import {
+  chunkExported,
+  completed,
+  completedAgain,
+  exportedOf,
+  interrupted,
+  type Lease,
+  start,
+} from './export-job.ts';
+import { ExportLog, Superseded } from './export-log.ts';
+import { exportPortion } from './export-portion.ts';
+import { isWorthAnotherPort, reasonOf } from './reasons.ts';
+import { causedBy, loadRecovery, planOf } from './recovery.ts';
+import { plannedDisk } from './restore-point.ts';
+
+export interface ExportParts {
+  readonly store: EventStore;
+  readonly repository: Pick<Repository, 'readManifest' | 'readSegments' | 'readChunk'>;
+  readonly requestMilliseconds: number;
+  readonly log: Logger;
+}
+
+/** The same news tells of child jobs of backups, which are others' work. */
+export async function runExportJob(
+  parts: ExportParts,
+  leased: Recorded<'PortsLeased'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const lease = leased.data;
+  if (lease.purpose !== 'recovery') return;
+  const { store, log } = parts;
+  if ((await loadRecovery(store, lease.runId)).recovery.ended) return;
+
+  const stream = await ExportLog.open(store, lease.childJobId, causedBy(leased, lease.runId));
+  const started = start(stream.job, lease, now());
+  if (!started.ok && started.refusal.code === 'Completed' && lease.fence > stream.job.fence)
+    return await stream.append(completedAgain(stream.job, lease, now()));
+  if (!started.ok) {
+    log.info(
+      { childJob: lease.childJobId, why: started.refusal.message },
+      'a lease has nothing to do any more',
+    );
+    return;
+  }
+  const begun = performance.now();
+  try {
+    await stream.append(started.value);
+    const portion = await exportAsPlanned(parts, stream, lease, signal);
+    const milliseconds = Math.round(performance.now() - begun);
+    const { resumedBytes } = started.value.data;
+    await stream.append(completed(stream.job, lease, { ...portion, resumedBytes, milliseconds, at: now() }));
+  } catch (error) {
+    await endBadly(stream, lease, error, signal, log);
+  }
+}
+
+async function exportAsPlanned(
+  { store, repository, requestMilliseconds }: ExportParts,
+  stream: ExportLog,
+  lease: Lease,
+  signal: AbortSignal,
+) {
+  const plan = await planOf(store, lease.runId);
+  const disk = await plannedDisk(repository, plan, lease.diskId);
+  return await exportPortion({
+    lease,
+    disk,
+    repository,
+    requestMilliseconds,
+    signal,
+    exported: exportedOf(stream.job),
+    verify: plan.verify,
+    onExported: (pieces) => stream.append(...pieces.map((piece) => chunkExported(lease, piece))),
+  });
+}
+
+/** Stopping the service is no interruption: the lease goes on. */
+async function endBadly(
+  stream: ExportLog,
+  lease: Lease,
+  error: unknown,
+  signal: AbortSignal,
+  log: Logger,
+): Promise<void> {
+  if (error instanceof Superseded) {
+    log.info({ childJob: lease.childJobId, why: error.message }, 'another attempt went on');
+    return;
+  }
+  if (signal.aborted) throw error;
+  const reason = reasonOf(error);
+  log.warn(
+    { childJob: lease.childJobId, attempt: lease.attempt, error: reason },
+    'a data stream was interrupted',
+  );
+  await stream.append(interrupted(lease, reason, isWorthAnotherPort(error)));
+}
+
+/** The message will not be tried again: the lease is given back as an interruption, and the pool decides what next. */
+export async function giveUpExportJob(
+  { store }: Pick<ExportParts, 'store'>,
+  leased: Recorded<'PortsLeased'>,
+  error: unknown,
+): Promise<void> {
+  const lease = leased.data;
+  if (lease.purpose !== 'recovery') return;
+  if ((await loadRecovery(store, lease.runId)).recovery.ended) return;
+  const stream = await ExportLog.open(store, lease.childJobId, causedBy(leased, lease.runId));
+  if (stream.job.state === 'completed' || stream.job.fence > lease.fence) return;
+  await stream.append(interrupted(lease, reasonOf(error), isWorthAnotherPort(error)));
+}
+
+const now = (): string => new Date().toISOString();
