@@ -3,10 +3,10 @@ import { AssertionError } from 'node:assert';
 import { type Inspection, Policy } from '@backhaul/contracts';
 import { derivedId, Fault, ok, type Result } from '@backhaul/kernel';
 import { expect, test } from 'vitest';
-import type { Triggered } from './core/planning.ts';
+import type { TriggeredBackup } from './core/backup-plan.ts';
 import { inspectVm } from './inspect-vm.ts';
 
-const triggered: Triggered = {
+const triggered: TriggeredBackup = {
   backupId: derivedId('backup', 'r1'),
   hostId: 'lab',
   vmId: 'web-1',

@@ -1,4 +1,4 @@
-/** Wires the planner: a triggered backup is inspected and planned. */
+/** Wires the planner: a triggered backup or recovery is inspected and planned. */
 import {
   ApplianceDirectorySetting,
   HostsSetting,
@@ -9,10 +9,14 @@ import { describeError } from '@backhaul/kernel';
 import { runService, whole } from '@backhaul/service';
 import { z } from 'zod';
 import { hostsOf } from './adapters/hosts.ts';
+import { repositoryAt } from './adapters/lazy-repository.ts';
 import { poolViewsFrom } from './adapters/pool-views.ts';
+import { backupPlan } from './core/backup-plan.ts';
+import { recoveryPlan } from './core/recovery-plan.ts';
+import { inspectRecovery } from './inspect-recovery.ts';
 import { inspectVm } from './inspect-vm.ts';
 import { limited } from './limited.ts';
-import { backupPlanner } from './plan-backup.ts';
+import { planner } from './plan-run.ts';
 
 /** Plans under way at a time, those that wait for their inspection included: most of a plan is waiting for the log. */
 const PLANS_AT_ONCE = 32;
@@ -24,6 +28,10 @@ await runService({
     BACKHAUL_STATE_DIRECTORY: StateDirectorySetting,
     BACKHAUL_APPLIANCE_DIRECTORY: ApplianceDirectorySetting,
     BACKHAUL_SCRATCH_DIRECTORY: ScratchDirectorySetting,
+    BACKHAUL_REPOSITORY: z
+      .string()
+      .startsWith('/', 'must be an absolute path')
+      .describe('folder of the repository'),
     /** Inspections at a time: each starts processes at its host. */
     BACKHAUL_INSPECTIONS: whole(1, 64, 4).default(4),
   }),
@@ -34,20 +42,37 @@ await runService({
       scratchDirectory: configuration.BACKHAUL_SCRATCH_DIRECTORY,
     });
     onStop('hosts', () => hosts.close());
+    const repository = repositoryAt(configuration.BACKHAUL_REPOSITORY);
+    onStop('repository', () => repository.close());
     const atATime = limited(configuration.BACKHAUL_INSPECTIONS);
+    const poolOf = poolViewsFrom(store);
+    const failed = (about: object) => (error: unknown, attempt: number) =>
+      log.warn({ ...about, attempt, error: describeError(error) }, 'inspection failed');
     await messaging.consumeWork({
       purpose: 'plans',
       types: ['BackupTriggered'],
       concurrency: PLANS_AT_ONCE,
-      handle: backupPlanner(store, {
-        inspect: (triggered, signal) =>
-          atATime(() =>
-            inspectVm(hosts.named, triggered, signal, (error, attempt) => {
-              const { backupId, hostId, vmId } = triggered;
-              log.warn({ backupId, hostId, vmId, attempt, error: describeError(error) }, 'inspection failed');
-            }),
-          ),
-        poolOf: poolViewsFrom(store),
+      handle: planner(store, backupPlan, {
+        inspect(triggered, signal) {
+          const { backupId, hostId, vmId } = triggered;
+          const onFault = failed({ backupId, hostId, vmId });
+          return atATime(() => inspectVm(hosts.named, triggered, signal, onFault));
+        },
+        poolOf,
+      }),
+    });
+    const places = { repository: repository.open, hostNamed: hosts.named };
+    await messaging.consumeWork({
+      purpose: 'recovery-plans',
+      types: ['RecoveryTriggered'],
+      concurrency: PLANS_AT_ONCE,
+      handle: planner(store, recoveryPlan, {
+        inspect(triggered, signal) {
+          const { recoveryId, backupId, hostId, vmId } = triggered;
+          const onFault = failed({ recoveryId, backupId, hostId, vmId });
+          return atATime(() => inspectRecovery(places, triggered, signal, onFault));
+        },
+        poolOf,
       }),
     });
   },

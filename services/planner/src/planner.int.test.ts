@@ -1,4 +1,4 @@
-/** The planner against a real log, a real NATS and a folder of real images. */
+/** The planner against a real log, a real NATS, a folder of real images and a real repository. */
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,13 +7,21 @@ import { promisify } from 'node:util';
 import { type Event, type HostConfiguration, Policy, type Recorded } from '@backhaul/contracts';
 import { derivedId, eventually, MiB } from '@backhaul/kernel';
 import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
+import { openRepository } from '@backhaul/repository';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { hostsOf } from './adapters/hosts.ts';
+import { type LazyRepository, repositoryAt } from './adapters/lazy-repository.ts';
 import { poolViewsFrom } from './adapters/pool-views.ts';
-import { type PlanEvent, planStream, type Triggered } from './core/planning.ts';
+import { type BackupPlanEvent, backupPlan, type TriggeredBackup } from './core/backup-plan.ts';
+import { planStream } from './core/planning.ts';
 import { hostStream } from './core/pool-view.ts';
-import { inspectVm, type Patience } from './inspect-vm.ts';
-import { backupPlanner } from './plan-backup.ts';
+import { type RecoveryPlanEvent, recoveryPlan, type TriggeredRecovery } from './core/recovery-plan.ts';
+import { inspectRecovery } from './inspect-recovery.ts';
+import { inspectVm } from './inspect-vm.ts';
+import type { Patience } from './patience.ts';
+import { planner as plannerOf } from './plan-run.ts';
+import { recoveryOf } from './recovery.fixture.ts';
+import { storeDisks } from './stored-disks.fixture.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -25,6 +33,7 @@ let trigger: TestService;
 let planner: TestService;
 let proxyManager: TestService;
 let hosts: ReturnType<typeof hostsOf>;
+let repository: LazyRepository;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'backhaul-planner-'));
@@ -41,13 +50,25 @@ beforeAll(async () => {
   ];
   hosts = hostsOf(configured, { stateDirectory: join(directory, 'state') });
   const patience: Patience = { attempts: 2, firstDelayMilliseconds: 10 };
+  const poolOf = poolViewsFrom(planner.store);
   await planner.messaging.consumeWork({
     purpose: 'plans',
     types: ['BackupTriggered'],
     concurrency: 2,
-    handle: backupPlanner(planner.store, {
+    handle: plannerOf(planner.store, backupPlan, {
       inspect: (triggered, signal) => inspectVm(hosts.named, triggered, signal, () => undefined, patience),
-      poolOf: poolViewsFrom(planner.store),
+      poolOf,
+    }),
+  });
+  repository = repositoryAt(join(directory, 'repository'));
+  const places = { repository: repository.open, hostNamed: hosts.named };
+  await planner.messaging.consumeWork({
+    purpose: 'recovery-plans',
+    types: ['RecoveryTriggered'],
+    concurrency: 2,
+    handle: plannerOf(planner.store, recoveryPlan, {
+      inspect: (triggered, signal) => inspectRecovery(places, triggered, signal, () => undefined, patience),
+      poolOf,
     }),
   });
 });
@@ -55,6 +76,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await servers?.close();
   await hosts?.close();
+  await repository?.close();
   await rm(directory, { recursive: true, force: true });
 });
 
@@ -72,7 +94,7 @@ async function makeImages(): Promise<string> {
   return folder;
 }
 
-const backup = (requestId: string, fields: Partial<Triggered> = {}): Triggered => ({
+const backup = (requestId: string, fields: Partial<TriggeredBackup> = {}): TriggeredBackup => ({
   backupId: derivedId('backup', requestId),
   hostId: 'lab',
   vmId: 'web-1',
@@ -85,18 +107,29 @@ const backup = (requestId: string, fields: Partial<Triggered> = {}): Triggered =
   ...fields,
 });
 
-async function triggerAndPlan(triggered: Triggered): Promise<(Recorded & PlanEvent)[]> {
-  const event: Event = { type: 'BackupTriggered', data: triggered };
-  await trigger.append(`backup-${triggered.backupId}`, event);
-  return await eventually(`a plan of ${triggered.vmId}`, 20_000, async () => {
-    const { events } = (await planner.store.readStreamPage(planStream(triggered.backupId))) as unknown as {
-      events: (Recorded & PlanEvent)[];
-    };
-    return events.some(({ type }) => type !== 'VmInspected') ? events : undefined;
-  });
+async function triggerAndPlan(triggered: TriggeredBackup): Promise<(Recorded & BackupPlanEvent)[]> {
+  const { backupId } = triggered;
+  await trigger.append(`backup-${backupId}`, { type: 'BackupTriggered', data: triggered });
+  return await planOf<BackupPlanEvent>(backupId, backupPlan.decisions);
 }
 
-const refusalOf = (events: (Recorded & PlanEvent)[]) =>
+async function triggerAndPlanRecovery(
+  triggered: TriggeredRecovery,
+): Promise<(Recorded & RecoveryPlanEvent)[]> {
+  const { recoveryId } = triggered;
+  await trigger.append(`recovery-${recoveryId}`, { type: 'RecoveryTriggered', data: triggered });
+  return await planOf<RecoveryPlanEvent>(recoveryId, recoveryPlan.decisions);
+}
+
+const planOf = <PlanEvent extends Event>(runId: string, decisions: readonly PlanEvent['type'][]) =>
+  eventually(`a plan of ${runId}`, 20_000, async () => {
+    const { events } = (await planner.store.readStreamPage(planStream(runId))) as unknown as {
+      events: (Recorded & PlanEvent)[];
+    };
+    return events.some(({ type }) => decisions.includes(type)) ? events : undefined;
+  });
+
+const refusalOf = (events: (Recorded & BackupPlanEvent)[]) =>
   events.map((event) => (event.type === 'PlanRefused' ? event.data.refusal : event.type));
 
 test('a triggered backup of a real image is inspected and planned', async () => {
@@ -149,4 +182,37 @@ test.each([
     message: expect.stringContaining(named),
     wayOut: expect.any(String),
   });
+});
+
+test('a triggered recovery is planned from its restore point and a real host, and refused where there is none', async () => {
+  const backupId = derivedId('backup', 'restored');
+  const made = await openRepository({ location: join(directory, 'repository'), workers: 1 });
+  const stored = await storeDisks(made, backupId, { vda: '.##.####', vdb: '....' });
+  await made.close();
+
+  const triggered = recoveryOf(stored, { mode: 'proxy-vm' });
+  const [inspected, calculated] = await triggerAndPlanRecovery(triggered);
+  expect(inspected).toMatchObject({ type: 'RecoveryInspected', data: { backupId, vmId: 'web-2' } });
+  expect(calculated).toMatchObject({
+    type: 'RecoveryProxiesCalculated',
+    metadata: { actor: 'planner' },
+    data: {
+      arithmetic: { totalBytes: 6 * 4 * MiB, streams: 4, activeProxies: 1 },
+      disks: [
+        { diskId: 'vda', streams: 2 },
+        { diskId: 'vdb', streams: 1 },
+      ],
+      proxies: 1,
+      expectedShared: 1,
+    },
+  });
+
+  const lost = {
+    ...triggered,
+    recoveryId: derivedId('recovery', 'lost'),
+    backupId: derivedId('backup', 'lost'),
+  };
+  expect(await triggerAndPlanRecovery(lost)).toMatchObject([
+    { type: 'RecoveryPlanRefused', data: { refusal: { code: 'RestorePointMissing' } } },
+  ]);
 });

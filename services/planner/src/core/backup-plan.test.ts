@@ -1,11 +1,16 @@
-import { type Event, type Inspection, Policy } from '@backhaul/contracts';
+import { type Inspection, Policy } from '@backhaul/contracts';
 import { derivedId, fold, GiB } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
-import { type PlanCommand, type PlanEvent, planning, type Triggered } from './planning.ts';
-import { emptyPool, evolvePool } from './pool-view.ts';
+import { type BackupPlanEvent, backupPlan, type TriggeredBackup } from './backup-plan.ts';
+import { type PlanCommand, planningOf } from './planning.ts';
+import { emptyPool } from './pool-view.ts';
+
+type Command = PlanCommand<TriggeredBackup, Inspection>;
+
+const planning = planningOf(backupPlan);
 
 const backupId = derivedId('backup', 'r1');
-const triggered: Triggered = {
+const triggered: TriggeredBackup = {
   backupId,
   hostId: 'lab',
   vmId: 'web-1',
@@ -30,19 +35,22 @@ const inspection: Inspection = {
   ],
   modes: { 'proxy-vm': { available: true }, 'direct-to-host': { available: true } },
 };
-const inspected: PlanEvent = { type: 'VmInspected', data: { ...inspection, backupId } };
+const inspected: BackupPlanEvent = { type: 'VmInspected', data: { ...inspection, backupId } };
 const refusal = { code: 'ImageCorrupt', message: 'Disk vda cannot be read.', wayOut: 'Repair it.' };
-const refused: PlanEvent = { type: 'PlanRefused', data: { backupId, hostId: 'lab', vmId: 'web-1', refusal } };
+const refused: BackupPlanEvent = {
+  type: 'PlanRefused',
+  data: { backupId, hostId: 'lab', vmId: 'web-1', refusal },
+};
 
-const given = (...history: PlanEvent[]) => ({
-  when(command: PlanCommand): PlanEvent[] {
+const given = (...history: BackupPlanEvent[]) => ({
+  when(command: Command): BackupPlanEvent[] {
     const decision = planning.decide(fold(planning.evolve, planning.initialState, history), command);
     return decision.ok ? decision.value : [];
   },
 });
-const record: PlanCommand = { type: 'InspectAndCalculate', triggered, inspection, pool: emptyPool };
-const calculate: PlanCommand = { type: 'CalculateProxies', triggered, pool: emptyPool };
-const refuse: PlanCommand = { type: 'RefusePlan', triggered, refusal };
+const record: Command = { type: 'InspectAndCalculate', triggered, inspection, pool: emptyPool };
+const calculate: Command = { type: 'CalculateProxies', triggered, pool: emptyPool };
+const refuse: Command = { type: 'RefusePlan', triggered, refusal };
 
 describe('the plan of a backup', () => {
   test('begins with what was found at the VM, recorded once', () => {
@@ -63,7 +71,7 @@ describe('the plan of a backup', () => {
   test('is made once, however often it is asked for', () => {
     const [calculated] = given(inspected).when(calculate);
     for (const command of [record, calculate, refuse]) {
-      expect(given(inspected, calculated as PlanEvent).when(command)).toEqual([]);
+      expect(given(inspected, calculated as BackupPlanEvent).when(command)).toEqual([]);
       expect(given(refused).when(command)).toEqual([]);
     }
   });
@@ -85,28 +93,4 @@ describe('the plan of a backup', () => {
   test('before its inspection is a bug, not a guess', () => {
     expect(() => given().when(calculate)).toThrow(/before its inspection/);
   });
-});
-
-test('a pool holds the proxies that were activated and are neither lost nor deactivated', () => {
-  const activated = (proxyId: string, ports: number): Event => ({
-    type: 'ProxyActivated',
-    data: {
-      hostId: 'lab',
-      proxyId,
-      ports: Array.from({ length: ports }, (_, port) => ({ port, endpoint: 'nbd://127.0.0.1:1' })),
-    },
-  });
-  const ended = (type: 'ProxyLost' | 'ProxyDeactivated', proxyId: string): Event => ({
-    type,
-    data: { hostId: 'lab', proxyId, reason: 'idle' },
-  });
-  const pool = fold(evolvePool, emptyPool, [
-    activated('p1', 4),
-    activated('p2', 2),
-    activated('p3', 4),
-    activated('p2', 2),
-    ended('ProxyLost', 'p1'),
-    ended('ProxyDeactivated', 'p3'),
-  ]);
-  expect(pool).toEqual({ activeProxies: [{ proxyId: 'p2', ports: 2 }] });
 });
