@@ -83,6 +83,8 @@ describe('the plan of a recovery', () => {
     expect(given(inspected).when({ ...record, inspection: other })).toMatchObject([
       { type: 'RecoveryProxiesCalculated' },
     ]);
+    const later: RecoveryPlanEvent = { type: 'RecoveryInspected', data: { ...other, recoveryId, backupId } };
+    expect(given(inspected, later).when(calculate)).toMatchObject([{ type: 'RecoveryProxiesCalculated' }]);
   });
 
   test('is made once, however often it is asked for', () => {
