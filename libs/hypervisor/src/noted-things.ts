@@ -8,7 +8,7 @@ import { Fault } from '@backhaul/kernel';
 import type { z } from 'zod';
 import { readState, removeFolder, writeState } from './state-file.ts';
 
-export type NotedKind = 'snapshot' | 'proxy' | 'target';
+type NotedKind = 'snapshot' | 'proxy' | 'target';
 
 export class NotedThings<Shape extends z.ZodType> {
   readonly #folder: string;

@@ -52,7 +52,8 @@ export async function removeFolder(folder: string): Promise<void> {
   await syncFolder(dirname(folder));
 }
 
-async function syncFolder(folder: string): Promise<void> {
+/** What was made, renamed or removed in it stays so after a crash. No such folder is success. */
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw new Fault(`Syncing folder ${basename(folder)} failed`, { cause: error });

@@ -1,6 +1,6 @@
 /**
- * How an image is opened, and exported, in a storage daemon: always read-only, and always so that QEMU's own image lock
- * keeps writers out for as long as the export stands. That lock is the freeze.
+ * How an image at rest is opened, and exported, in a storage daemon: always read-only, and always so that QEMU's own image
+ * lock keeps writers out for as long as the export stands. That lock is the freeze. (How one is written: ../target-server.ts.)
  *
  * The qcow2 driver refuses to share its file with a writer. The raw driver would share it, so a copy-before-write filter
  * stands above a raw image: it declares that nobody else may write below it (that is its purpose), never copies anything
@@ -13,14 +13,15 @@ import type { QmpClient } from '../qmp.ts';
 export type ImageFormat = 'raw' | 'qcow2';
 
 export interface GraphDisk {
-  readonly snapshotId: string;
+  /** The snapshot, the target or the look that it is a disk of. */
+  readonly ownerId: string;
   readonly diskId: string;
   readonly path: string;
   readonly format: ImageFormat;
 }
 
 /** How the disk is asked for over NBD, wherever it is exported. Neither part can hold a dot that confuses them. */
-export const exportNameOf = (disk: DiskKey): string => `${disk.snapshotId}.${disk.diskId}`;
+export const exportNameOf = (disk: DiskKey): string => `${disk.ownerId}.${disk.diskId}`;
 const exportIdOf = (exportName: string): string => `export-${exportName}`;
 
 const NodeBitmap = z.object({
@@ -47,12 +48,18 @@ export interface OpenedDisk {
 }
 
 /** A disk among others in a daemon, without what it takes to open it. */
-export type DiskKey = Pick<GraphDisk, 'snapshotId' | 'diskId'>;
+export type DiskKey = Pick<GraphDisk, 'ownerId' | 'diskId'>;
 
 /** Node names have at most 31 characters, disk names up to 63: they are derived. */
-function nodesOf(disk: DiskKey): { image: string; target: string; filter: string } {
-  const key = derivedId('node', disk.snapshotId, disk.diskId).replaceAll('-', '').slice(0, 24);
-  return { image: `image-${key}`, target: `none-${key}`, filter: `cold-${key}` };
+export function nodesOf(disk: DiskKey): { image: string; target: string; filter: string; remote: string } {
+  const key = derivedId('node', disk.ownerId, disk.diskId).replaceAll('-', '').slice(0, 24);
+  return {
+    image: `image-${key}`,
+    target: `none-${key}`,
+    filter: `cold-${key}`,
+    // Each name that begins so is the same disk at its own server (target-port-disk.ts).
+    remote: `remote-${key.slice(0, 22)}`,
+  };
 }
 
 /** Opens the image; nothing of it may be open yet (`closeDisk` first when in doubt). */
@@ -96,14 +103,23 @@ export async function openDisk(qmp: QmpClient, disk: GraphDisk): Promise<OpenedD
 export async function exportDisk(qmp: QmpClient, disk: GraphDisk, bitmap: string | null): Promise<void> {
   const name = exportNameOf(disk);
   const { image, filter } = nodesOf(disk);
+  const bitmaps = bitmap === null ? [] : [bitmap];
+  await exportNode(qmp, disk.format === 'raw' ? filter : image, { name, writable: false, bitmaps });
+}
+
+export async function exportNode(
+  qmp: QmpClient,
+  nodeName: string,
+  { name, writable, bitmaps }: { name: string; writable: boolean; bitmaps: readonly string[] },
+): Promise<void> {
   await qmp.execute('block-export-add', {
     arguments: {
       type: 'nbd',
       id: exportIdOf(name),
-      'node-name': disk.format === 'raw' ? filter : image,
+      'node-name': nodeName,
       name,
-      writable: false,
-      ...(bitmap === null ? {} : { bitmaps: [bitmap] }),
+      writable,
+      ...(bitmaps.length === 0 ? {} : { bitmaps }),
     },
   });
 }
@@ -116,26 +132,32 @@ export async function exportNames(qmp: QmpClient): Promise<string[]> {
     .map((one) => one.id.slice('export-'.length));
 }
 
-/** Takes the export away from whoever still reads it, and closes the image. What is not there is gone already. */
+/** Takes the export away from whoever still uses it, and closes the image. What is not there is gone already. */
 export async function closeDisk(qmp: QmpClient, disk: DiskKey, milliseconds: number): Promise<void> {
-  const id = exportIdOf(exportNameOf(disk));
-  const deleted = qmp.waitForEvent('BLOCK_EXPORT_DELETED', (data) => data.id === id, milliseconds);
-  deleted.catch(() => undefined);
-  const standing = (await qmp.execute('query-block-exports', { reply: Exports })).find(
-    (one) => one.id === id,
-  );
-  if (standing !== undefined) {
-    if (!standing['shutting-down']) {
-      await qmp.execute('block-export-del', { arguments: { id, mode: 'hard' } });
-    }
-    await deleted;
-  }
-  const { filter, target, image } = nodesOf(disk);
-  const present = new Set((await nodes(qmp)).map((node) => node['node-name']));
-  for (const name of [filter, target, image]) {
-    if (present.has(name)) await qmp.execute('blockdev-del', { arguments: { 'node-name': name } });
+  await endExport(qmp, exportIdOf(exportNameOf(disk)), milliseconds);
+  const { filter, target, image, remote } = nodesOf(disk);
+  const present = await nodeNames(qmp);
+  const own = [filter, target, image, ...present.filter((name) => name.startsWith(remote))];
+  for (const name of own) {
+    if (present.includes(name)) await qmp.execute('blockdev-del', { arguments: { 'node-name': name } });
   }
 }
+
+/** Cuts its clients off, and sees to it that nothing they sent is still under way. */
+async function endExport(qmp: QmpClient, id: string, milliseconds: number): Promise<void> {
+  const deleted = qmp.waitForEvent('BLOCK_EXPORT_DELETED', (data) => data.id === id, milliseconds);
+  deleted.catch(() => undefined);
+  const found = await qmp.execute('query-block-exports', { reply: Exports });
+  const standing = found.find((one) => one.id === id);
+  if (standing === undefined) return;
+  if (!standing['shutting-down']) {
+    await qmp.execute('block-export-del', { arguments: { id, mode: 'hard' } });
+  }
+  await deleted;
+}
+
+export const nodeNames = async (qmp: QmpClient): Promise<string[]> =>
+  (await nodes(qmp)).map((node) => node['node-name']);
 
 const nodes = (qmp: QmpClient): Promise<z.infer<typeof Nodes>> =>
   qmp.execute('query-named-block-nodes', { arguments: { flat: true }, reply: Nodes });

@@ -1,24 +1,37 @@
 /**
  * A folder of images as a host: VMs at rest, proxies that are local processes. For a first look, for tests, and to move
  * data without a hypervisor. Everything it makes lies in one folder, `<state directory>/<host id>`:
- * `proxies/<proxy id>/`, `snapshots/<snapshot id>/`, and `looks/` while an inspection runs.
+ * `proxies/<proxy id>/`, `snapshots/<snapshot id>/`, `targets/<target id>/`, and `looks/` while an inspection runs. Only the disks of
+ * VMs to be lie elsewhere: hidden in the folder of images (staged-target.ts).
  */
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { describeError, Fault, type Result, refuse } from '@backhaul/kernel';
+import { describeError, Fault, ok, type Result, refuse } from '@backhaul/kernel';
 import type { HypervisorHost, Observation, SnapshotOrder } from '../host.ts';
 import { requireTools, storageTools } from '../required-tools.ts';
+import { targetExportOf } from '../target-server.ts';
 import { Turns } from '../turns.ts';
-import { exportNameOf, type GraphDisk } from './block-graph.ts';
+import { type DiskKey, exportNameOf, type GraphDisk } from './block-graph.ts';
+import {
+  createTarget,
+  inspectTarget,
+  standingTarget,
+  type TargetSite,
+  whyTargetNotAlive,
+} from './create-target.ts';
 import { listVms } from './folder.ts';
+import { frozenPortDisk } from './frozen-port-disk.ts';
 import { despiteLocks, ImageHeld, imageInUse } from './image-lock.ts';
 import { inspectVm } from './inspection.ts';
-import { Proxies } from './proxies.ts';
+import { discardTarget, keepTarget } from './keep-target.ts';
+import { type PortDisk, Proxies } from './proxies.ts';
 import { releaseSnapshot } from './release-snapshot.ts';
 import { keepServed, touchedImage, whyNotServed } from './snapshot-server.ts';
 import { graphDisk, type SnapshotState, SnapshotStates } from './snapshot-state.ts';
-import { nbdEndpointOf, requireSocketPath } from './storage-daemon.ts';
+import { type StagedTarget, StagedTargets } from './staged-target.ts';
+import { nbdEndpointOf, nbdSocketOf, requireSocketPath } from './storage-daemon.ts';
 import { takeSnapshot } from './take-snapshot.ts';
+import { targetPortDisk } from './target-port-disk.ts';
 
 export interface DirectoryHostOptions {
   readonly hostId: string;
@@ -42,12 +55,28 @@ export async function openDirectoryHost(options: DirectoryHostOptions): Promise<
     });
   }
   const states = new SnapshotStates(join(own, 'snapshots'));
+  const targets = new StagedTargets(join(own, 'targets'), folder);
   const proxies = new Proxies(join(own, 'proxies'));
   const turns = new Turns();
   // The longest path there will be: a snapshot is named by a uuid. Better now than in the middle of a backup.
   requireSocketPath(join(own, 'snapshots', '00000000-0000-0000-0000-000000000000', 'host.sock'));
 
-  const site = { hostId, folder, states, lockPatienceMilliseconds, looksFolder: join(own, 'looks') };
+  const vmTurn = (vmId: string): string => `vm ${vmId}`;
+  const proxyTurn = (proxyId: string): string => `proxy ${proxyId}`;
+  const detachFromAll = async (disks: readonly DiskKey[]): Promise<void> => {
+    for (const proxyId of await proxies.ids()) {
+      for (const disk of disks) await turns.take(proxyTurn(proxyId), () => proxies.detach(proxyId, disk));
+    }
+  };
+  const site = {
+    ...{ hostId, folder, states, targets, lockPatienceMilliseconds },
+    looksFolder: join(own, 'looks'),
+    letGo: ({ targetId, disks }: StagedTarget) =>
+      detachFromAll(disks.map(({ diskId }) => ({ ownerId: targetId, diskId }))),
+  };
+  /** Of a snapshot or of a target; '' when there is neither. */
+  const vmOfOwner = async (ownerId: string): Promise<string> =>
+    ((await targets.read(ownerId)) ?? (await states.read(ownerId)))?.vmId ?? '';
 
   /** The snapshot as it stands, served; or a Fault that says why it does not. */
   const standingSnapshot = async (snapshotId: string): Promise<SnapshotState> => {
@@ -58,8 +87,18 @@ export async function openDirectoryHost(options: DirectoryHostOptions): Promise<
     await keepServed(states, state, state.standing, lockPatienceMilliseconds);
     return state;
   };
-  const vmTurn = (vmId: string): string => `vm ${vmId}`;
-  const proxyTurn = (proxyId: string): string => `proxy ${proxyId}`;
+
+  /** How a port comes to serve the disk; or a Fault when there is no such disk. */
+  const portDisk = async (key: DiskKey, access: 'read-only' | 'writable'): Promise<PortDisk> => {
+    if (access === 'read-only' && (await targets.read(key.ownerId)) === undefined) {
+      return frozenPortDisk(frozenDisk(await standingSnapshot(key.ownerId), key.diskId));
+    }
+    const target = await standingTarget(site, key.ownerId);
+    return targetPortDisk(key, access, {
+      socketPath: nbdSocketOf(targets.serverOf(target.targetId)),
+      exportName: targetExportOf(requireDisk(target, key.diskId)),
+    });
+  };
 
   return {
     hostId,
@@ -77,23 +116,16 @@ export async function openDirectoryHost(options: DirectoryHostOptions): Promise<
 
     releaseSnapshot: (snapshotId, vmId, checkpoints) =>
       turns.take(vmTurn(vmId), () =>
-        releaseSnapshot(states, snapshotId, checkpoints, lockPatienceMilliseconds, async (disks) => {
-          for (const proxyId of await proxies.ids()) {
-            for (const disk of disks) {
-              await turns.take(proxyTurn(proxyId), () => proxies.detach(proxyId, disk));
-            }
-          }
-        }),
+        releaseSnapshot(states, snapshotId, checkpoints, lockPatienceMilliseconds, detachFromAll),
       ),
 
     activateProxy: ({ proxyId, ports, deadlineSeconds }) =>
       turns.take(proxyTurn(proxyId), () => proxies.activate(proxyId, ports, deadlineSeconds * 1000)),
 
-    async attachDisk({ proxyId, snapshotId, diskId }) {
-      const vmId = (await states.read(snapshotId))?.vmId ?? '';
+    async attachDisk({ proxyId, ownerId, diskId, access }) {
       // Always the VM's turn before the proxy's, so that no release comes in between and nobody waits in a circle.
-      return await turns.take(vmTurn(vmId), async () => {
-        const disk = frozenDisk(await standingSnapshot(snapshotId), diskId);
+      return await turns.take(vmTurn(await vmOfOwner(ownerId)), async () => {
+        const disk = await portDisk({ ownerId, diskId }, access);
         return { exportName: await turns.take(proxyTurn(proxyId), () => proxies.attach(proxyId, disk)) };
       });
     },
@@ -102,22 +134,46 @@ export async function openDirectoryHost(options: DirectoryHostOptions): Promise<
 
     deactivateProxy: (proxyId) => turns.take(proxyTurn(proxyId), () => proxies.deactivate(proxyId)),
 
-    async openDirectEndpoint(snapshotId, streams) {
-      const vmId = (await states.read(snapshotId))?.vmId ?? '';
-      const state = await turns.take(vmTurn(vmId), () => standingSnapshot(snapshotId));
-      const endpoint = nbdEndpointOf(states.serverOf(snapshotId));
-      return {
-        ports: Array.from({ length: streams }, (_, port) => ({ port, endpoint })),
-        exportNameOf: Object.fromEntries(
-          state.images.map((image) => [image.diskId, exportNameOf(graphDisk(state, image))]),
-        ),
-      };
+    async openDirectEndpoint(ownerId, streams) {
+      return await turns.take(vmTurn(await vmOfOwner(ownerId)), async () => {
+        const isTarget = (await targets.read(ownerId)) !== undefined;
+        const exports = isTarget
+          ? (await standingTarget(site, ownerId)).disks.map(
+              ({ diskId }) => [diskId, targetExportOf({ targetId: ownerId, diskId })] as const,
+            )
+          : (await standingSnapshot(ownerId)).images.map(
+              ({ diskId }) => [diskId, exportNameOf({ ownerId, diskId })] as const,
+            );
+        const endpoint = nbdEndpointOf((isTarget ? targets : states).serverOf(ownerId));
+        return {
+          ports: Array.from({ length: streams }, (_, port) => ({ port, endpoint })),
+          exportNameOf: Object.fromEntries(exports),
+        };
+      });
     },
 
+    inspectTarget: (order) => turns.take(vmTurn(order.vmId), () => inspectTarget(site, order)),
+
+    createTarget: (order) => turns.take(vmTurn(order.vmId), () => createTarget(site, order)),
+
+    async keepTarget({ targetId, vmId, start }) {
+      const kept = await turns.take(vmTurn(vmId), () => keepTarget(site, targetId, vmId));
+      if (!kept.ok) return kept;
+      return ok({
+        started: false,
+        notStarted: start ? 'the VMs of a directory host are images at rest' : null,
+      });
+    },
+
+    discardTarget: (targetId, vmId) => turns.take(vmTurn(vmId), () => discardTarget(site, targetId)),
+
     async observe(): Promise<Observation> {
-      const [observed, known] = await Promise.all([proxies.observe(), states.all()]);
-      const snapshots = await Promise.all(known.map((state) => observeSnapshot(states, state)));
-      return { proxies: observed, snapshots };
+      const [observed, known, staged] = await Promise.all([proxies.observe(), states.all(), targets.all()]);
+      return {
+        proxies: observed,
+        snapshots: await Promise.all(known.map((state) => observeSnapshot(states, state))),
+        targets: await Promise.all(staged.map((target) => observeTarget(site, target))),
+      };
     },
 
     // Sockets are opened for one call at a time, and nothing else is held.
@@ -150,6 +206,24 @@ async function observeSnapshot(
   const { snapshotId, vmId, standing } = state;
   const detail = await whyNotAlive(states, state, standing).catch(describeError);
   return { snapshotId, vmId, alive: detail === undefined, detail: detail ?? '' };
+}
+
+function requireDisk(target: StagedTarget, diskId: string): { targetId: string; diskId: string } {
+  const { targetId, vmId } = target;
+  if (target.disks.some((disk) => disk.diskId === diskId)) return { targetId, diskId };
+  throw new Fault(`Target ${targetId} of VM ${vmId} has no disk ${diskId}`, {
+    permanent: true,
+    code: 'DiskUnknown',
+  });
+}
+
+async function observeTarget(
+  site: TargetSite,
+  target: StagedTarget,
+): Promise<Observation['targets'][number]> {
+  const { targetId, vmId } = target;
+  const detail = await whyTargetNotAlive(site, target).catch(describeError);
+  return { targetId, vmId, alive: detail === undefined, detail: detail ?? '' };
 }
 
 async function whyNotAlive(

@@ -38,11 +38,10 @@ export async function listVms(folder: string): Promise<string[]> {
 
 /** The images of a VM, each checked to be a file whose name says what it is. Refusals say what is there instead. */
 export async function imagesOf(folder: string, vmId: string): Promise<Result<ImageFile[]>> {
-  if (!isName(vmId)) return refuse(nameUnusable(`VM name "${vmId}"`));
+  const unusable = nameUnusableForVm(vmId);
+  if (unusable !== undefined) return refuse(unusable);
   const own = join(folder, vmId);
-  const alone = (await readdir(folder)).filter(
-    (name) => formatOf(name) !== undefined && withoutExtension(name) === vmId,
-  );
+  const alone = await imagesAlone(folder, vmId);
   const hasFolder = await isFolder(own);
   if (!hasFolder && alone.length === 0) return refuse(await vmUnknown(folder, vmId));
   if (Number(hasFolder) + alone.length > 1) {
@@ -76,6 +75,10 @@ export async function imagesOf(folder: string, vmId: string): Promise<Result<Ima
   }
   return ok(images);
 }
+
+/** Images at the top that each would be the VM of this name. */
+export const imagesAlone = async (folder: string, vmId: string): Promise<string[]> =>
+  (await readdir(folder)).filter((name) => formatOf(name) !== undefined && withoutExtension(name) === vmId);
 
 async function imageAt(vmId: string, path: string, name: string): Promise<Result<ImageFile>> {
   const diskId = withoutExtension(name);
@@ -119,6 +122,9 @@ const imageNames = async (folder: string): Promise<string[]> =>
 
 const isFolder = async (path: string): Promise<boolean> =>
   (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
+
+export const nameUnusableForVm = (vmId: string): Refusal | undefined =>
+  isName(vmId) ? undefined : nameUnusable(`VM name "${vmId}"`);
 
 const nameUnusable = (what: string): Refusal => ({
   code: 'NameUnusable',

@@ -58,7 +58,7 @@ async function inspectDisk(
   facts: ImageFacts,
   parent: ParentDisk | null | undefined,
 ): Promise<InspectedDisk> {
-  const disk: GraphDisk = { ...image, snapshotId: 'look' };
+  const disk: GraphDisk = { ...image, ownerId: 'look' };
   const opened = await orHeld(image, () => openDisk(qmp, disk));
   const judgement = judgeTracking({ ...facts, diskId: image.diskId, bitmaps: opened.bitmaps }, parent);
   const checkpoint = judgement.state === 'usable' ? judgement.checkpoint : null;

@@ -7,16 +7,8 @@ import { describeError, Fault } from '@backhaul/kernel';
 import { z } from 'zod';
 import type { Observation } from '../host.ts';
 import { NotedThings } from '../noted-things.ts';
-import {
-  closeDisk,
-  type DiskKey,
-  exportDisk,
-  exportNameOf,
-  exportNames,
-  type GraphDisk,
-  openDisk,
-} from './block-graph.ts';
-import { orHeld } from './image-lock.ts';
+import type { QmpClient } from '../qmp.ts';
+import { closeDisk, type DiskKey, exportNameOf, exportNames } from './block-graph.ts';
 import {
   endDaemon,
   isDaemonRunning,
@@ -32,6 +24,13 @@ const ProxyState = z.object({ schema: z.literal(1), proxyId: z.string(), ports: 
 
 const PORTS_MAX = 64;
 const DETACH_MILLISECONDS = 30_000;
+
+/** How the daemon of a port comes to serve a disk: from its image, or from another server. */
+export interface PortDisk extends DiskKey {
+  /** Whether what it serves under the disk's name is this, and can go on being served. */
+  isServed(qmp: QmpClient): Promise<boolean>;
+  serve(qmp: QmpClient): Promise<void>;
+}
 
 type ObservedProxy = Observation['proxies'][number];
 
@@ -72,22 +71,19 @@ export class Proxies {
   }
 
   /** Serves the disk at every port. A port that serves it already is left alone. */
-  async attach(proxyId: string, disk: GraphDisk): Promise<string> {
+  async attach(proxyId: string, disk: PortDisk): Promise<string> {
     const name = exportNameOf(disk);
     await this.#atEveryPort(`Attaching disk ${name} to proxy ${proxyId} failed`, proxyId, async (daemon) => {
       await tellDaemon(daemon, async (qmp) => {
-        if ((await exportNames(qmp)).includes(name)) return;
+        if (await disk.isServed(qmp)) return;
         await closeDisk(qmp, disk, DETACH_MILLISECONDS);
-        await orHeld(disk, async () => {
-          await openDisk(qmp, disk);
-          await exportDisk(qmp, disk, null);
-        });
+        await disk.serve(qmp);
       });
     });
     return name;
   }
 
-  /** Takes the disk from every port, also from clients that still read. No such proxy, no such disk: success. */
+  /** Takes the disk from every port, also from clients that still use it. No such proxy, no such disk: success. */
   async detach(proxyId: string, disk: DiskKey): Promise<void> {
     if ((await this.#notes.read(proxyId)) === undefined) return;
     const failure = `Detaching disk ${exportNameOf(disk)} from proxy ${proxyId} failed`;
@@ -166,8 +162,8 @@ async function servedAt(daemon: StorageDaemon): Promise<string[] | string> {
   return await tellDaemon(daemon, exportNames);
 }
 
-function attachmentOf(exportName: string): { snapshotId: string; diskId: string } {
+function attachmentOf(exportName: string): { ownerId: string; diskId: string } {
   // Names of disks hold no dot, so the last one is the separator.
   const at = exportName.lastIndexOf('.');
-  return { snapshotId: exportName.slice(0, at), diskId: exportName.slice(at + 1) };
+  return { ownerId: exportName.slice(0, at), diskId: exportName.slice(at + 1) };
 }

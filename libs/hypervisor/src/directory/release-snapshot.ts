@@ -29,7 +29,7 @@ export async function releaseSnapshot(
     // One that never stood was never told of, so there is nothing to commit.
     const releasing = known.releasing ?? (known.standing === null ? 'discarded' : outcome);
     await states.write({ ...known, releasing });
-    await detach(known.images.map(({ diskId }) => ({ snapshotId, diskId })));
+    await detach(known.images.map(({ diskId }) => ({ ownerId: snapshotId, diskId })));
     try {
       if (releasing === 'committed') await commitBitmaps(known, patienceMilliseconds);
       else await discardBitmaps(known, patienceMilliseconds);

@@ -136,7 +136,12 @@ describe('a snapshot of a directory host', () => {
     const order = fullOrder(randomUUID());
     must(await host.takeSnapshot(order));
     await host.activateProxy({ proxyId: 'p1', ports: 2, deadlineSeconds: 60 });
-    await host.attachDisk({ proxyId: 'p1', snapshotId: order.snapshotId, diskId: 'vda' });
+    await host.attachDisk({
+      proxyId: 'p1',
+      ownerId: order.snapshotId,
+      diskId: 'vda',
+      access: 'read-only',
+    });
     await host.releaseSnapshot(order.snapshotId, 'web', 'discarded');
     expect(await host.observe()).toMatchObject({
       proxies: [{ proxyId: 'p1', alive: true, attachments: [] }],
@@ -193,8 +198,9 @@ describe('a snapshot of a directory host', () => {
     const { ports } = await host.activateProxy({ proxyId: 'p1', ports: 1, deadlineSeconds: 60 });
     const { exportName } = await host.attachDisk({
       proxyId: 'p1',
-      snapshotId: order.snapshotId,
+      ownerId: order.snapshotId,
       diskId: 'vdb',
+      access: 'read-only',
     });
     await images.kill('snapshots/');
     const read = await readExport(exportUri(ports[0]?.endpoint ?? '', exportName));

@@ -57,7 +57,7 @@ export class SnapshotStates extends NotedThings<typeof SnapshotState> {
 }
 
 export const graphDisk = (state: SnapshotState, image: FrozenImage): GraphDisk => ({
-  snapshotId: state.snapshotId,
+  ownerId: state.snapshotId,
   diskId: image.diskId,
   path: image.path,
   format: image.format,

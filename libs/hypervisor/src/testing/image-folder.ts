@@ -2,17 +2,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { eventually } from '@backhaul/kernel';
 import type { HypervisorHost } from '../host.ts';
-import type { HostFixture } from '../host-contract.ts';
 import { openHost } from '../open-host.ts';
 import { endProcess, processesNaming } from '../processes.ts';
+import type { RecoveryFixture } from '../recovery-contract.ts';
 import { runTool } from '../tool.ts';
 
-export interface ImageFolder extends HostFixture {
+export interface ImageFolder extends RecoveryFixture {
   readonly folder: string;
   readonly stateFolder: string;
   path(name: string): string;
@@ -50,9 +50,9 @@ export async function makeImageFolder(options: { hostId?: string } = {}): Promis
   const path = (name: string) => join(folder, name);
 
   const img = async (...args: string[]) => (await runTool('qemu-img', args, { milliseconds })).stdout;
-  const imageOf = async (diskId: string): Promise<string> => {
-    const name = (await readdir(path('web'))).find((one) => one.startsWith(`${diskId}.`));
-    return `web/${name}`;
+  const imageOf = async (diskId: string, vmId = 'web'): Promise<string> => {
+    const name = (await readdir(path(vmId))).find((one) => one.startsWith(`${diskId}.`));
+    return `${vmId}/${name}`;
   };
   const kill = async (part: string) => {
     for (const { pid } of await processesNaming(DAEMON, join(stateFolder, part)))
@@ -112,8 +112,9 @@ export async function makeImageFolder(options: { hostId?: string } = {}): Promis
       const info = JSON.parse(await img('info', '--output=json', path(name)));
       return (info['format-specific']?.data?.bitmaps ?? []).map((one: { name: string }) => one.name);
     },
-    async contents(diskId) {
-      const name = await imageOf(diskId);
+    contents: (diskId) => self.contentsOf('web', diskId),
+    async contentsOf(vmId, diskId) {
+      const name = await imageOf(diskId, vmId);
       const copy = join(root, 'copy.raw');
       await img('convert', '-f', formatOf(name), '-O', 'raw', path(name), copy);
       const contents = await readFile(copy);
@@ -126,13 +127,29 @@ export async function makeImageFolder(options: { hostId?: string } = {}): Promis
       await self.guest(await imageOf(diskId), `write -s ${source} ${offset} ${data.length}`);
       await rm(source);
     },
+    startsVms: false,
+    async turnOn() {
+      const [name] = await readdir(path('web'));
+      // Written to, or a raw image's lock would tell nobody of the guest.
+      await self.runVm(`web/${name}`, 'write -P 7 0 512');
+    },
+    async turnOff() {
+      for (const vm of running) await vm.stop();
+    },
+    allocatedBytes: async (vmId, diskId) => (await stat(path(await imageOf(diskId, vmId)))).blocks * 512,
+    killTargetServer: (targetId) => kill(`targets/${targetId}/`),
     killProxy: (proxyId) => kill(`proxies/${proxyId}/`),
     async leftovers() {
       const files = await readdir(stateFolder, { recursive: true, withFileTypes: true }).catch(() => []);
       const daemons = await processesNaming(DAEMON, stateFolder);
       const bitmaps: string[] = [];
+      const hidden: string[] = [];
       for (const vm of await readdir(folder, { withFileTypes: true })) {
         if (!vm.isDirectory()) continue;
+        if (vm.name.startsWith('.')) {
+          hidden.push(path(vm.name), ...(await readdir(path(vm.name), { recursive: true })));
+          continue;
+        }
         for (const file of await readdir(path(vm.name))) {
           if (!existsSync(path(`${vm.name}/${file}`))) continue;
           const names = await self.bitmapNames(`${vm.name}/${file}`);
@@ -143,6 +160,7 @@ export async function makeImageFolder(options: { hostId?: string } = {}): Promis
         ...files.filter((file) => !file.isDirectory()).map((file) => join(file.parentPath, file.name)),
         ...daemons.map(({ pid }) => `process ${pid}`),
         ...bitmaps,
+        ...hidden,
       ].sort();
     },
     async remove() {
