@@ -9,7 +9,7 @@ import { describeError, withDeadline } from '@backhaul/kernel';
 import { newestWhole, type Repository } from '@backhaul/repository';
 import type { Logger } from 'pino';
 import { type LastingCode, readReason } from './reasons.ts';
-import { causedBy, decideRecovery, eventsOf, findPlan, loadRecovery, recoveryFailed } from './recovery.ts';
+import { causedBy, decideRecovery, eventsOf, loadRecovery, planOf, recoveryFailed } from './recovery.ts';
 
 export interface FailureParts {
   readonly store: EventStore;
@@ -27,9 +27,9 @@ export async function failRecovery(
   cause: Recorded<'RunFailed'>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { runId, refusal } = cause.data;
-  const plan = await findPlan(parts.store, runId);
-  if (plan === undefined || (await loadRecovery(parts.store, runId)).recovery.ended) return;
+  const { runId, purpose, refusal } = cause.data;
+  if (purpose !== 'recovery' || (await loadRecovery(parts.store, runId)).recovery.ended) return;
+  const plan = await planOf(parts.store, runId);
   const reason = await reasonOfOurs(parts.store, runId, cause.position);
   if (reason?.code !== 'RestorePointDamaged') {
     const told = reason === undefined ? refusal : { ...reason, wayOut: WAYS_OUT[reason.code](plan) };
@@ -41,7 +41,7 @@ export async function failRecovery(
 
 /** The message will not be tried again: the recovery ends with what the host said. */
 export async function giveUpFailing(parts: FailureParts, cause: Recorded<'RunFailed'>): Promise<void> {
-  if ((await findPlan(parts.store, cause.data.runId)) === undefined) return;
+  if (cause.data.purpose !== 'recovery') return;
   await end(parts, cause, cause.data.refusal, null);
 }
 

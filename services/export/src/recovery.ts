@@ -103,19 +103,12 @@ export async function loadRecovery(
   return { recovery: events.reduce(evolve, newRecovery), version };
 }
 
-/** The plan, as the planner recorded it; undefined where this run is a backup's. */
-export async function findPlan(reader: StreamReader, runId: string): Promise<RecoveryPlan | undefined> {
-  for await (const event of reader.readStream(streamName('plan', runId))) {
+/** The plan, as the planner recorded it. */
+export async function planOf(reader: StreamReader, recoveryId: string): Promise<RecoveryPlan> {
+  for await (const event of reader.readStream(streamName('plan', recoveryId))) {
     if (event.type === 'RecoveryProxiesCalculated') return event.data;
   }
-  return undefined;
-}
-
-export async function planOf(reader: StreamReader, recoveryId: string): Promise<RecoveryPlan> {
-  const plan = await findPlan(reader, recoveryId);
-  if (plan === undefined)
-    throw new Fault(`Recovery ${recoveryId} has no plan in the log`, { permanent: true });
-  return plan;
+  throw new Fault(`Recovery ${recoveryId} has no plan in the log`, { permanent: true });
 }
 
 export const causedBy = (cause: Recorded, recoveryId: string): EventMetadata => ({
