@@ -9,8 +9,9 @@ import { prepareGenerations } from './adapters/generations.ts';
 import { projectRound, runProjector } from './adapters/projector.ts';
 import { apiRoutes, serveApi } from './api/api.ts';
 import type { Route } from './api/route.ts';
+import { apiScene } from './testing/api-scene.ts';
 import { type Narrator, narrator } from './testing/append-story.ts';
-import { backupIdOf, backupStory, sharedProxyStory, teller } from './testing/story.ts';
+import { backupIdOf, backupStory, recoveryStory, teller } from './testing/story.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -27,11 +28,7 @@ beforeAll(async () => {
   store = await server.store('console');
   story = narrator((service) => server.store(service));
   await prepareGenerations(store.kysely);
-  await story.tell(sharedProxyStory());
-  await story.tell(backupStory({ name: 'b1', interrupted: true }));
-  await story.tell(backupStory({ name: 'b2', vmId: 'db-1', shared: true }));
-  const running = backupStory({ name: 'b3' });
-  await story.tell(running.slice(0, running.findIndex(({ event }) => event.type === 'ChunkReceived') + 1));
+  await story.tell(apiScene());
   await catchUp();
   http = Fastify({ forceCloseConnections: true });
   routes = apiRoutes(store, { signal: stopping.signal, heartbeatMilliseconds: 50, idleMilliseconds: 10 });
@@ -59,8 +56,8 @@ async function get(
 
 describe('every route', () => {
   test('answers what its schema in the OpenAPI document says', async () => {
-    const id = backupIdOf('b1');
     for (const route of routes.filter((each) => each.method === 'GET' && each.path !== '/stream')) {
+      const id = backupIdOf(route.path.startsWith('/recoveries') ? 'r1' : 'b1');
       const { status, body } = await get(route.path.replace(':id', id));
       expect([route.path, status]).toEqual([route.path, 200]);
       expect(route.answer.parse(body)).toEqual(body);
@@ -70,7 +67,11 @@ describe('every route', () => {
   test('is in the OpenAPI document, with its parameters and its problem', async () => {
     const { body } = await get('/openapi.json');
     expect(Object.keys(body.paths)).toEqual(
-      expect.arrayContaining(['/api/v1/backups', '/api/v1/backups/{id}/explain', '/api/v1/stream']),
+      expect.arrayContaining([
+        '/api/v1/backups/{id}/explain',
+        '/api/v1/recoveries/{id}/explain',
+        '/api/v1/stream',
+      ]),
     );
     const operation = body.paths['/api/v1/backups'].get;
     expect(operation.parameters.map((parameter: { name: string }) => parameter.name)).toEqual([
@@ -104,6 +105,10 @@ describe('a list', () => {
     expect(await states('state=completed')).toEqual(['completed', 'completed']);
     expect(await states('state=transferring,completed&vm=web-1')).toEqual(['transferring', 'completed']);
     expect(await states('host=mars')).toEqual([]);
+    const { body } = await get(`/recoveries?state=failed&vm=web-2&backup=${backupIdOf('b1')}`);
+    expect(body.items.map((each: consoleApi.RecoveryView) => each.recoveryId)).toEqual([backupIdOf('r2')]);
+    const streams = await get(`/data-streams?recovery=${backupIdOf('r1')}`);
+    expect(streams.body.items).toHaveLength(2);
   });
 
   test('shows a port with its holder, and what is still to be given back', async () => {
@@ -112,7 +117,7 @@ describe('a list', () => {
     expect(ports.map((port: { heldBy: string | null }) => port.heldBy)).toContain(
       `${backupIdOf('b3')}.vda.0`,
     );
-    const { body: open } = await get(`/obligations?backup=${backupIdOf('b3')}`);
+    const { body: open } = await get(`/obligations?run=${backupIdOf('b3')}`);
     expect(new Set(open.items.map((each: consoleApi.ObligationView) => each.kind))).toEqual(
       new Set(['snapshot', 'proxy', 'attachment', 'lease']),
     );
@@ -148,6 +153,12 @@ describe('a request that is wrong', () => {
     );
     expect(await problem('/backups/drop-table')).toMatch(/^400 drop-table is no backup id/);
     expect(await problem('/stream?backup=b1')).toMatch(/^400 Query parameter backup must be the whole id/);
+    expect(await problem(`/stream?backup=${backupIdOf('b1')}&recovery=${backupIdOf('r1')}`)).toMatch(
+      /^400 Query parameters backup and recovery name two runs/,
+    );
+    expect(await problem('/recoveries/00000000-0000-4000-8000-000000000000')).toMatch(
+      /^404 There is no recovery 0000.* GET \/api\/v1\/recoveries lists/,
+    );
   });
 
   test('is told which backups a short id may mean', async () => {
@@ -175,8 +186,7 @@ describe('a request that is wrong', () => {
 
 describe('one backup', () => {
   test('tells its whole story in order, in pages', async () => {
-    const told = backupStory({ name: 'b1', interrupted: true }).map(({ event }) => event.type);
-    const whole = told.slice(0, told.indexOf('RunClosed') + 1);
+    const whole = backupStory({ name: 'b1', interrupted: true }).map(({ event }) => event.type);
     const types: string[] = [];
     let after = '0';
     for (;;) {
@@ -193,10 +203,35 @@ describe('one backup', () => {
     ]);
   });
 
+  test('tells what befell a proxy that it shared until it had given everything back, and not later', async () => {
+    const lost = async (run: string) =>
+      (await get(`/${run}/events?type=ProxyLost`)).body.items.map(
+        (event: consoleApi.RecordedEvent) => event.data.proxyId,
+      );
+    expect(await lost(`recoveries/${backupIdOf('r3')}`)).toEqual(['lab-shared']);
+    expect(await lost(`recoveries/${backupIdOf('r1')}`)).toEqual([]);
+    expect(await lost(`backups/${backupIdOf('b2')}`)).toEqual([]);
+  });
+
   test('is explained from the log', async () => {
     const { body } = await get(`/backups/${backupIdOf('b1')}/explain`);
     expect(body.item.retries).toHaveLength(1);
     expect(body.item.lines.join('\n')).toMatch(/Wave 2: 2 child jobs through 1 proxy/);
+  });
+});
+
+describe('one recovery', () => {
+  test('tells its whole story in order, with its proxies', async () => {
+    const told = recoveryStory({ name: 'r1', backup: 'b1', shared: true }).map(({ event }) => event.type);
+    const { body } = await get(`/recoveries/${backupIdOf('r1').slice(0, 9)}/events?limit=200`);
+    expect(body.items.map((event: consoleApi.RecordedEvent) => event.type)).toEqual(told);
+    expect(told).toContain('ProxyActivated');
+  });
+
+  test('is explained from the log', async () => {
+    const { body } = await get(`/recoveries/${backupIdOf('r2')}/explain`);
+    expect(body.item).toMatchObject({ state: 'failed', alternative: { backupId: backupIdOf('older') } });
+    expect(body.item.lines.join('\n')).toMatch(/Wave 1: 2 data streams through 2 proxies/);
   });
 });
 

@@ -71,7 +71,7 @@ test('the list of dead letters shows the reason, by whom they were sent again, a
   // It is the last thing in the story of the backup that the message was about.
   const told = (await get(`/backups/${backupIdOf('b2')}/events?limit=500`)).body.items;
   expect(told.slice(-2).map((event: consoleApi.RecordedEvent) => event.type)).toEqual([
-    'RunClosed',
+    'ProxyDeactivated',
     'DeadLetterRedriven',
   ]);
   const first = await get('/dead-letters?limit=3');

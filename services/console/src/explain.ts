@@ -2,14 +2,26 @@
  * Why a backup went as it went: mode, quantity, proxies, waves, fallbacks, retries. Told from its events alone, so the
  * same answer can be given years later. Pure.
  */
-import type { consoleApi, EventType, Plan, Recorded } from '@backhaul/contracts';
-import { formatBytes, type Refusal, refusalLine } from '@backhaul/kernel';
+import type { consoleApi, Plan, Recorded } from '@backhaul/contracts';
+import { formatBytes } from '@backhaul/kernel';
 import { explainPlan } from '@backhaul/planning';
+import {
+  last,
+  lossesOf,
+  of,
+  originWords,
+  proxiesOf,
+  proxyLines,
+  type Reasoned,
+  retriesOf,
+  stateLine,
+  troubleLines,
+  wavesOf,
+} from './explain-run.ts';
 import { projected } from './projection.ts';
 import { backups } from './projections/backups.ts';
 
 type Explanation = consoleApi.Explanation;
-type Reasoned = Explanation['losses'][number];
 
 /** `story`: the events of one backup in order; chunks may be left out. Undefined when no backup is told of. */
 export function explain(backupId: string, story: readonly Recorded[]): Explanation | undefined {
@@ -27,12 +39,7 @@ export function explain(backupId: string, story: readonly Recorded[]): Explanati
     shortfall: backup.shortfall,
     waves: wavesOf(story),
     fallbacks: fallbacksOf(story, backup.requestedKind === 'full' ? undefined : plan),
-    retries: of(story, 'ChildJobInterrupted').map(({ data }) => ({
-      childJobId: data.childJobId,
-      attempt: data.attempt,
-      proxyId: data.proxyId,
-      reason: data.reason,
-    })),
+    retries: retriesOf(of(story, 'ChildJobInterrupted')),
     losses: lossesOf(story),
     outcome: outcomeLine(backup, story),
     refusal: backup.refusal,
@@ -40,18 +47,11 @@ export function explain(backupId: string, story: readonly Recorded[]): Explanati
   return { ...facts, lines: linesOf(facts, pointInTimeLine(story)) };
 }
 
-const of = <T extends EventType>(story: readonly Recorded[], type: T): Recorded<T>[] =>
-  story.filter((event) => event.type === type) as unknown as Recorded<T>[];
-const last = <T extends EventType>(story: readonly Recorded[], type: T): Recorded<T> | undefined =>
-  of(story, type).at(-1);
-
 function requestLine(backup: Omit<consoleApi.BackupView, 'position'>): string {
-  const { via, requestId, requestedBy, scheduleId } = backup.origin;
-  const who = scheduleId ?? requestedBy;
   const waited =
-    backup.behindBackupId === null ? '' : `; it waited for backup ${backup.behindBackupId} of the same VM`;
+    backup.behindRunId === null ? '' : `; it waited for run ${backup.behindRunId} of the same VM`;
   return (
-    `Asked for over ${via}${who === undefined ? '' : ` by ${who}`} as request ${requestId}: ` +
+    `${originWords(backup.origin)}: ` +
     `VM ${backup.vmId ?? '(unnamed)'} on host ${backup.hostId ?? '(unnamed)'}, ` +
     `kind ${backup.requestedKind ?? '(unread)'}, mode ${backup.requestedMode ?? '(unread)'}, ` +
     `policy ${backup.policyId ?? '(unread)'}${waited}.`
@@ -62,48 +62,6 @@ const diskReason = (disk: Plan['disks'][number]): Reasoned => ({
   subject: `${disk.diskId}: ${disk.kind}`,
   reason: disk.kindReason,
 });
-
-/** Every proxy that was chosen, those chosen in place of a lost one included. */
-function proxiesOf(story: readonly Recorded[]): Explanation['proxies'] {
-  const proxies = new Map<string, Explanation['proxies'][number]>();
-  for (const event of story) {
-    switch (event.type) {
-      case 'ProxiesChosen':
-      case 'ProxiesActivated':
-        for (const { proxyId, shared, why, ...rest } of event.data.proxies) {
-          const known = proxies.get(proxyId);
-          const ports = 'ports' in rest ? rest.ports : (known?.ports ?? 0);
-          proxies.set(proxyId, { leases: 0, outcome: null, ...known, proxyId, shared, reason: why, ports });
-        }
-        break;
-      case 'PortsLeased':
-      case 'ProxyLost':
-      case 'ProxyDeactivated': {
-        const proxy = proxies.get(event.data.proxyId);
-        if (proxy === undefined) break;
-        if (event.type === 'PortsLeased') proxy.leases += 1;
-        else if (event.type === 'ProxyLost') proxy.outcome = `lost: ${event.data.reason}`;
-        else proxy.outcome ??= `stopped: ${event.data.reason}`;
-        break;
-      }
-      default:
-    }
-  }
-  return [...proxies.values()];
-}
-
-function wavesOf(story: readonly Recorded[]): Explanation['waves'] {
-  const waves = new Map<number, { childJobs: Set<string>; proxies: Set<string> }>();
-  for (const { data } of of(story, 'PortsLeased')) {
-    const wave = waves.get(data.wave) ?? { childJobs: new Set(), proxies: new Set() };
-    waves.set(data.wave, wave);
-    wave.childJobs.add(data.childJobId);
-    wave.proxies.add(data.proxyId);
-  }
-  return [...waves]
-    .sort(([a], [b]) => a - b)
-    .map(([wave, { childJobs, proxies }]) => ({ wave, childJobs: childJobs.size, proxies: proxies.size }));
-}
 
 /**
  * Where a disk was read in full although a restore point stood: when planned, at the snapshot, or by the child job. Whoever
@@ -129,18 +87,6 @@ function fallbacksOf(story: readonly Recorded[], plan: Plan | undefined): Reason
   return fallbacks;
 }
 
-function lossesOf(story: readonly Recorded[]): Reasoned[] {
-  const losses: Reasoned[] = [];
-  for (const event of story) {
-    if (event.type === 'ProxyLost') {
-      losses.push({ subject: `Proxy ${event.data.proxyId}`, reason: event.data.reason });
-    } else if (event.type === 'SnapshotLost') {
-      losses.push({ subject: 'Snapshot', reason: event.data.reason });
-    }
-  }
-  return losses;
-}
-
 /** Where guests run (those of a host at rest have no consistency to tell of): what the frozen disks are, and what it cost. */
 function pointInTimeLine(story: readonly Recorded[]): string | undefined {
   const { takenAt, pauseMilliseconds, consistency } = last(story, 'SnapshotTaken')?.data ?? {};
@@ -154,15 +100,11 @@ function pointInTimeLine(story: readonly Recorded[]): string | undefined {
 
 function outcomeLine(backup: Omit<consoleApi.BackupView, 'position'>, story: readonly Recorded[]): string {
   const totals = last(story, 'BackupCompleted')?.data.totals;
-  if (totals !== undefined) {
-    return (
-      `Completed: ${formatBytes(totals.readBytes)} read of ${formatBytes(totals.diskBytes)}, ` +
-      `${totals.chunks} chunks, ${totals.newChunks} of them new; the repository grew by ${formatBytes(totals.storedBytes)}.`
-    );
-  }
-  const reason = backup.refusal === null ? '' : `: ${refusalLine(backup.refusal as Refusal)}`;
-  const state = `${(backup.state[0] ?? '').toUpperCase()}${backup.state.slice(1)}`;
-  return `${state}${reason === '' ? '.' : reason}`;
+  if (totals === undefined) return stateLine(backup.state, backup.refusal);
+  return (
+    `Completed: ${formatBytes(totals.readBytes)} read of ${formatBytes(totals.diskBytes)}, ` +
+    `${totals.chunks} chunks, ${totals.newChunks} of them new; the repository grew by ${formatBytes(totals.storedBytes)}.`
+  );
 }
 
 function linesOf(facts: Omit<Explanation, 'lines'>, pointInTime: string | undefined): string[] {
@@ -170,24 +112,9 @@ function linesOf(facts: Omit<Explanation, 'lines'>, pointInTime: string | undefi
     facts.request,
     ...facts.plan,
     ...(pointInTime === undefined ? [] : [pointInTime]),
-    ...facts.proxies.map(
-      ({ proxyId, shared, reason, leases, outcome }) =>
-        `Proxy ${proxyId} (${shared ? 'shared' : 'started for this backup'}), because: ${reason}; ` +
-        `${count(leases, 'lease')}${outcome === null ? '' : `; ${outcome}`}.`,
-    ),
-    ...(facts.shortfall === null ? [] : [`Fewer proxies than asked for: ${facts.shortfall}.`]),
-    ...facts.waves.map(
-      ({ wave, childJobs, proxies }) =>
-        `Wave ${wave}: ${count(childJobs, 'child job')} through ${proxies === 1 ? '1 proxy' : `${proxies} proxies`}.`,
-    ),
+    ...proxyLines(facts, { run: 'backup', job: 'child job' }),
     ...facts.fallbacks.map(({ subject, reason }) => `${subject}, because: ${reason}.`),
-    ...facts.losses.map(({ subject, reason }) => `Lost: ${subject}: ${reason}.`),
-    ...facts.retries.map(
-      ({ childJobId, attempt, proxyId, reason }) =>
-        `Child job ${childJobId} was interrupted in attempt ${attempt} at ${proxyId}: ${reason}.`,
-    ),
+    ...troubleLines(facts, 'Child job'),
     facts.outcome,
   ];
 }
-
-const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;

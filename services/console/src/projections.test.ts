@@ -97,22 +97,23 @@ describe('VMs', () => {
     const tell = teller('b2');
     const asked = whole.find((event) => event.type === 'BackupTriggered') as Recorded<'BackupTriggered'>;
     const { parent: _, ...request } = asked.data;
+    const waiter = { hostId: 'lab', vmId: 'web-1', behind: backupIdOf('b1') };
     tell.append('vm', 'lab.web-1', 'VmAwaited', {
-      ...request,
-      backupId: backupIdOf('b2'),
-      behind: backupIdOf('b1'),
+      ...waiter,
+      runId: backupIdOf('b2'),
+      asked: { purpose: 'backup', ...request, backupId: backupIdOf('b2') },
     });
     const waiting = [...until('ProxiesActivated'), ...recorded(tell.told, 500)];
     expect(projected(vms, waiting)).toEqual([
       expect.objectContaining({
-        runningBackupId: backupIdOf('b1'),
-        queuedBackupIds: [backupIdOf('b2')],
+        running: { purpose: 'backup', runId: backupIdOf('b1') },
+        queued: [{ purpose: 'backup', runId: backupIdOf('b2') }],
         lastOutcome: null,
       }),
     ]);
     expect(projected(vms, whole)).toEqual([
       expect.objectContaining({
-        runningBackupId: null,
+        running: null,
         lastOutcome: 'completed',
         lastRestorePoint: expect.objectContaining({ backupId: backupIdOf('b1') }),
       }),
@@ -182,7 +183,7 @@ describe('proxies', () => {
     const tell = teller('d');
     tell.append('host', 'lab', 'DirectEndpointOpened', {
       hostId: 'lab',
-      backupId: 'd',
+      runId: 'd',
       proxyId: 'direct-d',
       ports: [{ port: 0, endpoint: 'nbd+unix:///?socket=/s' }],
       exports: { vda: 'd.vda' },
@@ -190,7 +191,7 @@ describe('proxies', () => {
     expect(projected(proxies, recorded(tell.told))[0]).toMatchObject({ kind: 'host-export', freePorts: 1 });
     tell.append('host', 'lab', 'SnapshotReleased', {
       hostId: 'lab',
-      backupId: 'd',
+      runId: 'd',
       vmId: 'web-1',
       checkpoints: 'committed',
     });

@@ -8,7 +8,7 @@ import { prepareGenerations, readGenerations, startRebuild } from './adapters/ge
 import { projectRound, runProjector } from './adapters/projector.ts';
 import { projections } from './projections/all.ts';
 import { type Narrator, narrator } from './testing/append-story.ts';
-import { backupIdOf, backupStory, sharedProxyStory, teller } from './testing/story.ts';
+import { backupIdOf, backupStory, recoveryStory, sharedProxyStory, teller } from './testing/story.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -58,6 +58,11 @@ const twoBackups = () => [
   ...backupStory({ name: 'b1', interrupted: true }),
   ...backupStory({ name: 'b2', vmId: 'db-1', shared: true, fallback: true }),
 ];
+const withRecoveries = () => [
+  ...recoveryStory({ name: 'r1', backup: 'b1', end: 'damaged' }),
+  ...twoBackups(),
+  ...recoveryStory({ name: 'r2', backup: 'b2', shared: true, interrupted: true }),
+];
 
 test('rows in Postgres follow the log', async () => {
   await story.tell(twoBackups());
@@ -72,7 +77,7 @@ test('rows in Postgres follow the log', async () => {
 });
 
 test('a rebuild from position zero gives tables identical to the live ones', async () => {
-  await story.tell(twoBackups().slice(0, -20));
+  await story.tell(withRecoveries().slice(0, -20));
   await catchUp(7);
   const live = await everything();
   expect(await startRebuild(store.kysely, 'asked')).toEqual({ generation: 2, alreadyRunning: false });

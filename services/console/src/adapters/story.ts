@@ -1,9 +1,18 @@
 /**
- * The story of one backup, from the log: its own events, and between them what befell its proxies. A proxy may serve many
- * backups, so its life is recorded under its host and not under any one of them.
+ * The story of one run, a backup's or a recovery's, from the log: its own events, and between them what befell the proxies that it
+ * shared. A proxy's life is recorded as part of the run that it was started for, whichever others it serves.
  */
 import type { consoleApi, EventType, Recorded } from '@backhaul/contracts';
 import type { EventStore, LogFilter } from '@backhaul/event-store';
+import { sql } from 'kysely';
+import { proxies } from '../projections/proxies.ts';
+import { tableRef } from './row-storage.ts';
+import { withSnapshot } from './snapshot.ts';
+
+/** A backup or a recovery, as its row has it. */
+export type Run = Pick<consoleApi.BackupView, 'hostId' | 'closedAt' | 'firstPosition' | 'position'> & {
+  readonly runId: string;
+};
 
 export interface StoryPage {
   readonly events: readonly Recorded[];
@@ -17,20 +26,19 @@ const proxyNews = ['ProxyActivated', 'ProxyLost', 'ProxyDeactivated'] as const s
 
 export async function readStoryPage(
   store: EventStore,
-  backup: consoleApi.BackupView,
+  run: Run,
   options: { after: number; limit: number; types?: readonly EventType[] },
 ): Promise<StoryPage> {
   const { after, limit, types } = options;
   const filter = types === undefined ? {} : { types };
-  const own = await store.readLog(after, { correlation: backup.backupId, limit, ...filter });
+  const own = await store.readLog(after, { correlation: run.runId, limit, ...filter });
   const isLast = own.next >= own.highWater;
-  // What befell a proxy after the backup had ended is no longer its story, also when a dead letter of it is sent again much later.
-  const lastOfRun = own.events.findLast(({ category }) => category !== 'deadLetter');
-  const end = isLast && backup.endedAt !== null ? (lastOfRun?.position ?? after) : own.next;
-  const news = await newsOfProxies(
+  // What befell another's proxy after this run had given everything back is not its story.
+  const end = run.closedAt === null ? own.next : Math.min(own.next, run.position);
+  const news = await newsOfSharedProxies(
     store,
-    backup,
-    { after: Math.max(after, backup.firstPosition), end },
+    run,
+    { after: Math.max(after, run.firstPosition), end },
     types,
   );
   const events = [...own.events, ...news].sort((a, b) => a.position - b.position);
@@ -41,28 +49,37 @@ export async function readStoryPage(
   return { events, next: isLast ? undefined : own.next, asOf: own.highWater };
 }
 
-async function newsOfProxies(
+async function newsOfSharedProxies(
   store: EventStore,
-  { backupId, hostId }: consoleApi.BackupView,
+  { runId, hostId }: Run,
   range: { after: number; end: number },
   types: readonly EventType[] | undefined,
 ): Promise<Recorded[]> {
   const wanted = proxyNews.filter((type) => types?.includes(type) ?? true);
   if (hostId === null || wanted.length === 0) return [];
-  const proxyIds = new Set<string>();
-  for (const event of await readAll(
-    store,
-    { correlation: backupId, types: ['ProxiesChosen'] },
-    0,
-    Infinity,
-  )) {
-    const { proxies } = (event as Recorded<'ProxiesChosen'>).data;
-    for (const { proxyId } of proxies) proxyIds.add(proxyId);
+  const shared = new Set<string>();
+  const chosen = await readAll(store, { correlation: runId, types: ['ProxiesChosen'] }, 0, Infinity);
+  for (const event of chosen) {
+    for (const proxy of (event as Recorded<'ProxiesChosen'>).data.proxies)
+      if (proxy.shared) shared.add(proxy.proxyId);
   }
-  if (proxyIds.size === 0) return [];
-  const news = await readAll(store, { correlation: `host-${hostId}`, types: wanted }, range.after, range.end);
-  return news.filter((event) => proxyIds.has((event as Recorded<'ProxyLost'>).data.proxyId));
+  if (shared.size === 0) return [];
+  // In a log that an earlier release began, what befell a proxy may be told of the host alone.
+  const told = new Set([...(await startedFor(store, hostId, [...shared])), `host-${hostId}`]);
+  told.delete(runId);
+  const news = await Promise.all(
+    [...told].map((correlation) => readAll(store, { correlation, types: wanted }, range.after, range.end)),
+  );
+  return news.flat().filter((event) => shared.has((event as Recorded<'ProxyLost'>).data.proxyId));
 }
+
+const startedFor = (store: EventStore, hostId: string, proxyIds: readonly string[]): Promise<string[]> =>
+  withSnapshot(store, async ({ db, generation }) => {
+    const { rows } = await sql<{ run_id: string | null }>`
+      select run_id from ${tableRef(proxies.table, generation)}
+      where host_id = ${hostId} and proxy_id = any(${proxyIds}::text[])`.execute(db);
+    return rows.flatMap((row) => row.run_id ?? []);
+  });
 
 async function readAll(
   store: EventStore,
@@ -83,12 +100,12 @@ async function readAll(
 /** The whole of it. */
 export async function readStory(
   store: EventStore,
-  backup: consoleApi.BackupView,
+  run: Run,
   types?: readonly EventType[],
 ): Promise<{ story: Recorded[]; asOf: number }> {
   const story: Recorded[] = [];
   for (let after = 0; ; ) {
-    const page = await readStoryPage(store, backup, {
+    const page = await readStoryPage(store, run, {
       after,
       limit: PAGE_EVENTS,
       ...(types === undefined ? {} : { types }),

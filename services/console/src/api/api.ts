@@ -7,6 +7,7 @@ import { deadLetterRoutes } from './dead-letter-routes.ts';
 import { listRoutes } from './lists.ts';
 import { openApi } from './openapi.ts';
 import { problemOf, sendProblem } from './problem.ts';
+import { recoveryRoutes } from './recovery-routes.ts';
 import { noQuery, type Route, register, route, unknownPath } from './route.ts';
 import { statusRoutes } from './status-routes.ts';
 import { type StreamOptions, streamRoute } from './stream-route.ts';
@@ -15,6 +16,7 @@ export function apiRoutes(store: EventStore, options: StreamOptions): Route[] {
   const routes = [
     ...listRoutes(store),
     ...backupRoutes(store),
+    ...recoveryRoutes(store),
     ...deadLetterRoutes(store),
     ...statusRoutes(store),
     streamRoute(store, options),

@@ -3,15 +3,17 @@ import { consoleApi } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { type RawBuilder, sql } from 'kysely';
 import { z } from 'zod';
-import { columnName, decode, type Row, tableRef } from '../adapters/row-storage.ts';
+import { decode, type Row, tableRef } from '../adapters/row-storage.ts';
 import { type Snapshot, withSnapshot } from '../adapters/snapshot.ts';
 import type { AnyProjection } from '../projection.ts';
 import { backups } from '../projections/backups.ts';
 import { childJobs } from '../projections/child-jobs.ts';
+import { dataStreams } from '../projections/data-streams.ts';
 import { hosts } from '../projections/hosts.ts';
 import { obligations } from '../projections/obligations.ts';
 import { policies } from '../projections/policies.ts';
 import { proxies } from '../projections/proxies.ts';
+import { recoveries } from '../projections/recoveries.ts';
 import { schedules } from '../projections/schedules.ts';
 import { vms } from '../projections/vms.ts';
 import { afterCursor, cursorOf, type Order, orderBy, paging } from './paging.ts';
@@ -46,6 +48,18 @@ const sources: readonly Source[] = [
     projection: childJobs,
     order: ascending('first_position', 'ordinal'),
   },
+  {
+    name: 'recoveries',
+    summary: 'Recoveries, newest first',
+    projection: recoveries,
+    order: descending('first_position'),
+  },
+  {
+    name: 'data-streams',
+    summary: 'Data streams of recoveries, in the order of their plans',
+    projection: dataStreams,
+    order: ascending('first_position', 'ordinal'),
+  },
   { name: 'hosts', summary: 'Hosts', projection: hosts, order: ascending('host_id') },
   {
     name: 'proxies',
@@ -70,6 +84,8 @@ const filterColumns: Record<string, string> = {
   host: 'host_id',
   vm: 'vm_id',
   backup: 'backup_id',
+  recovery: 'recovery_id',
+  run: 'run_id',
 };
 
 /** One value, or several with commas between them. */
@@ -130,16 +146,4 @@ async function listRows(
     items: page.map((row) => decode(projection, row)),
     next: rows.length > limit && last !== undefined ? cursorOf(order, last) : null,
   };
-}
-
-/** The row of one backup, named by its id or by a beginning of it that no other backup has. */
-export async function findBackups(
-  { db, generation }: Snapshot,
-  prefix: string,
-): Promise<consoleApi.BackupView[]> {
-  const id = columnName('backupId');
-  const { rows } = await sql<Row>`
-    select * from ${tableRef(backups.table, generation)}
-    where starts_with(${sql.ref(id)}, ${prefix}) order by ${sql.ref(id)} limit 5`.execute(db);
-  return rows.map((row) => decode(backups, row) as consoleApi.BackupView);
 }

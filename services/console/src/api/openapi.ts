@@ -16,7 +16,7 @@ export function openApi(routes: readonly Route[]): object {
       title: 'Backhaul console',
       version: '1',
       description:
-        'What the projections of the log say. Nothing here starts or changes a backup. Every answer carries `asOf`: the position in the log up to which it is true.',
+        'What the projections of the log say. Nothing here starts or changes a backup or a recovery. Every answer carries `asOf`: the position in the log up to which it is true.',
     },
     paths,
     components: { schemas: { Problem: jsonSchema(consoleApi.Problem, 'output') } },

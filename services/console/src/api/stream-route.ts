@@ -28,6 +28,10 @@ export function streamRoute(store: EventStore, options: StreamOptions): Route {
     summary: 'Events as they are recorded (server-sent events), from now on or from after a position',
     query: z.strictObject({
       backup: z.uuid('must be the whole id of a backup').optional().describe('Events of this backup only'),
+      recovery: z
+        .uuid('must be the whole id of a recovery')
+        .optional()
+        .describe('Events of this recovery only'),
       after: z.coerce
         .number({ error: 'must be a position of the log' })
         .int('must be a position of the log')
@@ -38,6 +42,13 @@ export function streamRoute(store: EventStore, options: StreamOptions): Route {
     answer: consoleApi.RecordedEvent,
     mediaType: 'text/event-stream',
     async handle({ query, request, reply }) {
+      if (query.backup !== undefined && query.recovery !== undefined) {
+        throw badRequest(
+          'BadParameter',
+          'Query parameters backup and recovery name two runs.',
+          'Give one of them.',
+        );
+      }
       if (streams >= streamsMax || signal.aborted) {
         throw unavailable(
           'TooManyStreams',
@@ -52,7 +63,7 @@ export function streamRoute(store: EventStore, options: StreamOptions): Route {
       request.raw.once('close', () => gone.abort());
       await send(store, reply, {
         after,
-        backup: query.backup,
+        runId: query.backup ?? query.recovery,
         signal: AbortSignal.any([signal, gone.signal]),
         heartbeatMilliseconds,
         idleMilliseconds,
@@ -86,13 +97,13 @@ async function send(
   { raw }: FastifyReply,
   options: {
     after: number;
-    backup: string | undefined;
+    runId: string | undefined;
     signal: AbortSignal;
     heartbeatMilliseconds: number;
     idleMilliseconds: number;
   },
 ): Promise<void> {
-  const { after, backup, signal, heartbeatMilliseconds, idleMilliseconds } = options;
+  const { after, runId, signal, heartbeatMilliseconds, idleMilliseconds } = options;
   raw.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-store',
@@ -105,7 +116,7 @@ async function send(
     if (!raw.writableNeedDrain) raw.write(': still here\n\n');
   }, heartbeatMilliseconds);
   try {
-    const filter = backup === undefined ? {} : { correlation: backup };
+    const filter = runId === undefined ? {} : { correlation: runId };
     for await (const page of tail(store, { after, filter, signal, limit: 500, idleMilliseconds })) {
       for (const event of page.events) {
         const text = `id: ${event.position}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;

@@ -5,10 +5,12 @@
 import type { AnyProjection } from '../projection.ts';
 import { backups } from './backups.ts';
 import { childJobs } from './child-jobs.ts';
+import { dataStreams } from './data-streams.ts';
 import { hosts } from './hosts.ts';
 import { obligations } from './obligations.ts';
 import { policies } from './policies.ts';
 import { proxies } from './proxies.ts';
+import { recoveries } from './recoveries.ts';
 import { redrives } from './redrives.ts';
 import { schedules } from './schedules.ts';
 import { vms } from './vms.ts';
@@ -17,6 +19,8 @@ export const projections: readonly AnyProjection[] = [
   vms,
   backups,
   childJobs,
+  recoveries,
+  dataStreams,
   hosts,
   proxies,
   obligations,
@@ -29,4 +33,4 @@ export const projections: readonly AnyProjection[] = [
  * Raise this when a fold comes to mean something else: the tables are then rebuilt from position zero beside the ones in
  * use. A test holds the rows of a recorded story against it, so that it is not forgotten.
  */
-export const PROJECTIONS_VERSION = 1;
+export const PROJECTIONS_VERSION = 2;

@@ -1,6 +1,7 @@
 /** The first row of a backup: what was asked, before anything was decided about it. */
 import type { consoleApi, Recorded } from '@backhaul/contracts';
 import type { Folded } from '../projection.ts';
+import { saidIn, textOr } from './request-text.ts';
 
 type Row = Folded<consoleApi.BackupView>;
 
@@ -20,26 +21,15 @@ export function asked(event: Recorded<'BackupQueued' | 'BackupTriggered'>): Row 
 /** A request that was never accepted names its VM only in the text that came, if there. */
 export function refusedUnread(event: Recorded<'BackupRefused'>): Row {
   const { backupId, origin, request, refusedAt } = event.data;
-  const said = parsed(request);
+  const said = saidIn(request);
   return {
     ...blank(backupId, origin, event.position),
-    hostId: text(said.host),
-    vmId: text(said.vm),
-    policyId: text(said.policy),
+    hostId: textOr(said.host),
+    vmId: textOr(said.vm),
+    policyId: textOr(said.policy),
     requestedAt: refusedAt,
   };
 }
-
-function parsed(request: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(request);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
-}
-
-const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
 
 const blank = (backupId: string, origin: Row['origin'], firstPosition: number): Row => ({
   backupId,
@@ -50,7 +40,7 @@ const blank = (backupId: string, origin: Row['origin'], firstPosition: number): 
   policyId: null,
   requestedKind: null,
   requestedMode: null,
-  behindBackupId: null,
+  behindRunId: null,
   parentBackupId: null,
   kind: null,
   mode: null,

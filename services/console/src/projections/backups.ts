@@ -21,7 +21,7 @@ export const backups: Projection<BackupView> = {
     policyId: 'text',
     requestedKind: 'text',
     requestedMode: 'text',
-    behindBackupId: 'text',
+    behindRunId: 'text',
     parentBackupId: 'text',
     kind: 'text',
     mode: 'text',
@@ -56,12 +56,17 @@ export const backups: Projection<BackupView> = {
     position: 'bigint',
   },
   indexes: [['firstPosition'], ['state', 'firstPosition'], ['hostId', 'vmId', 'firstPosition']],
-  concerns: (event) =>
-    'backupId' in event.data && event.category !== 'schedule' ? [{ backupId: event.data.backupId }] : [],
+  concerns({ category, data }) {
+    // A recovery names the backup that it recovers, and changes nothing about it.
+    if (category === 'schedule' || 'recoveryId' in data) return [];
+    if ('backupId' in data) return [{ backupId: data.backupId }];
+    // Of a recovery's run no row stands, and none begins here.
+    return 'runId' in data ? [{ backupId: data.runId }] : [];
+  },
   evolve(row, event) {
     switch (event.type) {
       case 'BackupQueued':
-        return row ?? { ...asked(event), state: 'queued', behindBackupId: event.data.behind };
+        return row ?? { ...asked(event), state: 'queued', behindRunId: event.data.behind };
       case 'BackupTriggered':
         return {
           ...(row ?? asked(event)),

@@ -97,6 +97,7 @@ function planned(event: Recorded<'ProxiesCalculated'>, selection: Selection<Chil
 function changed(job: Row, event: Recorded): Row {
   switch (event.type) {
     case 'PortsLeased': {
+      if (event.data.purpose !== 'backup') return job;
       const { leaseId, proxyId, attempt, wave, kind, ports } = event.data;
       return {
         ...job,

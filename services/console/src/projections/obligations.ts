@@ -8,12 +8,13 @@ import type { Folded, Projection, Selection } from '../projection.ts';
 type ObligationView = consoleApi.ObligationView;
 type Row = Folded<ObligationView>;
 
-const snapshotId = (data: { hostId: string; backupId: string }): string =>
-  `snapshot/${data.hostId}/${data.backupId}`;
+const snapshotId = (data: { hostId: string; runId: string }): string =>
+  `snapshot/${data.hostId}/${data.runId}`;
+const targetId = (data: { hostId: string; runId: string }): string => `target/${data.hostId}/${data.runId}`;
 const proxyObligationId = (data: { hostId: string; proxyId: string }): string =>
   `proxy/${data.hostId}/${data.proxyId}`;
-const attachmentId = (data: { hostId: string; proxyId: string; backupId: string; diskId: string }): string =>
-  `attachment/${data.hostId}/${data.proxyId}/${data.backupId}/${data.diskId}`;
+const attachmentId = (data: { hostId: string; proxyId: string; runId: string; diskId: string }): string =>
+  `attachment/${data.hostId}/${data.proxyId}/${data.runId}/${data.diskId}`;
 const leaseObligationId = (data: { hostId: string; leaseId: string }): string =>
   `lease/${data.hostId}/${data.leaseId}`;
 
@@ -24,7 +25,7 @@ export const obligations: Projection<ObligationView> = {
     obligationId: 'text',
     kind: 'text',
     hostId: 'text',
-    backupId: 'text',
+    runId: 'text',
     proxyId: 'text',
     diskId: 'text',
     childJobId: 'text',
@@ -37,7 +38,7 @@ export const obligations: Projection<ObligationView> = {
     closedBy: 'text',
     position: 'bigint',
   },
-  indexes: [['firstPosition', 'obligationId'], ['hostId', 'proxyId'], ['backupId']],
+  indexes: [['firstPosition', 'obligationId'], ['hostId', 'proxyId'], ['runId']],
   concerns(event): Selection<ObligationView>[] {
     switch (event.type) {
       case 'SnapshotRequested':
@@ -45,6 +46,12 @@ export const obligations: Projection<ObligationView> = {
       case 'SnapshotLost':
       case 'SnapshotReleased':
         return [{ obligationId: snapshotId(event.data) }];
+      case 'TargetRequested':
+      case 'TargetCreated':
+      case 'TargetLost':
+      case 'TargetKept':
+      case 'TargetDiscarded':
+        return [{ obligationId: targetId(event.data) }];
       case 'ProxyActivationRequested':
       case 'ProxyActivated':
       case 'ProxyLost':
@@ -75,6 +82,13 @@ export const obligations: Projection<ObligationView> = {
           subject: `Snapshot of VM ${event.data.vmId}`,
           closedBy: 'SnapshotReleased',
         });
+      case 'TargetRequested':
+        return opened(event, {
+          obligationId: targetId(event.data),
+          kind: 'target',
+          subject: `Disks of VM ${event.data.vmId} to be`,
+          closedBy: 'TargetKept or TargetDiscarded',
+        });
       case 'ProxyActivationRequested':
         return opened(event, {
           obligationId: proxyObligationId(event.data),
@@ -100,19 +114,23 @@ export const obligations: Projection<ObligationView> = {
             proxyId: event.data.proxyId,
             diskId: event.data.diskId,
             childJobId: event.data.childJobId,
-            subject: `Port ${event.data.ports.map((port) => port.port).join(', ')} of proxy ${event.data.proxyId} for child job ${event.data.childJobId}`,
+            subject: `Port ${event.data.ports.map((port) => port.port).join(', ')} of proxy ${event.data.proxyId} for ${event.data.purpose === 'backup' ? 'child job' : 'data stream'} ${event.data.childJobId}`,
             closedBy: 'PortsReleased',
           }),
           state: 'standing',
         };
       case 'SnapshotTaken':
+      case 'TargetCreated':
       case 'ProxyActivated':
       case 'DiskAttached':
         return row === undefined ? undefined : { ...row, state: 'standing' };
       case 'SnapshotLost':
+      case 'TargetLost':
       case 'ProxyLost':
         return row === undefined ? undefined : { ...row, state: 'lost' };
       case 'SnapshotReleased':
+      case 'TargetKept':
+      case 'TargetDiscarded':
       case 'ProxyDeactivated':
       case 'DiskDetached':
       case 'PortsReleased':
@@ -124,11 +142,17 @@ export const obligations: Projection<ObligationView> = {
 };
 
 const opened = (
-  event: Recorded<'SnapshotRequested' | 'ProxyActivationRequested' | 'DiskAttachRequested' | 'PortsLeased'>,
+  event: Recorded<
+    | 'SnapshotRequested'
+    | 'TargetRequested'
+    | 'ProxyActivationRequested'
+    | 'DiskAttachRequested'
+    | 'PortsLeased'
+  >,
   what: Pick<Row, 'obligationId' | 'kind' | 'subject' | 'closedBy'> & Partial<Row>,
 ): Row => ({
   hostId: event.data.hostId,
-  backupId: event.data.backupId,
+  runId: event.data.runId,
   proxyId: null,
   diskId: null,
   childJobId: null,

@@ -14,7 +14,7 @@ export const proxies: Projection<ProxyView> = {
     kind: 'text',
     state: 'text',
     reason: 'text',
-    backupId: 'text',
+    runId: 'text',
     ports: 'json',
     freePorts: 'integer',
     maxChildJobs: 'integer',
@@ -27,7 +27,7 @@ export const proxies: Projection<ProxyView> = {
     firstPosition: 'bigint',
     position: 'bigint',
   },
-  indexes: [['firstPosition', 'proxyId'], ['backupId']],
+  indexes: [['firstPosition', 'proxyId'], ['runId']],
   concerns(event): Selection<ProxyView>[] {
     switch (event.type) {
       case 'ProxyActivationRequested':
@@ -41,9 +41,13 @@ export const proxies: Projection<ProxyView> = {
       case 'PortsLeased':
       case 'PortsReleased':
         return [{ hostId: event.data.hostId, proxyId: event.data.proxyId }];
-      // The host's own export of a snapshot is gone with the snapshot.
+      // The host's own export of disks is gone with them; those that are served again are opened again.
+      case 'SnapshotLost':
       case 'SnapshotReleased':
-        return [{ hostId: event.data.hostId, backupId: event.data.backupId, kind: 'host-export' }];
+      case 'TargetLost':
+      case 'TargetKept':
+      case 'TargetDiscarded':
+        return [{ hostId: event.data.hostId, runId: event.data.runId, kind: 'host-export' }];
       default:
         return [];
     }
@@ -57,11 +61,11 @@ export const proxies: Projection<ProxyView> = {
 };
 
 function opened(event: Recorded<'ProxyActivationRequested' | 'DirectEndpointOpened'>): Row {
-  const { hostId, proxyId, backupId } = event.data;
+  const { hostId, proxyId, runId } = event.data;
   const asked = {
     hostId,
     proxyId,
-    backupId,
+    runId,
     leasesServed: 0,
     requestedAt: event.recordedAt,
     idleSince: null,
@@ -87,7 +91,7 @@ function opened(event: Recorded<'ProxyActivationRequested' | 'DirectEndpointOpen
         ...withPorts(event.data.ports.map(free)),
         maxChildJobs: null,
         attachments: Object.entries(event.data.exports).map(([diskId, exportName]) => ({
-          backupId,
+          runId,
           diskId,
           exportName,
         })),
@@ -112,20 +116,17 @@ function changed(proxy: Row, event: Recorded): Row {
         ...proxy,
         state: event.type === 'ProxyLost' ? 'lost' : 'deactivated',
         reason: event.data.reason,
-        ...withPorts([]),
-        attachments: [],
-        idleSince: null,
-        endedAt: proxy.endedAt ?? event.recordedAt,
+        ...nothingLeft(proxy, event),
       };
     case 'DiskAttached': {
-      const { backupId, diskId, exportName } = event.data;
+      const { runId, diskId, exportName } = event.data;
       const others = withoutDisk(proxy, event.data);
-      return { ...proxy, attachments: [...others, { backupId, diskId, exportName }] };
+      return { ...proxy, attachments: [...others, { runId, diskId, exportName }] };
     }
     case 'DiskDetached':
       return { ...proxy, attachments: withoutDisk(proxy, event.data) };
     case 'PortsLeased': {
-      const { childJobId, leaseId } = event.data;
+      const { childJobId, leaseId, purpose } = event.data;
       const leased = new Set(event.data.ports.map((port) => port.port));
       return {
         ...proxy,
@@ -134,7 +135,7 @@ function changed(proxy: Row, event: Recorded): Row {
         leasesServed: proxy.leasesServed + 1,
         ...withPorts(
           proxy.ports.map((port) =>
-            leased.has(port.port) ? { ...port, heldBy: childJobId, leaseId } : port,
+            leased.has(port.port) ? { ...port, heldBy: childJobId, purpose, leaseId } : port,
           ),
         ),
       };
@@ -145,27 +146,41 @@ function changed(proxy: Row, event: Recorded): Row {
         ...proxy,
         ...withPorts(
           proxy.ports.map((port) =>
-            port.leaseId === event.data.leaseId ? { ...port, heldBy: null, leaseId: null } : port,
+            port.leaseId === event.data.leaseId
+              ? { ...port, heldBy: null, purpose: null, leaseId: null }
+              : port,
           ),
         ),
       };
+    case 'SnapshotLost':
+    case 'TargetLost':
+      return { ...proxy, state: 'lost', reason: event.data.reason, ...nothingLeft(proxy, event) };
     case 'SnapshotReleased':
-      return {
-        ...proxy,
-        state: 'deactivated',
-        reason: 'Its snapshot was released',
-        ...withPorts([]),
-        attachments: [],
-        endedAt: proxy.endedAt ?? event.recordedAt,
-      };
+    case 'TargetKept':
+    case 'TargetDiscarded':
+      return { ...proxy, state: 'deactivated', reason: whyGone[event.type], ...nothingLeft(proxy, event) };
     default:
       return proxy;
   }
 }
 
+const whyGone = {
+  SnapshotReleased: 'Its snapshot was released',
+  TargetKept: 'Its disks are a VM now',
+  TargetDiscarded: 'Its disks were discarded',
+};
+
+const nothingLeft = (proxy: Row, { recordedAt }: Recorded): Partial<Row> => ({
+  ...withPorts([]),
+  attachments: [],
+  idleSince: null,
+  endedAt: proxy.endedAt ?? recordedAt,
+});
+
 const free = (port: { port: number; endpoint: string }): Row['ports'][number] => ({
   ...port,
   heldBy: null,
+  purpose: null,
   leaseId: null,
 });
 
@@ -174,8 +189,5 @@ const withPorts = (ports: Row['ports']): Pick<Row, 'ports' | 'freePorts'> => ({
   freePorts: ports.filter((port) => port.heldBy === null).length,
 });
 
-const withoutDisk = (
-  proxy: Row,
-  { backupId, diskId }: { backupId: string; diskId: string },
-): Row['attachments'] =>
-  proxy.attachments.filter((held) => held.backupId !== backupId || held.diskId !== diskId);
+const withoutDisk = (proxy: Row, { runId, diskId }: { runId: string; diskId: string }): Row['attachments'] =>
+  proxy.attachments.filter((held) => held.runId !== runId || held.diskId !== diskId);

@@ -1,9 +1,10 @@
-/** Source VMs: whose turn it is, who waits, how the last backup ended, and the newest restore point. */
+/** VMs: whose turn it is (a backup's of it, or a recovery's to it), who waits, how the last backup ended, and the newest restore point. */
 import type { consoleApi, Recorded } from '@backhaul/contracts';
 import type { Folded, Projection } from '../projection.ts';
 
 type VmView = consoleApi.VmView;
 type Row = Folded<VmView>;
+type Turn = Row['queued'][number];
 
 export const vms: Projection<VmView> = {
   table: 'vms',
@@ -11,8 +12,8 @@ export const vms: Projection<VmView> = {
   columns: {
     hostId: 'text',
     vmId: 'text',
-    runningBackupId: 'text',
-    queuedBackupIds: 'text[]',
+    running: 'json',
+    queued: 'json',
     lastBackupId: 'text',
     lastOutcome: 'text',
     lastEndedAt: 'instant',
@@ -27,7 +28,10 @@ export const vms: Projection<VmView> = {
       case 'VmAwaited':
       case 'VmBackupEnded':
       case 'VmReleased':
+      case 'BackupTriggered':
       case 'BackupCancelled':
+      case 'RecoveryTriggered':
+      case 'RecoveryCancelled':
         return [{ hostId: event.data.hostId, vmId: event.data.vmId }];
       default:
         return [];
@@ -37,35 +41,49 @@ export const vms: Projection<VmView> = {
     switch (event.type) {
       case 'VmAwaited': {
         const vm = row ?? blank(event.data);
-        const { backupId } = event.data;
-        return vm.queuedBackupIds.includes(backupId)
-          ? vm
-          : { ...vm, queuedBackupIds: [...vm.queuedBackupIds, backupId] };
+        const { runId, asked } = event.data;
+        const { purpose } = asked;
+        return knownTurn(vm, runId) === undefined
+          ? { ...vm, queued: [...vm.queued, { purpose, runId }] }
+          : vm;
       }
+      // It does not say what claims. What waited is known; what did not is triggered in the same append.
       case 'VmClaimed': {
         const vm = row ?? blank(event.data);
-        return { ...withoutQueued(vm, event.data.backupId), runningBackupId: event.data.backupId };
+        const { runId } = event.data;
+        return claimed(vm, knownTurn(vm, runId) ?? { purpose: 'backup', runId });
       }
+      case 'BackupTriggered':
+        return claimed(row ?? blank(event.data), { purpose: 'backup', runId: event.data.backupId });
+      case 'RecoveryTriggered':
+        return claimed(row ?? blank(event.data), { purpose: 'recovery', runId: event.data.recoveryId });
       case 'VmBackupEnded':
         return ended(row ?? blank(event.data), event);
       case 'VmReleased':
         return released(row ?? blank(event.data), event);
       case 'BackupCancelled':
         return row === undefined ? undefined : withoutQueued(row, event.data.backupId);
+      case 'RecoveryCancelled':
+        return row === undefined ? undefined : withoutQueued(row, event.data.recoveryId);
       default:
         return row;
     }
   },
 };
 
+const knownTurn = (vm: Row, runId: string): Turn | undefined =>
+  vm.running?.runId === runId ? vm.running : vm.queued.find((turn) => turn.runId === runId);
+
+const claimed = (vm: Row, turn: Turn): Row => ({ ...withoutQueued(vm, turn.runId), running: turn });
+
 /** The turn may last longer than the backup: the host has to have everything back first. */
 function ended(vm: Row, event: Recorded<'VmBackupEnded' | 'VmReleased'>): Row {
-  const { backupId, outcome, restorePoint } = event.data;
+  const { runId, outcome, restorePoint } = event.data;
   return {
     ...vm,
-    lastBackupId: backupId,
+    lastBackupId: runId,
     lastOutcome: outcome,
-    lastEndedAt: vm.lastBackupId === backupId ? vm.lastEndedAt : event.recordedAt,
+    lastEndedAt: vm.lastBackupId === runId ? vm.lastEndedAt : event.recordedAt,
     ...(restorePoint === null
       ? {}
       : { lastRestorePoint: restorePoint, lastRestorePointAt: restorePoint.takenAt }),
@@ -73,23 +91,24 @@ function ended(vm: Row, event: Recorded<'VmBackupEnded' | 'VmReleased'>): Row {
 }
 
 function released(vm: Row, event: Recorded<'VmReleased'>): Row {
-  const { backupId } = event.data;
+  const { runId } = event.data;
+  const isRecovery = knownTurn(vm, runId)?.purpose === 'recovery';
   return {
-    ...withoutQueued(ended(vm, event), backupId),
-    runningBackupId: vm.runningBackupId === backupId ? null : vm.runningBackupId,
+    ...withoutQueued(isRecovery ? vm : ended(vm, event), runId),
+    running: vm.running?.runId === runId ? null : vm.running,
   };
 }
 
-const withoutQueued = (vm: Row, backupId: string): Row =>
-  vm.queuedBackupIds.includes(backupId)
-    ? { ...vm, queuedBackupIds: vm.queuedBackupIds.filter((queued) => queued !== backupId) }
+const withoutQueued = (vm: Row, runId: string): Row =>
+  vm.queued.some((queued) => queued.runId === runId)
+    ? { ...vm, queued: vm.queued.filter((queued) => queued.runId !== runId) }
     : vm;
 
 const blank = ({ hostId, vmId }: { hostId: string; vmId: string }): Row => ({
   hostId,
   vmId,
-  runningBackupId: null,
-  queuedBackupIds: [],
+  running: null,
+  queued: [],
   lastBackupId: null,
   lastOutcome: null,
   lastEndedAt: null,

@@ -11,10 +11,15 @@ export function sharedProxyStory(hostId = 'lab'): Told[] {
   return tell.told;
 }
 
-function startProxy({ append }: Teller, hostId: string, backupId: string, proxyId: string): void {
+/** Which earlier run it was started for. */
+export const sharedProxies = (hostId: string): Record<string, string> => ({
+  [`${hostId}-shared`]: backupIdOf('earlier'),
+});
+
+export function startProxy({ append }: Teller, hostId: string, runId: string, proxyId: string): void {
   append('host', hostId, 'ProxyActivationRequested', {
     hostId,
-    backupId,
+    runId,
     proxyId,
     ports: 1,
     maxChildJobs: 1,
@@ -33,8 +38,9 @@ function startProxy({ append }: Teller, hostId: string, backupId: string, proxyI
 export function activated(story: BackupStory, facts: Facts, tell: Teller): void {
   const { append } = tell;
   const { backupId, hostId, vmId, diskIds, jobs, diskBytes, proxyIds } = facts;
-  const run = { hostId, backupId };
+  const run = { hostId, runId: backupId };
   append('host', hostId, 'ActivationRequested', {
+    purpose: 'backup',
     ...run,
     vmId,
     mode: 'proxy-vm',
@@ -95,6 +101,7 @@ export function activated(story: BackupStory, facts: Facts, tell: Teller): void 
   }
   append('host', hostId, 'ProxiesActivated', {
     ...run,
+    purpose: 'backup',
     vmId,
     mode: 'proxy-vm',
     asked: jobs.length,
@@ -103,30 +110,30 @@ export function activated(story: BackupStory, facts: Facts, tell: Teller): void 
   });
 }
 
-function attach(
+export function attach(
   { append }: Teller,
-  held: { hostId: string; backupId: string; proxyId: string; diskId: string },
+  held: { hostId: string; runId: string; proxyId: string; diskId: string },
 ): void {
   append('host', held.hostId, 'DiskAttachRequested', held);
-  append('host', held.hostId, 'DiskAttached', { ...held, exportName: `${held.backupId}.${held.diskId}` });
+  append('host', held.hostId, 'DiskAttached', { ...held, exportName: `${held.runId}.${held.diskId}` });
 }
 
 export function givenBack(story: BackupStory, facts: Facts, { append }: Teller): void {
   const { backupId, hostId, vmId, diskIds, proxyIds } = facts;
-  const run = { hostId, backupId };
+  const run = { hostId, runId: backupId };
   append('vm', vmStreamId(hostId, vmId), 'VmReleased', {
     ...run,
     vmId,
     outcome: 'completed',
     restorePoint: restorePoint(facts),
   });
-  append('host', hostId, 'RunEnding', { ...run, outcome: 'completed' });
+  append('host', hostId, 'RunEnding', { ...run, purpose: 'backup', outcome: 'completed' });
   const standing = story.interrupted === true ? proxyIds.slice(1) : proxyIds;
   for (const proxyId of standing) {
     for (const diskId of diskIds) append('host', hostId, 'DiskDetached', { ...run, proxyId, diskId });
   }
   append('host', hostId, 'SnapshotReleased', { ...run, vmId, checkpoints: 'committed' });
-  append('host', hostId, 'RunClosed', { ...run, outcome: 'completed' });
+  append('host', hostId, 'RunClosed', { ...run, purpose: 'backup', outcome: 'completed' });
   for (const proxyId of startedProxies(story, facts).filter((id) => standing.includes(id))) {
     append('host', hostId, 'ProxyIdle', { hostId, proxyId, since: instantAt(62) });
     append('host', hostId, 'ProxyDeactivated', { hostId, proxyId, reason: 'idle for 60 seconds' });

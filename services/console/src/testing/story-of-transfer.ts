@@ -84,12 +84,16 @@ function leased(
   { fence, attempt, wave, proxyId }: { fence: number; attempt: number; wave: number; proxyId: string },
   resumedBytes: number,
 ) {
-  const run = { hostId, backupId };
+  const run = { hostId, runId: backupId };
   const leaseId = `${childJobId}#${fence}`;
-  const job = { ...run, vmId, childJobId, diskId };
+  const job = { hostId, backupId, vmId, childJobId, diskId };
   const held = { leaseId, fence, attempt, proxyId };
   tell.append('host', hostId, 'PortsLeased', {
-    ...job,
+    purpose: 'backup',
+    ...run,
+    vmId,
+    childJobId,
+    diskId,
     ...held,
     offset,
     length,

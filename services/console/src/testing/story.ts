@@ -4,16 +4,17 @@
  */
 import { CHUNK_BYTES, defaultPolicy, vmStreamId } from '@backhaul/contracts';
 import { type BackupStory, backupIdOf, type Facts, factsOf, identity } from './facts.ts';
-import { activated, givenBack, sharedProxyStory } from './story-of-host.ts';
+import { activated, givenBack, sharedProxies, sharedProxyStory } from './story-of-host.ts';
+import { recoveryStory } from './story-of-recovery.ts';
 import { transferred } from './story-of-transfer.ts';
 import { instantAt, recorded, type Teller, type Told, teller } from './teller.ts';
 
-export { backupIdOf, recorded, sharedProxyStory, type Told, teller };
+export { backupIdOf, recorded, recoveryStory, sharedProxyStory, type Told, teller };
 
 /** From the request to the last thing given back. */
 export function backupStory(story: BackupStory): Told[] {
   const facts = factsOf(story);
-  const tell = teller(facts.backupId);
+  const tell = teller(facts.backupId, sharedProxies(facts.hostId));
   requested(story, facts, tell);
   planned(story, facts, tell);
   activated(story, facts, tell);
@@ -43,7 +44,7 @@ export function redriveStory(deadLetterId: string): Told[] {
 
 function requested(story: BackupStory, facts: Facts, { append }: Teller): void {
   const { backupId, hostId, vmId } = facts;
-  append('vm', vmStreamId(hostId, vmId), 'VmClaimed', { hostId, vmId, backupId });
+  append('vm', vmStreamId(hostId, vmId), 'VmClaimed', { hostId, vmId, runId: backupId });
   append('backup', backupId, 'BackupTriggered', {
     backupId,
     hostId,

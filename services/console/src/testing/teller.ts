@@ -18,28 +18,29 @@ export interface Told {
   readonly correlation: string;
 }
 
-/** What is told of a proxy belongs to every backup that it serves, and so to none: its correlation is the host's. */
-const OF_THE_HOST = new Set<EventType>([
-  'HostRegistered',
-  'ProxyActivated',
-  'ProxyLost',
-  'ProxyIdle',
-  'ProxyDeactivated',
-  'DriftFound',
-]);
+/** What is told of a proxy belongs to the run that it was started for, whichever others it serves; the rest is the host's. */
+const OF_A_PROXY = new Set<EventType>(['ProxyActivated', 'ProxyLost', 'ProxyIdle', 'ProxyDeactivated']);
+const OF_THE_HOST = new Set<EventType>(['HostRegistered', 'DriftFound']);
 
 export const instantAt = (second: number): string =>
   new Date(Date.UTC(2026, 0, 1) + second * 1000).toISOString();
 
 export type Teller = ReturnType<typeof teller>;
-export function teller(correlation: string) {
+/** `startedFor`: of proxies that were started for another run, which. */
+export function teller(correlation: string, startedFor: Readonly<Record<string, string>> = {}) {
   const told: Told[] = [];
+  const correlationOf = ({ type, data }: Event, stream: StreamName): string => {
+    if (OF_THE_HOST.has(type)) return stream;
+    return OF_A_PROXY.has(type) && 'proxyId' in data
+      ? (startedFor[data.proxyId] ?? correlation)
+      : correlation;
+  };
   return {
     told,
     append<T extends EventType>(category: Category, id: string, type: T, data: EventData<T>): void {
       const event = { type, data } as unknown as Event;
       const stream = streamName(category, id);
-      told.push({ stream, event, correlation: OF_THE_HOST.has(type) ? stream : correlation });
+      told.push({ stream, event, correlation: correlationOf(event, stream) });
     },
   };
 }
