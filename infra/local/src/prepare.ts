@@ -27,6 +27,9 @@ const needed: readonly Tool[] = [
   { command: 'nbdkit', package: 'nbdkit', for: 'tests against other NBD servers' },
   { command: 'nbdinfo', package: 'libnbd-bin', for: 'tests against other NBD clients' },
   { command: 'mke2fs', package: 'e2fsprogs', for: 'making a disk image from files' },
+  { command: 'syslinux', package: 'syslinux', for: 'making a disk that a VM boots from' },
+  { command: 'mcopy', package: 'mtools', for: 'making a disk that a VM boots from' },
+  { command: 'mkfs.vfat', package: 'dosfstools', for: 'making a disk that a VM boots from' },
 ];
 
 const peers: readonly Tool[] = [

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import * as backup from './backup-events.ts';
 import * as deadLetter from './dead-letter-events.ts';
 import * as exporting from './export-events.ts';
+import * as disks from './host-disk-events.ts';
 import * as host from './host-events.ts';
 import * as plan from './plan-events.ts';
 import * as recovery from './recovery-events.ts';
@@ -42,15 +43,15 @@ export const catalogue = {
   RecoveryPlanRefused: recoveryPlan.RecoveryPlanRefused,
   HostRegistered: host.HostRegistered,
   ActivationRequested: host.ActivationRequested,
-  SnapshotRequested: host.SnapshotRequested,
-  SnapshotTaken: host.SnapshotTaken,
-  SnapshotLost: host.SnapshotLost,
-  SnapshotReleased: host.SnapshotReleased,
-  TargetRequested: host.TargetRequested,
-  TargetCreated: host.TargetCreated,
-  TargetLost: host.TargetLost,
-  TargetKept: host.TargetKept,
-  TargetDiscarded: host.TargetDiscarded,
+  SnapshotRequested: disks.SnapshotRequested,
+  SnapshotTaken: disks.SnapshotTaken,
+  SnapshotLost: disks.SnapshotLost,
+  SnapshotReleased: disks.SnapshotReleased,
+  TargetRequested: disks.TargetRequested,
+  TargetCreated: disks.TargetCreated,
+  TargetLost: disks.TargetLost,
+  TargetKept: disks.TargetKept,
+  TargetDiscarded: disks.TargetDiscarded,
   ProxiesChosen: host.ProxiesChosen,
   ProxyActivationRequested: host.ProxyActivationRequested,
   ProxyActivated: host.ProxyActivated,

@@ -57,3 +57,9 @@ export const ScratchDirectorySetting = z
   .startsWith('/', 'must be an absolute path')
   .optional()
   .meta({ examples: ['/var/lib/backhaul/scratch'] });
+
+/** For `BACKHAUL_REPOSITORY`: the folder of the repository. */
+export const RepositorySetting = z
+  .string()
+  .startsWith('/', 'must be an absolute path')
+  .meta({ examples: ['/srv/backhaul/repository'] });

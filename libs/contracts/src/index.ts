@@ -6,6 +6,7 @@ export type { EventDefinition } from './define-event.ts';
 export { exportUri } from './endpoint.ts';
 export * from './export-events.ts';
 export * from './host-configuration.ts';
+export * from './host-disk-events.ts';
 export * from './host-events.ts';
 export * from './plan-events.ts';
 export * from './policy.ts';

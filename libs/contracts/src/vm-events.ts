@@ -4,16 +4,11 @@ import { BackupAsked } from './backup-events.ts';
 import { defineEvent } from './define-event.ts';
 import { withNewerPolicyFields } from './policy.ts';
 import { RecoveryAsked } from './recovery-events.ts';
-import { HostId, RestorePoint, RunId, VmId } from './vocabulary.ts';
+import { namedByBackup, run } from './run-naming.ts';
+import { RestorePoint, RunId, VmId } from './vocabulary.ts';
 
 /** `runId`: the backup or the recovery. */
-const turn = { hostId: HostId, vmId: VmId, runId: RunId };
-
-/** When there were only backups, the run was named by `backupId`. */
-const namedByBackup = (stored: unknown): unknown => {
-  const { backupId, ...rest } = stored as { backupId?: string };
-  return { ...rest, runId: backupId };
-};
+const turn = { ...run, vmId: VmId };
 
 /** The VM's turn was given to this run. */
 export const VmClaimed = defineEvent('vm', 'VmClaimed', z.object(turn), [namedByBackup]);

@@ -1,4 +1,5 @@
 /** Export: carries out the leases of data streams, and says how recoveries end. Start as many as the network can feed. */
+import { RepositorySetting } from '@backhaul/contracts';
 import { openRepository } from '@backhaul/repository';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
@@ -9,10 +10,7 @@ import { giveUpExportJob, runExportJob } from './run-export-job.ts';
 await runService({
   name: 'export',
   configuration: z.object({
-    BACKHAUL_REPOSITORY: z
-      .string()
-      .startsWith('/', 'must be an absolute path')
-      .describe('folder of the repository'),
+    BACKHAUL_REPOSITORY: RepositorySetting,
     BACKHAUL_EXPORT_JOBS_AT_ONCE: z.coerce.number().int().positive().default(4),
     BACKHAUL_WRITE_TIMEOUT_MILLISECONDS: z.coerce.number().int().positive().default(30_000),
     /** How long a failed recovery looks for an older restore point that is whole. */

@@ -1,4 +1,5 @@
 /** Ingest: carries out the leases of child jobs, and makes restore points. Start as many as the network can feed. */
+import { RepositorySetting } from '@backhaul/contracts';
 import { openRepository } from '@backhaul/repository';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
@@ -9,10 +10,7 @@ import { end, failedBecause } from './transfer.ts';
 await runService({
   name: 'ingest',
   configuration: z.object({
-    BACKHAUL_REPOSITORY: z
-      .string()
-      .startsWith('/', 'must be an absolute path')
-      .describe('folder of the repository'),
+    BACKHAUL_REPOSITORY: RepositorySetting,
     BACKHAUL_CHILD_JOBS_AT_ONCE: z.coerce.number().int().positive().default(4),
     /** 4 MiB each: the memory of the data path. */
     BACKHAUL_CHUNK_BUFFERS: z.coerce.number().int().min(2).default(20),

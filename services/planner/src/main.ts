@@ -2,6 +2,7 @@
 import {
   ApplianceDirectorySetting,
   HostsSetting,
+  RepositorySetting,
   ScratchDirectorySetting,
   StateDirectorySetting,
 } from '@backhaul/contracts';
@@ -28,10 +29,7 @@ await runService({
     BACKHAUL_STATE_DIRECTORY: StateDirectorySetting,
     BACKHAUL_APPLIANCE_DIRECTORY: ApplianceDirectorySetting,
     BACKHAUL_SCRATCH_DIRECTORY: ScratchDirectorySetting,
-    BACKHAUL_REPOSITORY: z
-      .string()
-      .startsWith('/', 'must be an absolute path')
-      .describe('folder of the repository'),
+    BACKHAUL_REPOSITORY: RepositorySetting,
     /** Inspections at a time: each starts processes at its host. */
     BACKHAUL_INSPECTIONS: whole(1, 64, 4).default(4),
   }),

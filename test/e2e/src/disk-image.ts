@@ -47,6 +47,15 @@ export async function sha256Of(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
+/** Bytes of the disk that are data, as its format tells them. */
+export async function dataBytesOf(path: string): Promise<number> {
+  const { stdout } = await run('qemu-img', ['map', '--output=json', '-f', formatOf(path), path], {
+    timeout: milliseconds,
+  });
+  const ranges = JSON.parse(stdout) as { length: number; data: boolean }[];
+  return ranges.filter(({ data }) => data).reduce((sum, { length }) => sum + length, 0);
+}
+
 /** Names of the image's bitmaps. */
 export async function bitmapsOf(path: string): Promise<string[]> {
   const { stdout } = await run('qemu-img', ['info', '--output=json', path], { timeout: milliseconds });

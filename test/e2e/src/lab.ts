@@ -28,6 +28,11 @@ const ENDED: readonly EventType[] = [
   'BackupRefused',
   'PlanRefused',
   'BackupCancelled',
+  'RecoveryCompleted',
+  'RecoveryFailed',
+  'RecoveryRefused',
+  'RecoveryPlanRefused',
+  'RecoveryCancelled',
 ];
 
 export interface Lab {
@@ -41,14 +46,16 @@ export interface Lab {
   askRaw(name: string, body: Uint8Array, requestId: string): Promise<Answer>;
   definePolicy(policyId: string, policy: Partial<Policy>): Promise<void>;
   backup(vm: string, more?: Record<string, unknown>): Promise<string>;
-  /** Every event of a backup so far, in the order of the log. */
-  story(backupId: string): Promise<Recorded[]>;
-  /** The event that ended the backup. */
-  ended(backupId: string, milliseconds?: number): Promise<Event>;
+  /** Asks for a VM of that name, of the restore point that the backup left; the recovery's id. */
+  recover(backupId: string, vm: string, more?: Record<string, unknown>): Promise<string>;
+  /** Every event of a backup or a recovery so far, in the order of the log. */
+  story(runId: string): Promise<Recorded[]>;
+  /** The event that ended the run. */
+  ended(runId: string, milliseconds?: number): Promise<Event>;
   /** Waits until the run has given everything back. */
-  closed(backupId: string): Promise<void>;
-  /** Waits until the backup has this many events of a type. */
-  until(backupId: string, type: EventType, count: number): Promise<void>;
+  closed(runId: string): Promise<void>;
+  /** Waits until the run has this many events of a type. */
+  until(runId: string, type: EventType, count: number): Promise<void>;
   /** SIGKILL for every process whose command line names this proxy's folder. */
   killProxy(proxyId: string): Promise<void>;
   restore(backupId: string, diskId: string): Promise<string>;
@@ -88,23 +95,23 @@ export async function openLab(options: Partial<StackOptions> = {}): Promise<Lab>
     const requestId = String(body.requestId ?? `request-${requests}`);
     return askRaw(name, new TextEncoder().encode(JSON.stringify({ requestId, ...body })), requestId);
   };
-  const story = async (backupId: string): Promise<Recorded[]> => {
+  const story = async (runId: string): Promise<Recorded[]> => {
     const events: Recorded[] = [];
     for (let after = 0; ; ) {
-      const page = await log.readLog(after, { correlation: backupId });
+      const page = await log.readLog(after, { correlation: runId });
       events.push(...page.events);
       if (page.next >= page.highWater) return events;
       after = page.next;
     }
   };
   const find = (
-    backupId: string,
+    runId: string,
     what: string,
     milliseconds: number,
     types: readonly EventType[],
   ): Promise<Event> =>
-    eventually(`${what} of backup ${backupId}`, milliseconds, async () => {
-      const page = await log.readLog(0, { correlation: backupId, types });
+    eventually(`${what} of run ${runId}`, milliseconds, async () => {
+      const page = await log.readLog(0, { correlation: runId, types });
       return page.events[0];
     }).catch(async (error: unknown) => {
       throw new Error(`${String(error)}\n${await tail(directory)}`, { cause: error });
@@ -128,14 +135,20 @@ export async function openLab(options: Partial<StackOptions> = {}): Promise<Lab>
         throw new Error(`The backup was refused: ${answer.refusal?.message}`);
       return answer.backupId;
     },
-    story,
-    ended: (backupId, milliseconds = 60_000) => find(backupId, 'The end', milliseconds, ENDED),
-    async closed(backupId) {
-      await find(backupId, 'The run being closed', 60_000, ['RunClosed']);
+    async recover(backupId, vm, more = {}) {
+      const answer = await ask('RecoveryRequested', { backup: backupId, host: HOST, vm, ...more });
+      if (answer.recoveryId === undefined)
+        throw new Error(`The recovery was refused: ${answer.refusal?.message}`);
+      return answer.recoveryId;
     },
-    async until(backupId, type, count) {
-      await eventually(`${count} ${type} of backup ${backupId}`, 60_000, async () => {
-        const page = await log.readLog(0, { correlation: backupId, types: [type], limit: count });
+    story,
+    ended: (runId, milliseconds = 60_000) => find(runId, 'The end', milliseconds, ENDED),
+    async closed(runId) {
+      await find(runId, 'The run being closed', 60_000, ['RunClosed']);
+    },
+    async until(runId, type, count) {
+      await eventually(`${count} ${type} of run ${runId}`, 60_000, async () => {
+        const page = await log.readLog(0, { correlation: runId, types: [type], limit: count });
         return page.events.length >= count ? true : undefined;
       });
     },

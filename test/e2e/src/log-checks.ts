@@ -33,12 +33,24 @@ export function nothingWasReadTwice(events: readonly Recorded[]): void {
   }
 }
 
-/** Snapshots, attachments and leases of a run, each closed by its inverse. */
+/** Nothing that was confirmed was written a second time, by any attempt. */
+export function nothingWasWrittenTwice(events: readonly Recorded[]): void {
+  const seen = new Set<string>();
+  for (const { data } of ofType(events, 'ChunkExported')) {
+    const key = `${data.diskId}@${data.offset}`;
+    expect(seen.has(key), `the piece ${key} was confirmed twice`).toBe(false);
+    seen.add(key);
+  }
+}
+
+/** Snapshots or targets, attachments and leases of a run, each closed by its inverse. */
 export function everythingWasGivenBack(events: readonly Recorded[]): void {
   const open = new Set<string>();
   for (const { type, data } of events) {
     if (type === 'SnapshotRequested') open.add('snapshot');
     if (type === 'SnapshotReleased') open.delete('snapshot');
+    if (type === 'TargetRequested') open.add('target');
+    if (type === 'TargetKept' || type === 'TargetDiscarded') open.delete('target');
     if (type === 'DiskAttachRequested') open.add(`disk ${data.diskId} at ${data.proxyId}`);
     if (type === 'DiskDetached') open.delete(`disk ${data.diskId} at ${data.proxyId}`);
     if (type === 'PortsLeased') open.add(`lease ${data.leaseId}`);
