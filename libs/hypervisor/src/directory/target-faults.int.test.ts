@@ -1,0 +1,227 @@
+/** A target through crashes of its caller at every step, and among VMs that come, run or are damaged when they should not. */
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { exportUri } from '@backhaul/contracts';
+import { MiB } from '@backhaul/kernel';
+import { connectNbd } from '@backhaul/nbd';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { HypervisorHost, TargetOrder } from '../host.ts';
+import { must } from '../host-contract.ts';
+import { type ImageFolder, makeImageFolder } from '../testing/image-folder.ts';
+
+describe('a target of a directory host', () => {
+  let images: ImageFolder;
+  let host: HypervisorHost;
+  beforeEach(async () => {
+    images = await makeImageFolder();
+    await images.create('web/old.qcow2', '1M');
+    await images.guest('web/old.qcow2', 'write -P 1 0 1M');
+    host = await images.open();
+  });
+  afterEach(async () => {
+    await images?.remove();
+  });
+
+  const orderOf = (replace: boolean, vmId = 'web'): TargetOrder => ({
+    targetId: randomUUID(),
+    vmId,
+    disks: [{ diskId: 'new', sizeBytes: 1 * MiB, bytesToWrite: 1 * MiB }],
+    replace,
+    machine: { memoryMiB: 64, cpus: 1 },
+  });
+  const write = async (targetId: string, byte: number): Promise<void> => {
+    const { ports, exportNameOf } = await host.openDirectEndpoint(targetId, 1);
+    const client = await connectNbd({ uri: exportUri(ports[0]?.endpoint ?? '', exportNameOf.new ?? '') });
+    await client.write(0, Buffer.alloc(1 * MiB, byte));
+    await client.flush();
+    await client.close();
+  };
+  const made = async (order: TargetOrder, byte: number): Promise<TargetOrder> => {
+    must(await host.createTarget(order));
+    await write(order.targetId, byte);
+    return order;
+  };
+  const keep = ({ targetId, vmId }: TargetOrder) => host.keepTarget({ targetId, vmId, start: false });
+  const isFilled = async (vmId: string, diskId: string, byte: number): Promise<boolean> =>
+    (await images.contentsOf(vmId, diskId)).equals(Buffer.alloc(1 * MiB, byte));
+  /** All images there are, VMs or not. */
+  const imageNames = async () =>
+    (await readdir(images.folder, { recursive: true })).filter((name) => name.endsWith('.qcow2'));
+
+  test('that replaces a VM, and whose caller is killed before any step of the keeping, is kept when asked again', async () => {
+    let moment = 0;
+    for (;;) {
+      const order = await made(orderOf(true), 2);
+      const killed = await dyingAt(moment, images, 'keepTarget', { ...order, start: false });
+      const there = await imageNames();
+      expect(there.filter((name) => name.endsWith('/new.qcow2'))).toHaveLength(1);
+      if (!there.includes('web/new.qcow2')) {
+        expect(there.filter((name) => name.endsWith('/old.qcow2'))).toHaveLength(1);
+      }
+      must(await keep(order));
+      expect(await imageNames()).toEqual(['web/new.qcow2']);
+      expect(await isFilled('web', 'new', 2)).toBe(true);
+      expect(await images.leftovers()).toEqual([]);
+      if (!killed) break;
+      moment += 1;
+      await rm(images.path('web'), { recursive: true });
+      await images.create('web/old.qcow2', '1M');
+    }
+    // As many as there are files and folders that are made, renamed or removed.
+    expect(moment).toBe(10);
+  }, 120_000);
+
+  test('that replaces a VM, and whose caller is killed between any two names, is discarded: one whole VM is there, the old or the new', async () => {
+    const outcomes: string[] = [];
+    for (const moment of [5, 6, 7]) {
+      const order = await made(orderOf(true), 2);
+      expect(await dyingAt(moment, images, 'keepTarget', { ...order, start: false })).toBe(true);
+      await host.discardTarget(order.targetId, 'web');
+      expect(await images.leftovers()).toEqual([]);
+      const [diskId = ''] = must(await host.inspect('web', null)).disks.map((disk) => disk.diskId);
+      outcomes.push(diskId);
+      expect(await isFilled('web', diskId, diskId === 'new' ? 2 : 1)).toBe(true);
+      if (diskId === 'new') {
+        await rm(images.path('web'), { recursive: true });
+        await images.create('web/old.qcow2', '1M');
+        await images.guest('web/old.qcow2', 'write -P 1 0 1M');
+      }
+    }
+    expect(outcomes).toEqual(['old', 'old', 'new']);
+  }, 120_000);
+
+  test('whose caller is killed while it is made is seen, is discarded without a trace, or made after all', async () => {
+    for (const moment of [1, 2, 4]) {
+      const order = orderOf(false, 'second');
+      expect(await dyingAt(moment, images, 'createTarget', order)).toBe(true);
+      expect(await host.listVms()).toEqual(['web']);
+      if (moment > 1) {
+        expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, alive: false }]);
+      }
+      if (moment === 2) {
+        await made(order, 3);
+        must(await keep(order));
+        expect(await isFilled('second', 'new', 3)).toBe(true);
+        await rm(images.path('second'), { recursive: true });
+      } else {
+        await host.discardTarget(order.targetId, 'second');
+      }
+      expect(await images.leftovers()).toEqual([]);
+    }
+  }, 60_000);
+
+  test('stays as it is when its place was taken meanwhile: it can be written on, and kept once the place is free', async () => {
+    const order = await made(orderOf(false, 'second'), 3);
+    await images.create('second.raw', '1M');
+    expect(await keep(order)).toMatchObject({ ok: false, refusal: { code: 'VmExists' } });
+    expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, alive: true }]);
+    await write(order.targetId, 4);
+    await rename(images.path('second.raw'), images.path('third.raw'));
+    must(await keep(order));
+    expect(await isFilled('second', 'new', 4)).toBe(true);
+  });
+
+  test('stays as it is when the VM that it replaces was started meanwhile', async () => {
+    const order = await made(orderOf(true), 3);
+    await images.turnOn();
+    expect(await keep(order)).toMatchObject({ ok: false, refusal: { code: 'VmRunning' } });
+    expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, alive: true }]);
+    await images.turnOff();
+    must(await keep(order));
+    expect(await imageNames()).toEqual(['web/new.qcow2']);
+  });
+
+  test('takes the place of a VM that is one image, and of one too damaged to be opened', async () => {
+    await images.create('alone.qcow2', '1M');
+    await truncate(images.path('alone.qcow2'), 70_000);
+    await writeFile(images.path('web/old.qcow2'), 'no image at all');
+    for (const vmId of ['alone', 'web']) {
+      must(await keep(await made(orderOf(true, vmId), 5)));
+      expect(await isFilled(vmId, 'new', 5)).toBe(true);
+    }
+    expect((await imageNames()).sort()).toEqual(['alone/new.qcow2', 'web/new.qcow2']);
+  });
+
+  test('replaces nothing but a VM, and nothing that holds more than one', async () => {
+    await writeFile(images.path('web/notes.txt'), 'mine');
+    expect(await host.createTarget(orderOf(true))).toMatchObject({
+      ok: false,
+      refusal: { code: 'VmHoldsOtherFiles', message: expect.stringContaining('notes.txt') },
+    });
+    await writeFile(images.path('letters'), 'mine');
+    expect(await host.createTarget(orderOf(true, 'letters'))).toMatchObject({
+      ok: false,
+      refusal: { code: 'VmExists', message: expect.stringContaining('no VM') },
+    });
+    expect(await host.createTarget(orderOf(true, '../elsewhere'))).toMatchObject({
+      ok: false,
+      refusal: { code: 'NameUnusable' },
+    });
+    expect(await images.leftovers()).toEqual([]);
+  });
+
+  test('waits for its turn: a second one of the same VM is a fault that names the first', async () => {
+    const first = await made(orderOf(false, 'second'), 1);
+    await expect(host.createTarget(orderOf(false, 'second'))).rejects.toMatchObject({
+      permanent: false,
+      code: 'TargetStands',
+      message: expect.stringContaining(first.targetId),
+    });
+  });
+
+  test('leaves room for what others are still to write', async () => {
+    const { freeBytes } = must(await host.inspectTarget(orderOf(false, 'second')));
+    const half = Math.ceil(((freeBytes ?? 0) * 2) / 3 / 512) * 512;
+    const large = { disks: [{ diskId: 'new', sizeBytes: half, bytesToWrite: half }] };
+    must(await host.createTarget({ ...orderOf(false, 'second'), ...large }));
+    expect(await host.inspectTarget({ ...orderOf(false, 'third'), ...large })).toMatchObject({
+      ok: false,
+      refusal: { code: 'NoSpace', message: expect.stringContaining(images.folder) },
+    });
+  });
+});
+
+/**
+ * Asks a host in a process of its own, which kills itself just before the one after `moment` of what it makes, renames or removes among
+ * the images or the notes of targets. False: it got to its end before.
+ */
+async function dyingAt(
+  moment: number,
+  images: ImageFolder,
+  call: 'createTarget' | 'keepTarget',
+  order: object,
+): Promise<boolean> {
+  const options = {
+    hostId: 'h1',
+    kind: 'directory',
+    address: images.folder,
+    stateDirectory: dirname(images.stateFolder),
+  };
+  const watched = [images.folder, join(images.stateFolder, 'targets')];
+  const program = `
+    import fs from 'node:fs/promises';
+    import { syncBuiltinESMExports } from 'node:module';
+    let left = ${moment};
+    for (const name of ['mkdir', 'rename', 'rm', 'rmdir']) {
+      const real = fs[name];
+      fs[name] = (path, ...more) => {
+        const isWatched = ${JSON.stringify(watched)}.some((folder) => path.startsWith(folder));
+        if (isWatched && left-- === 0) process.kill(process.pid, 'SIGKILL');
+        return real(path, ...more);
+      };
+    }
+    syncBuiltinESMExports();
+    const { openHost } = await import(${JSON.stringify(new URL('../open-host.ts', import.meta.url).href)});
+    const host = await openHost(${JSON.stringify(options)});
+    const done = await host.${call}(${JSON.stringify(order)});
+    if (!done.ok) throw new Error(done.refusal.message);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const [exitCode, signal] = await once(child, 'exit');
+  if (exitCode !== 0 && signal !== 'SIGKILL') throw new Error(`It ended by ${exitCode ?? signal}`);
+  return signal === 'SIGKILL';
+}
