@@ -15,7 +15,7 @@ import { describeError, Fault, formatBytes } from '@backhaul/kernel';
 import { z } from 'zod';
 import { initramfsEntries } from './contents.ts';
 import { writeCpio } from './cpio.ts';
-import { type DebianPackage, downloadPackages, lookUpPackages, unpackPackages } from './packages.ts';
+import { appliancePackages, type DebianPackage, downloadPackages, unpackPackages } from './packages.ts';
 import { run } from './run.ts';
 
 const BuiltFile = z.object({ file: z.string(), bytes: z.int(), sha256: z.string() });
@@ -51,7 +51,7 @@ export async function buildAppliance(
   const packagesFolder = resolve(options.packagesFolder ?? join(directory, 'packages'));
   const guest = await guestFiles();
   const { packages, inputs, standing } = await withCurrentLists(async () => {
-    const packages = await lookUpPackages();
+    const packages = await appliancePackages();
     const inputs = digest(
       JSON.stringify({
         schema: 1,
@@ -96,7 +96,7 @@ export async function buildAppliance(
 }
 
 /** A fresh machine may have no package lists, or lists that name versions which the archive has let go of: root may bring new ones. */
-async function withCurrentLists<T>(work: () => Promise<T>): Promise<T> {
+export async function withCurrentLists<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

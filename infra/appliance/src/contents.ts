@@ -75,7 +75,7 @@ async function modulePaths(root: string): Promise<Map<string, string>> {
 }
 
 /** The libraries that these files need, and that those need, by the unpacked loader's own answer. */
-async function libraries(root: string, files: readonly string[]): Promise<ArchiveEntry[]> {
+export async function libraries(root: string, files: readonly string[]): Promise<ArchiveEntry[]> {
   const searched = LIBRARY_FOLDERS.map((folder) => join(root, folder)).join(':');
   const found = new Map<string, string>();
   for (const path of files) {

@@ -1,2 +1,3 @@
+export { type AgentGuest, buildAgentGuest } from './agent-guest.ts';
 export { type BuiltAppliance, buildAppliance, defaultApplianceDirectory } from './build.ts';
 export { buildWritingGuest, lastRecordOf, type WritingGuest } from './writing-guest.ts';

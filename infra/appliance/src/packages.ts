@@ -37,13 +37,17 @@ const LIBRARIES = [
   'libunistring2',
 ];
 
-/** Throws a Fault that says what to do when apt knows no such packages. */
-export async function lookUpPackages(): Promise<DebianPackage[]> {
+/** What the appliance is made of. */
+export async function appliancePackages(): Promise<DebianPackage[]> {
   const [meta] = await show([KERNEL_META]);
   const kernel = /linux-image-[0-9][^ ,]*-cloud-amd64/.exec(meta?.get('Depends') ?? '')?.[0];
   if (kernel === undefined)
     throw new Fault(`Package ${KERNEL_META} depends on no kernel`, { permanent: true });
-  const names = [kernel, ...PROGRAMS, ...LIBRARIES].sort();
+  return await lookUpPackages([kernel, ...PROGRAMS, ...LIBRARIES].sort());
+}
+
+/** Throws a Fault that says what to do when apt knows no such packages. */
+export async function lookUpPackages(names: readonly string[]): Promise<DebianPackage[]> {
   const found = await show(names);
   return names.map((name) => {
     const fields = found.find((one) => one.get('Package') === name);

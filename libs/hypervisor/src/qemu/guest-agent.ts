@@ -20,6 +20,8 @@ export class GuestAgent {
   #said = Buffer.alloc(0);
   #heard: (() => void) | undefined;
   #ended: Fault | undefined;
+  /** Commands whose answers have not come: the agent answers in order, and also what nobody waits for any more. */
+  #unanswered = 0;
 
   private constructor(path: string) {
     this.#socket = createConnection({ path });
@@ -53,11 +55,11 @@ export class GuestAgent {
     return (await this.#ask('guest-fsfreeze-status', milliseconds)) === 'frozen';
   }
 
+  /** Behind whatever the agent still does: a freeze that was given up included. */
   async thaw(milliseconds: number): Promise<void> {
     await this.#ask('guest-fsfreeze-thaw', milliseconds);
   }
 
-  /** Asks for a thaw behind whatever it still does; its answer is to be waited for with `thaw`. */
   close(): void {
     this.#end('The channel was closed by us');
   }
@@ -69,14 +71,19 @@ export class GuestAgent {
     for (;;) {
       await this.#until(() => this.#said.includes(SENTINEL));
       this.#said = this.#said.subarray(this.#said.lastIndexOf(SENTINEL) + 1);
-      if ((await this.#reply()) === id) return;
+      if (answerIn(await this.#line()) === id) return;
     }
   }
 
   async #ask(command: string, milliseconds: number): Promise<unknown> {
     return await withDeadline(`The guest agent's ${command}`, milliseconds, async () => {
       this.#send(command);
-      return await this.#reply();
+      this.#unanswered += 1;
+      for (;;) {
+        const line = await this.#line();
+        this.#unanswered -= 1;
+        if (this.#unanswered === 0) return answerIn(line);
+      }
     });
   }
 
@@ -85,14 +92,12 @@ export class GuestAgent {
     this.#socket.write(`${JSON.stringify({ execute: command, arguments: args })}\n`);
   }
 
-  async #reply(): Promise<unknown> {
+  async #line(): Promise<string> {
     await this.#until(() => this.#said.includes(0x0a));
     const end = this.#said.indexOf(0x0a);
     const line = this.#said.subarray(0, end).toString('utf8');
     this.#said = this.#said.subarray(end + 1);
-    const reply = Reply.parse(JSON.parse(line));
-    if ('error' in reply) throw new Fault(`The guest agent refused: ${reply.error.desc}`);
-    return reply.return;
+    return line;
   }
 
   async #until(condition: () => boolean): Promise<void> {
@@ -109,4 +114,10 @@ export class GuestAgent {
     this.#socket.destroy();
     this.#heard?.();
   }
+}
+
+function answerIn(line: string): unknown {
+  const reply = Reply.parse(JSON.parse(line));
+  if ('error' in reply) throw new Fault(`The guest agent refused: ${reply.error.desc}`);
+  return reply.return;
 }
