@@ -1,8 +1,11 @@
 --- The disks that come and go: a virtio disk with a serial becomes the export of that name, and stops being one when it
--- is gone. Nothing here reads a disk. (The kernel itself looks for a partition table, a few KiB, when a disk appears.)
+-- is gone. Nothing here reads or writes a disk. (The kernel itself looks for a partition table, a few KiB, when a disk appears.)
+-- A server may write a disk when the disk's own file says so, by its permissions: a frozen disk is everybody's to read, a disk of
+-- a VM to be is everybody's to write, and servers are nobody (ports.lua).
 local dirent = require 'posix.dirent'
 local poll = require 'posix.poll'
 local socket = require 'posix.sys.socket'
+local stat = require 'posix.sys.stat'
 local unistd = require 'posix.unistd'
 local files = require 'files'
 
@@ -11,8 +14,10 @@ local disks = {}
 local BLOCK = '/sys/block/'
 local EXPORTS = '/exports/'
 local KERNEL_NEWS = 1 -- the multicast group of netlink(7) KOBJECT_UEVENT
--- Read ahead as much as one request may ask for: NBD clients read in order.
-local READ_AHEAD_KIB = '512'
+-- Read ahead as much as one request may ask for: NBD clients read in order. But never of a disk that others write as well: what
+-- was read ahead of its time would be taken for what they have written since.
+local READ_AHEAD_KIB = { frozen = '512', writable = '0' }
+local PERMISSIONS = { frozen = tonumber('444', 8), writable = tonumber('666', 8) }
 local LOOK_SECONDS = 1
 
 local served = {} -- device name -> { serial, bytes, readOnly }
@@ -32,11 +37,15 @@ local function serve(device)
   if not serial or not serial:match('^[%w-]+$') then return end
   local sectors = tonumber(files.line(BLOCK .. device .. '/size'))
   if not sectors then return end
-  files.write(BLOCK .. device .. '/queue/read_ahead_kb', READ_AHEAD_KIB)
+  local readOnly = files.line(BLOCK .. device .. '/ro') ~= '0'
+  local kind = readOnly and 'frozen' or 'writable'
+  files.write(BLOCK .. device .. '/queue/read_ahead_kb', READ_AHEAD_KIB[kind])
+  local allowed, why = stat.chmod('/dev/' .. device, PERMISSIONS[kind])
+  if not allowed then return note('Serving ' .. serial .. ' failed: ' .. why) end
   unistd.unlink(EXPORTS .. serial)
   local linked, problem = unistd.link('/dev/' .. device, EXPORTS .. serial, true)
   if not linked then return note('Serving ' .. serial .. ' failed: ' .. problem) end
-  served[device] = { serial = serial, bytes = sectors * 512, readOnly = files.line(BLOCK .. device .. '/ro') == '1' }
+  served[device] = { serial = serial, bytes = sectors * 512, readOnly = readOnly }
   version = version + 1
 end
 

@@ -1,6 +1,6 @@
---- The appliance: serves every disk that is hot-added to this VM, read-only, by its serial, at every port, and says on the
--- control channel what it sees. One process, one loop: a wake-up comes from the control channel, the kernel's news of
--- disks, the end of a server, or the clock. Everything is then looked at as it is: news are only wake-ups.
+--- The appliance: serves every disk that is hot-added to this VM, by its serial, at every port, writable or read-only as the disk
+-- itself is, and says on the control channel what it sees. One process, one loop: a wake-up comes from the control channel, the
+-- kernel's news of disks, the end of a server, or the clock. Everything is then looked at as it is: news are only wake-ups.
 package.path = '/lib/appliance/?.lua;' .. package.path
 
 local poll = require 'posix.poll'

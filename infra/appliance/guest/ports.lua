@@ -25,9 +25,10 @@ local ports = {}
 local GOODBYE_SECONDS = 0.1
 local FAILED_START_SECONDS = 1
 local SILENT_SECONDS = 3
--- 4 x 256 KiB is what one port may hold of requests at a time; a client that asks for more in one request is refused.
+-- 4 x 256 KiB is what one port may hold of requests at a time; a client that asks for more in one request is refused. A server is
+-- nobody, so that a disk it may not write is served read-only: the file plugin tries to open it for writing, and then for reading.
 local SERVER = {
-  '--single', '--readonly', '--foreground', '--log=stderr', '--threads=4', '--filter=blocksize-policy',
+  '--single', '--user=65534', '--group=65534', '--foreground', '--log=stderr', '--threads=4', '--filter=blocksize-policy',
   'file', 'dir=/exports', 'blocksize-maximum=256K', 'blocksize-error-policy=error',
 }
 

@@ -214,7 +214,8 @@ export function describeRecoveryContract(kind: string, makeFixture: () => Promis
       expect((await host.observe()).targets).toMatchObject([{ targetId, alive: true }]);
       const contents = await readExport(data?.endpoint ?? '');
       expect(sameBytes(contents.subarray(2 * MiB, 2 * MiB + 200 * KiB), patterned(6, 200 * KiB))).toBe(true);
-      await expect(stale.flush()).rejects.toThrow();
+      // Not after a first failure either, when a proxy may have found its way to the new server.
+      for (const _ of [1, 2]) await expect(stale.flush()).rejects.toThrow();
       await stale.close();
 
       // Attached anew it is written through again.

@@ -15,9 +15,9 @@ export const storageTools: readonly RequiredTool[] = [
   { command: 'qemu-storage-daemon', debianPackage: 'qemu-system-common', majorMin: 7 },
 ];
 
-/** 7: the first with the copy-before-write filter and access to what it froze. */
+/** 7: the first with the copy-before-write filter and access to what it froze. The daemon serves disks of VMs to be. */
 export const virtualMachineTools: readonly RequiredTool[] = [
-  { command: 'qemu-img', debianPackage: 'qemu-utils', majorMin: 7 },
+  ...storageTools,
   { command: 'qemu-system-x86_64', debianPackage: 'qemu-system-x86', majorMin: 7 },
 ];
 

@@ -1,22 +1,38 @@
 /**
  * A host whose VMs are running QEMU processes, reached over QMP, and whose proxies are QEMU virtual machines (proxy/). A VM is
  * frozen while it runs, and served from its own process; nothing that is done here may harm the guest (docs/adr/0008).
- * Everything it makes lies in `<state directory>/<host id>`: `snapshots/<snapshot id>/` (notes), `proxies/<proxy id>/`;
- * scratch files lie in `scratch/` or where the options say.
+ * Everything it makes lies in `<state directory>/<host id>`: `snapshots/<snapshot id>/` (notes), `proxies/<proxy id>/`,
+ * `targets/<target id>/` (notes, and the server); scratch files lie in `scratch/` or where the options say. Only VMs that came back, and
+ * disks of those that are to be, lie in the host's own folder (defined-vms.ts).
  */
 import { join, resolve } from 'node:path';
-import { describeError, Fault } from '@backhaul/kernel';
+import { describeError, Fault, ok } from '@backhaul/kernel';
 import { requireSocketPath } from '../directory/storage-daemon.ts';
 import type { HypervisorHost, Observation, SnapshotOrder } from '../host.ts';
 import { requireTools, virtualMachineTools } from '../required-tools.ts';
+import { targetExportOf } from '../target-server.ts';
+import { TargetStates } from '../target-state.ts';
 import { Turns } from '../turns.ts';
+import { DefinedVms } from './defined-vms.ts';
 import { exportNameOf } from './node-names.ts';
 import { observeSnapshots } from './observe-snapshots.ts';
-import { openQemuProxies, type QemuProxies } from './proxy/proxies.ts';
+import type { ChosenAccelerator } from './proxy/accelerator.ts';
+import { type DiskSource, openQemuProxies, type QemuProxies } from './proxy/proxies.ts';
 import { ProxyStates } from './proxy/proxy-state.ts';
 import { releaseVmSnapshot } from './release-vm-snapshot.ts';
 import { rescueAbandoned } from './rescue.ts';
 import { requireStanding, takeVmSnapshot } from './take-vm-snapshot.ts';
+import {
+  createTarget,
+  discardTarget,
+  endpointOfTarget,
+  inspectTarget,
+  keepTarget,
+  observeTargets,
+  socketOfTarget,
+  standingTarget,
+  type TargetSite,
+} from './targets.ts';
 import { requireFolder, VmFolder } from './vm-folder.ts';
 import { inspectVm } from './vm-inspection.ts';
 import { nbdEndpointAt, type VmSite } from './vm-site.ts';
@@ -59,6 +75,23 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
   const vmTurn = (vmId: string): string => `vm ${vmId}`;
   const proxyTurn = (proxyId: string): string => `proxy ${proxyId}`;
   const requirePath = (vmId: string): void => requireSocketPath(site.vms.nbdSocketOf(vmId));
+  const letGo = async (ownerId: string, diskIds: readonly string[]): Promise<void> => {
+    for (const proxyId of await proxies.ids()) {
+      for (const diskId of diskIds) {
+        await turns.take(proxyTurn(proxyId), async () =>
+          (await proxies.open()).detach({ proxyId, ownerId, diskId }),
+        );
+      }
+    }
+  };
+  const targets: TargetSite = {
+    hostId,
+    vms,
+    defined: new DefinedVms(folder),
+    states: new TargetStates(join(own, 'targets')),
+    accelerator: () => proxies.accelerator(),
+    letGo,
+  };
 
   // Whoever opens a host after a crash first of all lets go of guests that the crash has left held.
   for (const state of await states.all()) await rescueAbandoned(vms, state).catch(() => undefined);
@@ -73,6 +106,20 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
     return state;
   };
 
+  /** The disk as a proxy gets it; or a Fault that says why it cannot have it. */
+  const sourceOf = async (ownerId: string, diskId: string, vmId: string, access: DiskSource['access']) => {
+    if (access === 'read-only') {
+      const { sizeBytes } = diskIn('Snapshot', await standingSnapshot(ownerId), diskId);
+      const exportName = exportNameOf({ snapshotId: ownerId, diskId });
+      return { socketPath: site.vms.nbdSocketOf(vmId), exportName, sizeBytes, access };
+    }
+    const { sizeBytes } = diskIn('Target', await standingTarget(targets, ownerId), diskId);
+    const exportName = targetExportOf({ targetId: ownerId, diskId });
+    return { socketPath: socketOfTarget(targets, ownerId), exportName, sizeBytes, access };
+  };
+  const vmOfOwner = async (ownerId: string): Promise<string> =>
+    (await states.read(ownerId))?.vmId ?? (await targets.states.read(ownerId))?.vmId ?? '';
+
   return {
     hostId,
     kind: 'qemu',
@@ -84,10 +131,10 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
       requirePath(vmId);
       const inspected = await turns.take(vmTurn(vmId), () => inspectVm(site, vmId, parent));
       if (!inspected.ok) return inspected;
-      const missing = await proxies.whyNot();
-      const proxyVm = missing === undefined ? { available: true } : { available: false, reason: missing };
-      const modes = { ...inspected.value.modes, 'proxy-vm': proxyVm };
-      return { ok: true, value: { ...inspected.value, modes } };
+      return ok({
+        ...inspected.value,
+        modes: { ...inspected.value.modes, 'proxy-vm': await proxies.mode() },
+      });
     },
 
     takeSnapshot: (order: SnapshotOrder) => {
@@ -98,32 +145,23 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
     releaseSnapshot: (snapshotId, vmId, checkpoints) =>
       turns.take(vmTurn(vmId), async () => {
         const disks = (await states.read(snapshotId))?.disks ?? [];
-        for (const proxyId of await proxies.ids()) {
-          for (const { diskId } of disks) {
-            await turns.take(proxyTurn(proxyId), async () =>
-              (await proxies.open()).detach({ proxyId, snapshotId, diskId }),
-            );
-          }
-        }
+        await letGo(
+          snapshotId,
+          disks.map(({ diskId }) => diskId),
+        );
         await releaseVmSnapshot(site, snapshotId, vmId, checkpoints);
       }),
 
     activateProxy: (order) =>
       turns.take(proxyTurn(order.proxyId), async () => (await proxies.open()).activate(order)),
 
-    async attachDisk({ proxyId, snapshotId, diskId }) {
-      const vmId = (await states.read(snapshotId))?.vmId ?? '';
+    async attachDisk({ proxyId, ownerId, diskId, access }) {
+      const vmId = await vmOfOwner(ownerId);
       // Always the VM's turn before the proxy's, so that no release comes in between and nobody waits in a circle.
       return await turns.take(vmTurn(vmId), async () => {
-        const state = await standingSnapshot(snapshotId);
-        const { sizeBytes } = frozenDisk(state, diskId);
-        const source = {
-          socketPath: site.vms.nbdSocketOf(vmId),
-          exportName: exportNameOf({ snapshotId, diskId }),
-          sizeBytes,
-        };
+        const source = await sourceOf(ownerId, diskId, vmId, access);
         return await turns.take(proxyTurn(proxyId), async () =>
-          (await proxies.open()).attach({ proxyId, snapshotId, diskId, source }),
+          (await proxies.open()).attach({ proxyId, ownerId, diskId, source }),
         );
       });
     },
@@ -138,25 +176,50 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
       await turns.take(proxyTurn(proxyId), async () => (await proxies.open()).deactivate(proxyId));
     },
 
-    async openDirectEndpoint(snapshotId, streams) {
-      const vmId = (await states.read(snapshotId))?.vmId ?? '';
-      const state = await turns.take(vmTurn(vmId), () => standingSnapshot(snapshotId));
-      // One server for all streams: the VM's own, which is where all of them end whatever stands in between.
-      const endpoint = nbdEndpointAt(site.vms.nbdSocketOf(vmId));
-      return {
-        ports: Array.from({ length: streams }, (_, port) => ({ port, endpoint })),
-        exportNameOf: Object.fromEntries(
-          state.disks.map(({ diskId }) => [diskId, exportNameOf({ snapshotId, diskId })]),
-        ),
-      };
+    async openDirectEndpoint(ownerId, streams) {
+      const vmId = await vmOfOwner(ownerId);
+      return await turns.take(vmTurn(vmId), async () => {
+        // One server for all streams: the VM's own, or the target's, which is where all of them end whatever stands in between.
+        const ports = (endpoint: string) =>
+          Array.from({ length: streams }, (_, port) => ({ port, endpoint }));
+        if ((await targets.states.read(ownerId)) !== undefined) {
+          const { disks } = await standingTarget(targets, ownerId);
+          const names = disks.map(({ diskId }) => [diskId, targetExportOf({ targetId: ownerId, diskId })]);
+          return {
+            ports: ports(endpointOfTarget(targets, ownerId)),
+            exportNameOf: Object.fromEntries(names),
+          };
+        }
+        const { disks } = await standingSnapshot(ownerId);
+        const names = disks.map(({ diskId }) => [diskId, exportNameOf({ snapshotId: ownerId, diskId })]);
+        return {
+          ports: ports(nbdEndpointAt(site.vms.nbdSocketOf(vmId))),
+          exportNameOf: Object.fromEntries(names),
+        };
+      });
     },
 
+    inspectTarget: (order) =>
+      turns.take(vmTurn(order.vmId), async () => {
+        const inspected = await inspectTarget(targets, order);
+        if (!inspected.ok) return inspected;
+        const modes = { 'proxy-vm': await proxies.mode(), 'direct-to-host': { available: true } };
+        return ok({ modes, freeBytes: inspected.value.freeBytes });
+      }),
+
+    createTarget: (order) => turns.take(vmTurn(order.vmId), () => createTarget(targets, order)),
+
+    keepTarget: (order) => turns.take(vmTurn(order.vmId), () => keepTarget(targets, order)),
+
+    discardTarget: (targetId, vmId) => turns.take(vmTurn(vmId), () => discardTarget(targets, targetId, vmId)),
+
     async observe(): Promise<Observation> {
-      const [observed, snapshots] = await Promise.all([
+      const [observed, snapshots, targetsSeen] = await Promise.all([
         (await proxies.ids()).length === 0 ? [] : (await proxies.open()).observe(),
         observeSnapshots(site),
+        observeTargets(targets),
       ]);
-      return { proxies: observed.map(({ proxy }) => proxy), snapshots };
+      return { proxies: observed.map(({ proxy }) => proxy), snapshots, targets: targetsSeen };
     },
 
     close: () => proxies.close(),
@@ -185,7 +248,17 @@ function proxiesOnDemand({ hostId, stateDirectory, applianceDirectory }: QemuHos
   };
   return {
     open,
-    whyNot: (): Promise<string | undefined> => open().then(() => undefined, describeError),
+    mode: (): Promise<{ available: boolean; reason?: string }> =>
+      open().then(
+        () => ({ available: true }),
+        (error) => ({ available: false, reason: describeError(error) }),
+      ),
+    /** KVM is tried with the appliance: without one, emulation is what certainly works. */
+    accelerator: async (): Promise<ChosenAccelerator> => {
+      const opened = await open().catch((error) => describeError(error));
+      if (typeof opened !== 'string') return await opened.accelerator();
+      return { accelerator: 'tcg', because: `KVM could not be tried: ${opened}` };
+    },
     ids: (): Promise<string[]> => states.ids(),
     close: async (): Promise<void> => {
       const opened = await opening?.catch(() => undefined);
@@ -194,11 +267,12 @@ function proxiesOnDemand({ hostId, stateDirectory, applianceDirectory }: QemuHos
   };
 }
 
-function frozenDisk(state: VmSnapshotState, diskId: string): VmSnapshotState['disks'][number] {
-  const disk = state.disks.find((one) => one.diskId === diskId);
+function diskIn<Disk extends { diskId: string }>(
+  what: string,
+  { vmId, disks }: { vmId: string; disks: readonly Disk[] },
+  diskId: string,
+): Disk {
+  const disk = disks.find((one) => one.diskId === diskId);
   if (disk !== undefined) return disk;
-  throw new Fault(`Snapshot ${state.snapshotId} of VM ${state.vmId} has no disk ${diskId}`, {
-    permanent: true,
-    code: 'DiskUnknown',
-  });
+  throw new Fault(`${what} of VM ${vmId} has no disk ${diskId}`, { permanent: true, code: 'DiskUnknown' });
 }

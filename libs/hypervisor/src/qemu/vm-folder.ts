@@ -1,6 +1,6 @@
 /**
  * The folder of a qemu host: every running VM has a QMP socket of its own for Backhaul in it, `<vmId>.qmp`, and, where it
- * has a guest agent, the agent's channel, `<vmId>.qga`; the socket of the VM's NBD server, `<vmId>.nbd`, is put beside them. QEMU serves one client of a monitor at a time, so whoever talks to a
+ * has a guest agent, the agent's channel, `<vmId>.qga`; the socket of the VM's NBD server, `<vmId>.nbd`, is put beside them. VMs that Backhaul defined have their disks below, in `vms/` (defined-vms.ts). QEMU serves one client of a monitor at a time, so whoever talks to a
  * VM keeps others out, those of other processes too: conversations are short, and steps that belong together are one.
  */
 import { readdir, stat } from 'node:fs/promises';
@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { Name } from '@backhaul/contracts';
 import { Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { type QmpClient, withQmp } from '../qmp.ts';
+import { DefinedVms } from './defined-vms.ts';
 
 const MONITOR = '.qmp';
 const AGENT = '.qga';
@@ -34,9 +35,13 @@ export class VmFolder {
     return join(this.path, `${vmId}${NBD}`);
   }
 
+  agentSocketOf(vmId: string): string {
+    return join(this.path, `${vmId}${AGENT}`);
+  }
+
   /** The agent's channel, or null where the VM has none. */
   async agentOf(vmId: string): Promise<string | null> {
-    const path = join(this.path, `${vmId}${AGENT}`);
+    const path = this.agentSocketOf(vmId);
     return (await isSocket(path)) ? path : null;
   }
 
@@ -58,6 +63,11 @@ export class VmFolder {
     return Name.safeParse(vmId).success && (await isListening(this.monitorOf(vmId)));
   }
 
+  /** Whether a VM of that name runs, or ran and left its socket. */
+  async hasMonitor(vmId: string): Promise<boolean> {
+    return await isSocket(this.monitorOf(vmId));
+  }
+
   /** Ok when the VM runs; else a refusal that says what there is. */
   async require(vmId: string): Promise<Result<null>> {
     if (await this.isRunning(vmId)) return ok(null);
@@ -74,11 +84,19 @@ export class VmFolder {
   }
 
   async #unknown(vmId: string): Promise<Refusal> {
-    if (Name.safeParse(vmId).success && (await isSocket(this.monitorOf(vmId)))) {
+    if (Name.safeParse(vmId).success && (await this.hasMonitor(vmId))) {
       return {
         code: 'VmNotRunning',
         message: `VM ${vmId} does not run: nobody listens at ${this.monitorOf(vmId)}.`,
         wayOut: 'Start it, or back its images up through a host of kind directory.',
+      };
+    }
+    const defined = new DefinedVms(this.path);
+    if ((await defined.read(vmId)) !== undefined) {
+      return {
+        code: 'VmNotRunning',
+        message: `VM ${vmId} is defined in ${defined.path}, and it does not run.`,
+        wayOut: `Start it, or back it up at rest through a host of kind directory with the folder ${defined.path}.`,
       };
     }
     const there = await this.list();

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { HypervisorHost } from '../host.ts';
 import type { HostFixture } from '../host-contract.ts';
 import { openHost } from '../open-host.ts';
-import { endProcess, processesNaming } from '../processes.ts';
+import { endProcess, markOf, processesNaming } from '../processes.ts';
 import { runTool } from '../tool.ts';
 import { type SourceDisk, type SourceVm, startSourceVm } from './source-vm.ts';
 
@@ -18,6 +18,7 @@ export interface VmHost extends HostFixture {
   readonly options: Parameters<typeof openHost>[0];
   /** The VM that `vmId` names, as it was started last. */
   vm(): SourceVm;
+  isOn(): Promise<boolean>;
   path(name: string): string;
   create(name: string, size: string, ...options: string[]): Promise<SourceDisk>;
   /** Runs `qemu-io` on an image at rest. */
@@ -72,6 +73,7 @@ export async function makeVmHost(
       if (vm === undefined) throw new Error('No VM web was started');
       return vm;
     },
+    isOn: async () => (await markOf(self.vm().mark.pid)) !== undefined,
     async create(name, size, ...more) {
       const format = name.endsWith('.qcow2') ? 'qcow2' : 'raw';
       await runTool('qemu-img', ['create', '-q', '-f', format, ...more, path(name), size], { milliseconds });

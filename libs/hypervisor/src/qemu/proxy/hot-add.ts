@@ -1,14 +1,15 @@
 /**
- * A disk of a source VM, hot-added to a running proxy VM over QMP: an NBD client node, read-only, and a virtio disk on it.
+ * A disk, hot-added to a running proxy VM over QMP: an NBD client node, and a virtio disk on it, read-only or writable as the source.
  *
  * virtio-blk, one PCI slot each, and not disks of one SCSI controller: the machine has 29 free slots, and products of this
  * kind hold at most 25 hot-added disks per proxy. A SCSI disk is probed more when it comes, and waits longer when it goes.
- * A source that is gone makes read errors, at once (`reconnect-delay` 0), and not a guest that hangs.
+ * A source that is gone, or has no room left, makes errors, at once (`reconnect-delay` 0, `werror`), and not a guest that hangs.
+ * A flush of the guest is one of the source: the disk says that it has a cache, and QEMU hands every flush on.
  */
 import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
 import type { QmpClient } from '../../qmp.ts';
-import type { FrozenSource } from './proxies.ts';
+import type { DiskSource } from './proxies.ts';
 
 /** A source that accepts and then says nothing holds up the whole proxy for as long as this: it is local and answers in ms. */
 const SOURCE_OPEN_SECONDS = 3;
@@ -30,7 +31,7 @@ export async function serialsIn(qmp: QmpClient): Promise<string[]> {
 }
 
 /** Adds the disk unless it is there. A refused one leaves nothing; the Fault has QEMU's words. */
-export async function addDisk(qmp: QmpClient, serial: string, source: FrozenSource): Promise<void> {
+export async function addDisk(qmp: QmpClient, serial: string, source: DiskSource): Promise<void> {
   if ((await serialsIn(qmp)).includes(serial)) return;
   // Of an attempt that did not get to its end.
   await removeNode(qmp, serial);
@@ -38,7 +39,7 @@ export async function addDisk(qmp: QmpClient, serial: string, source: FrozenSour
     arguments: {
       driver: 'nbd',
       'node-name': nodeOf(serial),
-      'read-only': true,
+      'read-only': source.access === 'read-only',
       'auto-read-only': false,
       server: { type: 'unix', path: source.socketPath },
       export: source.exportName,
@@ -54,6 +55,9 @@ export async function addDisk(qmp: QmpClient, serial: string, source: FrozenSour
         drive: nodeOf(serial),
         serial,
         rerror: 'report',
+        // QEMU's own choice is to stop the whole proxy where a disk is full.
+        werror: 'report',
+        'write-cache': 'on',
       },
     });
   } catch (cause) {

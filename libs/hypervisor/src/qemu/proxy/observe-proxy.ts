@@ -59,7 +59,7 @@ function seen(
     ...(unserved.length === 0 ? [] : [`attached and not served: ${unserved.join(', ')}`]),
     ...(unknown.length === 0 ? [] : [`attached by nobody we know: ${unknown.join(', ')}`]),
   ].join('; ');
-  const attachments = attached.map(({ snapshotId, diskId }) => ({ snapshotId, diskId }));
+  const attachments = attached.map(({ ownerId, diskId }) => ({ ownerId, diskId }));
   return { proxy: { proxyId, alive: true, detail, attachments } };
 }
 

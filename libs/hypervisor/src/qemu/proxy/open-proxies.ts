@@ -12,7 +12,7 @@ import { addDisk, removeDisk } from './hot-add.ts';
 import { observeProxy } from './observe-proxy.ts';
 import type {
   DiskOfProxy,
-  FrozenSource,
+  DiskSource,
   ObservedQemuProxy,
   QemuProxies,
   QemuProxiesOptions,
@@ -81,19 +81,19 @@ class BootedProxies implements QemuProxies {
     });
   }
 
-  attach(order: DiskOfProxy & { source: FrozenSource }): Promise<{ exportName: string }> {
-    const { proxyId, snapshotId, diskId, source } = order;
+  attach(order: DiskOfProxy & { source: DiskSource }): Promise<{ exportName: string }> {
+    const { proxyId, ownerId, diskId, source } = order;
     const serial = serialOf(order);
     return this.#steps.take(proxyId, async () => {
-      const failure = `Attaching disk ${diskId} of snapshot ${snapshotId} to proxy ${proxyId} failed`;
+      const failure = `Attaching disk ${diskId} of ${ownerId} to proxy ${proxyId} failed`;
       const vm = await this.#livingVm(failure, proxyId);
       await this.#update(proxyId, (state) => ({
         ...state,
-        disks: [...state.disks.filter((one) => one.serial !== serial), { snapshotId, diskId, serial }],
+        disks: [...state.disks.filter((one) => one.serial !== serial), { ownerId, diskId, serial }],
       }));
       try {
         await this.#tell(vm, (qmp) => addDisk(qmp, serial, source));
-        await this.#untilServed(vm, serial, source.sizeBytes);
+        await this.#untilServed(vm, serial, source);
         return { exportName: serial };
       } catch (cause) {
         // What stands of it stays in the state until it has been seen gone.
@@ -104,7 +104,7 @@ class BootedProxies implements QemuProxies {
   }
 
   detach(disk: DiskOfProxy): Promise<void> {
-    const { proxyId, snapshotId, diskId } = disk;
+    const { proxyId, ownerId, diskId } = disk;
     return this.#steps.take(proxyId, async () => {
       const state = await this.#states.read(proxyId);
       if (!state?.disks.some((one) => one.serial === serialOf(disk))) return;
@@ -112,7 +112,7 @@ class BootedProxies implements QemuProxies {
       try {
         await this.#takeAway(vm, disk);
       } catch (cause) {
-        const failure = `Detaching disk ${diskId} of snapshot ${snapshotId} from proxy ${proxyId} failed`;
+        const failure = `Detaching disk ${diskId} of ${ownerId} from proxy ${proxyId} failed`;
         // A guest that does not do what it is told is of no more use, and its disks cannot be given back while it lives.
         if (cause instanceof Fault && cause.code === 'GuestStuck') {
           await this.#update(proxyId, (one) => ({ ...one, lost: describeError(cause) }));
@@ -141,12 +141,18 @@ class BootedProxies implements QemuProxies {
     return this.#states.ids();
   }
 
+  async accelerator(): Promise<ChosenAccelerator> {
+    const said = this.#options.accelerator;
+    if (said !== undefined) return { accelerator: said, because: 'it is configured' };
+    return await chooseAccelerator(this.#appliance, () => this.#tryBoot('kvm'));
+  }
+
   /** Sockets are opened for one call at a time, and nothing else is held. */
   async close(): Promise<void> {}
 
   async #boot(vm: ProxyVm, deadline: number): Promise<void> {
     await endVm(vm);
-    const { accelerator, because } = await this.#chooseAccelerator();
+    const { accelerator, because } = await this.accelerator();
     await this.#states.write({
       schema: 1,
       proxyId: vm.proxyId,
@@ -159,12 +165,6 @@ class BootedProxies implements QemuProxies {
     });
     if (Date.now() > deadline) throw new Fault('Its time was over before it could be started');
     await startVm(vm, this.#appliance, accelerator);
-  }
-
-  async #chooseAccelerator(): Promise<ChosenAccelerator> {
-    const said = this.#options.accelerator;
-    if (said !== undefined) return { accelerator: said, because: 'it is configured' };
-    return await chooseAccelerator(this.#appliance, () => this.#tryBoot('kvm'));
   }
 
   /** Boots a proxy of no use, and ends it. */
@@ -188,14 +188,15 @@ class BootedProxies implements QemuProxies {
     return this.#vm(proxyId, state.ports);
   }
 
-  async #untilServed(vm: ProxyVm, serial: string, sizeBytes: number): Promise<void> {
+  async #untilServed(vm: ProxyVm, serial: string, { sizeBytes, access }: DiskSource): Promise<void> {
     const report = await askAppliance(this.#control(vm), `Serving disk ${serial}`, ({ disks }) =>
       disks.some((disk) => disk.serial === serial),
     );
     const disk = report.disks.find((one) => one.serial === serial);
-    if (disk?.bytes === sizeBytes && disk.readOnly) return;
+    const seen = disk?.readOnly ? 'read-only' : 'writable';
+    if (disk?.bytes === sizeBytes && seen === access) return;
     throw new Fault(
-      `The guest sees ${disk?.bytes} bytes, ${disk?.readOnly ? 'read-only' : 'writable'}, and the disk has ${sizeBytes}, read-only`,
+      `The guest sees ${disk?.bytes} bytes, ${seen}, and the disk has ${sizeBytes}, ${access}`,
       { permanent: true, code: 'DiskDiffers' },
     );
   }

@@ -32,7 +32,7 @@ const observed = async (proxyId: string) => {
 describe('a proxy VM that runs', () => {
   const proxyId = 'p1-0a0b0c0d';
   const order = { proxyId, ports: 2, deadlineSeconds: 60 };
-  const disk = (diskId: string) => ({ proxyId, snapshotId: 'backup-1', diskId });
+  const disk = (diskId: string) => ({ proxyId, ownerId: 'backup-1', diskId });
   let ports: Port[];
   let source: TestSource;
   const uriAt = (port: number, exportName: string) => exportUri(ports[port]?.endpoint ?? '', exportName);
@@ -74,8 +74,8 @@ describe('a proxy VM that runs', () => {
     await expect(client.write(0, Buffer.alloc(4096))).rejects.toThrow();
     await client.close();
     expect((await observed(proxyId)).proxy.attachments).toEqual([
-      { snapshotId: 'backup-1', diskId: 'vda' },
-      { snapshotId: 'backup-1', diskId: 'vdb' },
+      { ownerId: 'backup-1', diskId: 'vda' },
+      { ownerId: 'backup-1', diskId: 'vdb' },
     ]);
     await proxies.detach(disk('vdb'));
   });
@@ -91,7 +91,7 @@ describe('a proxy VM that runs', () => {
       proxyId,
       alive: true,
       detail: '',
-      attachments: [{ snapshotId: 'backup-1', diskId: 'vda' }],
+      attachments: [{ ownerId: 'backup-1', diskId: 'vda' }],
     });
     expect(await lab.processes(proxyId)).toEqual(before);
     await expect(proxies.activate({ ...order, ports: 3 })).rejects.toThrow('with 2 ports');

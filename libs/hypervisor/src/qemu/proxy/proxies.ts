@@ -1,11 +1,12 @@
 /**
  * The proxy VMs of a qemu host: each is a QEMU process that runs the appliance (`infra/appliance`), with one virtio-serial
- * port per port of the proxy, and frozen disks hot-added to it over QMP.
+ * port per port of the proxy, and disks hot-added to it over QMP: frozen ones to be read, and those of a VM to be, to be written.
  * - Everything is idempotent by ids; what is made outlives the caller and is found again by looking.
  * - No call waits for ever: a guest that does not answer makes a Fault, and its proxy is seen as lost from then on.
  */
 import type { Port } from '@backhaul/contracts';
 import type { Observation } from '../../host.ts';
+import type { ChosenAccelerator } from './accelerator.ts';
 
 export { openQemuProxies } from './open-proxies.ts';
 
@@ -19,16 +20,18 @@ export interface QemuProxiesOptions {
   readonly applianceDirectory: string;
 }
 
-export interface FrozenSource {
-  /** Unix socket of an NBD server that serves the frozen disk, read-only. */
+export interface DiskSource {
+  /** Unix socket of the host's NBD server that serves the disk. */
   readonly socketPath: string;
   readonly exportName: string;
   readonly sizeBytes: number;
+  readonly access: 'read-only' | 'writable';
 }
 
 export interface DiskOfProxy {
   readonly proxyId: string;
-  readonly snapshotId: string;
+  /** The snapshot or the target that the disk is of. */
+  readonly ownerId: string;
   readonly diskId: string;
 }
 
@@ -62,13 +65,18 @@ export interface QemuProxies {
   /** Boots what does not run; resolves when the appliance is ready. A proxy that is not in time is ended and leaves nothing. */
   activate(order: { proxyId: string; ports: number; deadlineSeconds: number }): Promise<{ ports: Port[] }>;
   /** Hot-adds the disk; resolves when the guest serves it, under `exportName`, at every port. */
-  attach(order: DiskOfProxy & { source: FrozenSource }): Promise<{ exportName: string }>;
-  /** No such proxy, no such disk: success. */
+  attach(order: DiskOfProxy & { source: DiskSource }): Promise<{ exportName: string }>;
+  /**
+   * Nobody can write the disk through this proxy any more when it resolves, and what was flushed is at its source. No such proxy, no
+   * such disk: success.
+   */
   detach(disk: DiskOfProxy): Promise<void>;
   /** No such proxy: success. */
   deactivate(proxyId: string): Promise<void>;
   observe(): Promise<ObservedQemuProxy[]>;
   /** Every proxy that there is, alive or not. */
   ids(): Promise<string[]>;
+  /** What proxies run with: tried, the first time. */
+  accelerator(): Promise<ChosenAccelerator>;
   close(): Promise<void>;
 }

@@ -1,18 +1,24 @@
 /**
- * The QEMU process of one proxy VM: its command line, its start, its end. It is started detached, so that it outlives its
- * caller, and found again by the files in its folder: `qmp`, `ctl` (control channel), `p0`, `p1` ... (ports), `pid.json`,
- * `console.log` (the guest), `qemu.log` (QEMU itself). The names are short because a socket's path has 107 bytes at most.
+ * The QEMU process of one proxy VM: its command line, its start, its end. Beside what every process of ours has (qemu-process.ts) its
+ * folder has its sockets: `qmp`, `ctl` (control channel), `p0`, `p1` ... (ports). The names are short because a socket's path has
+ * 107 bytes at most.
  */
-import { spawn } from 'node:child_process';
-import { mkdir, open, readFile, truncate } from 'node:fs/promises';
+import { open, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { stripVTControlCharacters } from 'node:util';
 import { Fault, MiB } from '@backhaul/kernel';
 import { requireSocketPath } from '../../directory/storage-daemon.ts';
-import { endProcess, isRunning, markOf, ProcessMark, processesNaming } from '../../processes.ts';
+import { endProcess, processesNaming } from '../../processes.ts';
 import { type QmpClient, withQmp } from '../../qmp.ts';
-import { readState, writeState } from '../../state-file.ts';
-import { lastPart } from '../../tool.ts';
+import {
+  consoleOf,
+  endQemu,
+  escaped,
+  isQemuRunning,
+  lastWordsOf as lastWordsOfQemu,
+  QEMU,
+  type QemuProcess,
+  startQemu,
+} from '../qemu-process.ts';
 import type { Accelerator } from './accelerator.ts';
 import type { ApplianceFiles } from './appliance-files.ts';
 
@@ -22,7 +28,6 @@ export interface ProxyVm {
   readonly ports: number;
 }
 
-export const QEMU = 'qemu-system-x86_64';
 /** One virtio-serial device has 31 ports, and the control channel is one of them. */
 export const PORTS_MAX = 30;
 /** The appliance, with room for what its servers hold: four requests of 256 KiB per port, threads and stacks. */
@@ -35,16 +40,12 @@ const CONSOLE_BYTES_MAX = 1 * MiB;
 export const qmpSocketOf = (vm: ProxyVm): string => join(vm.folder, 'qmp');
 export const controlSocketOf = (vm: ProxyVm): string => join(vm.folder, 'ctl');
 export const portSocketOf = (vm: ProxyVm, port: number): string => join(vm.folder, `p${port}`);
-const consoleOf = (vm: ProxyVm): string => join(vm.folder, 'console.log');
-const logOf = (vm: ProxyVm): string => join(vm.folder, 'qemu.log');
-const pidFileOf = (vm: ProxyVm): string => join(vm.folder, 'pid.json');
+const processOf = (vm: ProxyVm): QemuProcess => ({ what: `proxy ${vm.proxyId}`, folder: vm.folder });
 
 export const portEndpoint = (vm: ProxyVm, port: number): string =>
   `nbd+unix:///?socket=${portSocketOf(vm, port).split('/').map(encodeURIComponent).join('/')}`;
 
-/** The command line; QEMU reads commas in its options as separators unless they are doubled. */
 export function vmArguments(vm: ProxyVm, appliance: ApplianceFiles, accelerator: Accelerator): string[] {
-  const escaped = (path: string) => path.replaceAll(',', ',,');
   const socket = (id: string, path: string) => `socket,id=${id},path=${escaped(path)},server=on,wait=off`;
   const channel = (id: string, path: string, name: string) => [
     '-chardev',
@@ -62,7 +63,12 @@ export function vmArguments(vm: ProxyVm, appliance: ApplianceFiles, accelerator:
     ...['-kernel', appliance.kernel, '-initrd', appliance.initramfs],
     // A panic ends the process, so that it is seen.
     ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off'],
-    ...['-chardev', `file,id=console,path=${escaped(consoleOf(vm))},append=on`, '-serial', 'chardev:console'],
+    ...[
+      '-chardev',
+      `file,id=console,path=${escaped(consoleOf(processOf(vm)))},append=on`,
+      '-serial',
+      'chardev:console',
+    ],
     ...['-chardev', socket('qmp', qmpSocketOf(vm)), '-mon', 'chardev=qmp,mode=control'],
     ...['-device', `virtio-serial-pci,max_ports=${PORTS_MAX + 1}`],
     ...channel('control', controlSocketOf(vm), 'control'),
@@ -82,62 +88,28 @@ export async function startVm(
   if (await isVmRunning(vm)) return;
   // One whose caller died before it could write down which it is.
   await endVm(vm);
-  await mkdir(vm.folder, { recursive: true });
-  const log = await open(logOf(vm), 'w');
   try {
-    const child = spawn(QEMU, vmArguments(vm, appliance, accelerator), {
-      cwd: '/',
-      detached: true,
-      stdio: ['ignore', log.fd, log.fd],
-    });
-    await new Promise((resolve, reject) => {
-      child.once('error', reject);
-      child.once('spawn', resolve);
-    });
-    child.unref();
-    const mark = child.pid === undefined ? undefined : await markOf(child.pid);
-    if (mark !== undefined) await writeState(pidFileOf(vm), mark);
+    await startQemu(processOf(vm), vmArguments(vm, appliance, accelerator));
   } catch (cause) {
-    throw new Fault(`Starting ${QEMU} for proxy ${vm.proxyId} failed`, { cause, code: 'ProxyNotStarted' });
-  } finally {
-    await log.close();
+    throw new Fault(`Starting proxy ${vm.proxyId} failed`, { cause, code: 'ProxyNotStarted' });
   }
 }
 
-export async function isVmRunning(vm: ProxyVm): Promise<boolean> {
-  const mark = await readState(pidFileOf(vm), ProcessMark);
-  return mark !== undefined && (await isRunning(mark));
-}
+export const isVmRunning = (vm: ProxyVm): Promise<boolean> => isQemuRunning(processOf(vm));
 
 /** Ends the process and sees it gone. None is success. Its files stay. */
 export async function endVm(vm: ProxyVm): Promise<void> {
-  const what = `proxy ${vm.proxyId}`;
-  const mark = await readState(pidFileOf(vm), ProcessMark);
-  if (mark !== undefined) await endProcess(what, mark);
-  for (const stray of await processesNaming(QEMU, qmpSocketOf(vm))) await endProcess(what, stray);
+  await endQemu(processOf(vm));
+  for (const stray of await processesNaming(QEMU, qmpSocketOf(vm)))
+    await endProcess(`proxy ${vm.proxyId}`, stray);
 }
 
 /** What QEMU and the guest's console said last, as far as they said anything. */
-export async function lastWordsOf(vm: ProxyVm): Promise<string> {
-  const tail = async (path: string) => {
-    // A console writes escape sequences for terminals.
-    const text = stripVTControlCharacters(await readFile(path, 'utf8').catch(() => '')).trim();
-    // After a panic come traces; what matters is how it begins.
-    const panic = text.lastIndexOf('Kernel panic');
-    return panic < 0 ? lastPart(text, 600) : text.slice(panic, panic + 300);
-  };
-  const [qemu, guest] = await Promise.all([tail(logOf(vm)), tail(consoleOf(vm))]);
-  return [
-    qemu === '' ? undefined : `QEMU said: ${qemu}`,
-    guest === '' ? 'its console said nothing' : `its console said last: ${guest}`,
-  ]
-    .filter((part) => part !== undefined)
-    .join('; ');
-}
+export const lastWordsOf = (vm: ProxyVm): Promise<string> => lastWordsOfQemu(processOf(vm));
 
 /** The guest may write to its console as much as it likes; what is kept of it is bounded. QEMU appends, so this is safe. */
 export async function boundConsole(vm: ProxyVm): Promise<void> {
-  const { size } = await open(consoleOf(vm)).then(
+  const { size } = await open(consoleOf(processOf(vm))).then(
     async (file) => {
       const found = await file.stat();
       await file.close();
@@ -145,7 +117,7 @@ export async function boundConsole(vm: ProxyVm): Promise<void> {
     },
     () => ({ size: 0 }),
   );
-  if (size > CONSOLE_BYTES_MAX) await truncate(consoleOf(vm), 0);
+  if (size > CONSOLE_BYTES_MAX) await truncate(consoleOf(processOf(vm)), 0);
 }
 
 export async function tellVm<T>(vm: ProxyVm, work: (qmp: QmpClient) => Promise<T>): Promise<T> {

@@ -10,11 +10,12 @@ import { join } from 'node:path';
 import { buildAppliance } from '@backhaul/appliance';
 import { eventually } from '@backhaul/kernel';
 import { endProcess, type ProcessMark, processesNaming } from '../../../processes.ts';
+import { QEMU } from '../../qemu-process.ts';
 import { askAppliance } from '../control-channel.ts';
-import { type FrozenSource, openQemuProxies, type QemuProxies } from '../proxies.ts';
-import { controlSocketOf, QEMU } from '../proxy-vm.ts';
+import { type DiskSource, openQemuProxies, type QemuProxies } from '../proxies.ts';
+import { controlSocketOf } from '../proxy-vm.ts';
 
-export interface TestSource extends FrozenSource {
+export interface TestSource extends DiskSource {
   readonly contents: Buffer;
   /** Bytes asked of it since it was started. */
   bytesRead(): Promise<number>;
@@ -63,6 +64,7 @@ export async function makeProxyLab(): Promise<ProxyLab> {
         socketPath: path('sock'),
         exportName: 'frozen',
         sizeBytes,
+        access: 'read-only',
         contents,
         async bytesRead() {
           const log = await readFile(path('log'), 'utf8');

@@ -1,0 +1,135 @@
+/** What is a qemu host's alone of the way back: a VM that boots what was recovered, and starts that fail; and disks that outlive what wrote them. */
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buildAppliance, makeBootableDisk } from '@backhaul/appliance';
+import { exportUri } from '@backhaul/contracts';
+import { eventually, KiB, MiB } from '@backhaul/kernel';
+import { connectNbd } from '@backhaul/nbd';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { HypervisorHost, TargetOrder } from '../host.ts';
+import { must } from '../host-contract.ts';
+import { readExport } from '../testing/read-export.ts';
+import { makeRecoveringVmHost, type RecoveringVmHost } from '../testing/recovering-vm-host.ts';
+
+const { directory: applianceDirectory } = await buildAppliance();
+const patience = 90_000;
+const vmId = 'second';
+let fixture: RecoveringVmHost;
+let host: HypervisorHost;
+
+beforeEach(async () => {
+  fixture = await makeRecoveringVmHost({ applianceDirectory });
+  host = await fixture.open();
+});
+afterEach(async () => {
+  await host?.close();
+  await fixture?.remove();
+});
+
+const orderOf = (sizes: Record<string, number>, more: Partial<TargetOrder> = {}): TargetOrder => ({
+  targetId: randomUUID(),
+  vmId,
+  disks: Object.entries(sizes).map(([diskId, sizeBytes]) => ({ diskId, sizeBytes, bytesToWrite: 0 })),
+  replace: false,
+  machine: { memoryMiB: 160, cpus: 1 },
+  ...more,
+});
+
+/** As an export does it: what is zero is not written. */
+async function copyTo(uri: string, contents: Buffer): Promise<void> {
+  const client = await connectNbd({ uri });
+  for (let at = 0; at < contents.length; at += 256 * KiB) {
+    const piece = contents.subarray(at, at + 256 * KiB);
+    if (piece.some((byte) => byte !== 0)) await client.write(at, piece);
+  }
+  await client.flush();
+  await client.close();
+}
+
+test('a recovered VM boots from what was recovered, and can be backed up at once', async () => {
+  const image = join(fixture.folder, '..', 'boot.raw');
+  const line = await makeBootableDisk(image, 'from-a-backup');
+  const system = await readFile(image);
+  const data = Buffer.alloc(1 * MiB);
+  data.write('hello from the second disk\n');
+  // In this order, whatever the names: the machine has them as the order says.
+  const order = orderOf({ system: system.length, data: data.length });
+  const { disks } = must(await host.createTarget(order));
+  await copyTo(disks[0]?.endpoint ?? '', system);
+  await copyTo(disks[1]?.endpoint ?? '', data);
+  expect(must(await host.keepTarget({ targetId: order.targetId, vmId, start: true }))).toEqual({
+    started: true,
+    notStarted: null,
+  });
+  await eventually(`The line of the guest that booted`, patience, async () =>
+    (await fixture.consoleOf(vmId)).includes(`${line} second disk: hello from the second disk`)
+      ? true
+      : undefined,
+  );
+  expect(await fixture.statusOf(vmId)).toBe('running');
+  expect(await host.listVms()).toEqual([vmId, 'web']);
+
+  // Found running by who comes later, and not started twice.
+  await host.close();
+  host = await fixture.open();
+  const pids = await fixture.pidsOf(vmId);
+  expect(must(await host.keepTarget({ targetId: order.targetId, vmId, start: true })).started).toBe(true);
+  expect(await fixture.pidsOf(vmId)).toEqual(pids);
+
+  const snapshotId = randomUUID();
+  const full = { kind: 'full', parentCheckpoint: null, parentIdentity: null } as const;
+  const snapshot = must(
+    await host.takeSnapshot({
+      snapshotId,
+      vmId,
+      disks: order.disks.map(({ diskId }) => ({ diskId, ...full })),
+    }),
+  );
+  const frozen = await readExport(snapshot.disks.find(({ diskId }) => diskId === 'data')?.endpoint ?? '');
+  expect(frozen.equals(data)).toBe(true);
+  expect(snapshot.disks.every(({ checkpoint }) => checkpoint !== null)).toBe(true);
+  await host.releaseSnapshot(snapshotId, vmId, 'committed');
+});
+
+test('a VM whose start fails is kept whole, with the reason; asked again, the start is tried again', async () => {
+  const order = orderOf({ system: 1 * MiB }, { machine: { memoryMiB: 16 * 1024 * 1024, cpus: 1 } });
+  must(await host.createTarget(order));
+  for (const _ of ['first', 'again']) {
+    const kept = must(await host.keepTarget({ targetId: order.targetId, vmId, start: true }));
+    expect(kept).toEqual({ started: false, notStarted: expect.stringMatching(/QEMU said: .*memory/s) });
+  }
+  expect(await host.listVms()).toEqual(['web']);
+  expect(await fixture.contentsOf(vmId, 'system')).toHaveLength(1 * MiB);
+  expect(await host.inspect(vmId, null)).toMatchObject({ ok: false, refusal: { code: 'VmNotRunning' } });
+  expect(await fixture.pidsOf(vmId)).toEqual([]);
+  const again = orderOf({ system: 1 * MiB });
+  expect(await host.inspectTarget(again)).toMatchObject({ ok: false, refusal: { code: 'VmExists' } });
+});
+
+test('what was flushed at a port is in the image, though proxy and server are killed; what was not flushed is confirmed to nobody', async () => {
+  const order = orderOf({ data: 8 * MiB });
+  const { targetId } = order;
+  must(await host.createTarget(order));
+  const proxyId = 'proxy-1';
+  const { ports } = await host.activateProxy({ proxyId, ports: 2, deadlineSeconds: 60 });
+  const disk = { proxyId, ownerId: targetId, diskId: 'data' };
+  const { exportName } = await host.attachDisk({ ...disk, access: 'writable' });
+  const uris = ports.map(({ endpoint }) => exportUri(endpoint, exportName));
+  const [one, other] = [await connectNbd({ uri: uris[0] ?? '' }), await connectNbd({ uri: uris[1] ?? '' })];
+  await Promise.all([
+    one.write(0, Buffer.alloc(1 * MiB, 0x51)),
+    other.write(4 * MiB, Buffer.alloc(512 * KiB, 0x52)),
+  ]);
+  await Promise.all([one.flush(), other.flush()]);
+  await fixture.killTargetServer(targetId);
+  await fixture.killProxy(proxyId);
+  await one.close();
+  await other.close();
+  const image = await fixture.staged(vmId, targetId, 'data');
+  expect(image.subarray(0, 1 * MiB).equals(Buffer.alloc(1 * MiB, 0x51))).toBe(true);
+  expect(image.subarray(4 * MiB, 4.5 * MiB).equals(Buffer.alloc(512 * KiB, 0x52))).toBe(true);
+  await host.deactivateProxy(proxyId);
+  await host.discardTarget(targetId, vmId);
+  expect(await fixture.leftovers()).toEqual([]);
+});

@@ -1,0 +1,113 @@
+/**
+ * Starts a defined VM: a QEMU process of its own, with its monitor and its agent's channel where every VM of the host has them, so that it
+ * can be backed up at once. Its serial console is kept in its folder. It has no network: a copy of a VM that came back beside
+ * the original must not answer in its name.
+ */
+import { eventually, Fault } from '@backhaul/kernel';
+import { requireSocketPath } from '../directory/storage-daemon.ts';
+import type { DefinedVms, VmDefinition } from './defined-vms.ts';
+import type { Accelerator, ChosenAccelerator } from './proxy/accelerator.ts';
+import {
+  consoleOf,
+  endQemu,
+  escaped,
+  isQemuRunning,
+  lastWordsOf,
+  type QemuProcess,
+  startQemu,
+} from './qemu-process.ts';
+import { RunState } from './rescue.ts';
+import type { VmFolder } from './vm-folder.ts';
+
+const START_MILLISECONDS = 30_000;
+/** What this machine has room for: PCI slots, and processors. */
+export const DISKS_MAX = 24;
+export const CPUS_MAX = 255;
+/** Of a virtio disk. */
+const SERIAL_CHARACTERS = 20;
+
+export interface VmStartSite {
+  readonly hostId: string;
+  readonly vms: VmFolder;
+  readonly defined: DefinedVms;
+  accelerator(): Promise<ChosenAccelerator>;
+}
+
+const processOf = ({ vms, defined }: VmStartSite, vmId: string): QemuProcess => ({
+  what: vms.nameOf(vmId),
+  folder: defined.folderOf(vmId),
+});
+
+/** Whether it runs, as far as its monitor or its process tells. */
+export async function isVmRunning(site: VmStartSite, vmId: string): Promise<boolean> {
+  return (await site.vms.isRunning(vmId)) || (await isQemuRunning(processOf(site, vmId)));
+}
+
+/** Resolves when the machine runs; whether the system on its disks comes up is for its console to say. One that runs is left alone. */
+export async function startVm(site: VmStartSite, definition: VmDefinition): Promise<void> {
+  const { vmId } = definition;
+  const process = processOf(site, vmId);
+  let begun = false;
+  try {
+    for (const path of [site.vms.monitorOf(vmId), site.vms.nbdSocketOf(vmId)]) requireSocketPath(path);
+    if (!(await isVmRunning(site, vmId))) {
+      const { accelerator } = await site.accelerator();
+      begun = true;
+      await startQemu(process, await vmArguments(site, definition, accelerator));
+    }
+    await eventually('Its machine running', START_MILLISECONDS, async () => {
+      const status = await statusOf(site, vmId);
+      if (status === 'running') return true;
+      // Its monitor listens before it has all that it needs.
+      if (status === undefined && begun && !(await isQemuRunning(process)))
+        throw new Fault(`its process ended; ${await lastWordsOf(process)}`);
+      return undefined;
+    });
+  } catch (cause) {
+    // Only what was started here: another may run well and not answer now.
+    if (begun) await endQemu(process);
+    throw new Fault(`${site.vms.nameOf(vmId)} did not start`, { cause, code: 'VmNotStarted' });
+  }
+}
+
+/** Undefined as long as its monitor does not answer. */
+async function statusOf({ vms }: VmStartSite, vmId: string): Promise<string | undefined> {
+  if (!(await vms.isRunning(vmId))) return undefined;
+  const asked = vms.tell(vmId, (qmp) => qmp.execute('query-status', { reply: RunState }));
+  return await asked.then(
+    ({ status }) => status,
+    () => undefined,
+  );
+}
+
+async function vmArguments(
+  site: VmStartSite,
+  definition: VmDefinition,
+  accelerator: Accelerator,
+): Promise<string[]> {
+  const { vmId, machine, disks } = definition;
+  const socket = (id: string, path: string) => `socket,id=${id},path=${escaped(path)},server=on,wait=off`;
+  const paths = await Promise.all(disks.map(({ diskId }) => site.defined.diskOf(definition, diskId)));
+  return [
+    ...['-name', vmId, '-M', 'pc', '-accel', accelerator, '-cpu', accelerator === 'kvm' ? 'host' : 'max'],
+    ...['-smp', String(machine.cpus), '-m', String(machine.memoryMiB)],
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-vga', 'std'],
+    ...['-chardev', `file,id=console,path=${escaped(consoleOf(processOf(site, vmId)))},append=on`],
+    ...['-serial', 'chardev:console'],
+    ...['-chardev', socket('monitor', site.vms.monitorOf(vmId)), '-mon', 'chardev=monitor,mode=control'],
+    ...['-chardev', socket('agent', site.vms.agentSocketOf(vmId)), '-device', 'virtio-serial-pci'],
+    ...['-device', 'virtserialport,chardev=agent,name=org.qemu.guest_agent.0'],
+    ...disks.flatMap(({ diskId }, index) => [
+      '-blockdev',
+      JSON.stringify({
+        driver: 'qcow2',
+        'node-name': `disk-${index}`,
+        discard: 'unmap',
+        file: { driver: 'file', filename: paths[index], discard: 'unmap' },
+      }),
+      '-device',
+      // The id is what a backup of it will call the disk.
+      `virtio-blk-pci,drive=disk-${index},id=${diskId},serial=${diskId.slice(0, SERIAL_CHARACTERS)},bootindex=${index + 1}`,
+    ]),
+  ];
+}

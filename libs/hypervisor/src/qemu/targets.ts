@@ -1,0 +1,277 @@
+/**
+ * Disks of a VM to be, on a qemu host: qcow2 images beside the VMs (defined-vms.ts), served by a daemon of their own (target-server.ts)
+ * to proxies and to direct clients, and made a VM when they are whole. The steps of one VM come one after the other: that is the caller's
+ * to see to.
+ */
+import { mkdir, open } from 'node:fs/promises';
+import { exportUri } from '@backhaul/contracts';
+import { describeError, Fault, ok, type Result, refuse } from '@backhaul/kernel';
+import {
+  endDaemon,
+  isDaemonRunning,
+  nbdEndpointOf,
+  nbdSocketOf,
+  requireSocketPath,
+  type StorageDaemon,
+} from '../directory/storage-daemon.ts';
+import type { Observation, Target, TargetOrder } from '../host.ts';
+import { syncFolder } from '../state-file.ts';
+import { bytesNeeded, bytesTaken, freeBytesIn, noSpace } from '../target-room.ts';
+import {
+  closeTarget,
+  serveTarget,
+  type TargetImage,
+  targetExportOf,
+  whyTargetNotServed,
+} from '../target-server.ts';
+import type { TargetState, TargetStates } from '../target-state.ts';
+import { runTool } from '../tool.ts';
+import { startVm, type VmStartSite } from './start-vm.ts';
+import { nameTaken, unsupported } from './target-refusals.ts';
+
+export interface TargetSite extends VmStartSite {
+  readonly states: TargetStates;
+  /** Takes disks of a target from every proxy that has them. */
+  letGo(targetId: string, diskIds: readonly string[]): Promise<void>;
+}
+
+const TOOL_MILLISECONDS = 60_000;
+
+const serverOf = ({ states }: TargetSite, targetId: string): StorageDaemon => ({
+  what: `the server of target ${targetId}`,
+  folder: states.folderOf(targetId),
+  name: 'nbd',
+  connectionsMax: 0,
+});
+
+const imagesOf = ({ defined }: TargetSite, { targetId, vmId, disks }: TargetState): TargetImage[] =>
+  disks.map(({ diskId }) => ({
+    targetId,
+    diskId,
+    path: defined.stagedDisk(vmId, targetId, diskId),
+    format: 'qcow2',
+  }));
+
+/** Refused, or how much room there is. A target whose disks are there has its room already. */
+export async function inspectTarget(
+  site: TargetSite,
+  order: TargetOrder,
+): Promise<Result<{ freeBytes: number }>> {
+  requireSocketPath(nbdSocketOf(serverOf(site, order.targetId)));
+  const refusal = (await nameTaken(site, order)) ?? unsupported(order);
+  if (refusal !== undefined) return refuse(refusal);
+  const folder = await site.defined.nearestFolder();
+  const freeBytes = await freeBytesIn(folder, await promisedToOthers(site, order.targetId));
+  const made = (await site.states.read(order.targetId))?.phase === 'made';
+  const lack = made ? undefined : noSpace(order.disks, freeBytes, folder);
+  return lack === undefined ? ok({ freeBytes }) : refuse(lack);
+}
+
+async function promisedToOthers(site: TargetSite, targetId: string): Promise<number> {
+  let promised = 0;
+  for (const other of await site.states.all()) {
+    if (other.targetId === targetId) continue;
+    for (const disk of other.disks) {
+      const taken = await bytesTaken(site.defined.stagedDisk(other.vmId, other.targetId, disk.diskId));
+      promised += Math.max(0, bytesNeeded([disk]) - taken);
+    }
+  }
+  return promised;
+}
+
+export async function createTarget(site: TargetSite, order: TargetOrder): Promise<Result<Target>> {
+  const { targetId, vmId, disks, replace, machine } = order;
+  const known = await site.states.read(targetId);
+  if (known?.phase === 'discarding' || (await site.defined.read(vmId))?.targetId === targetId) {
+    const fate = known?.phase === 'discarding' ? 'is being discarded' : `is VM ${vmId} already`;
+    throw new Fault(`Target ${targetId} ${fate}`, { permanent: true, code: 'TargetUnknown' });
+  }
+  const inspected = await inspectTarget(site, order);
+  if (!inspected.ok) return inspected;
+  const fresh: TargetState = {
+    schema: 1,
+    targetId,
+    vmId,
+    disks: disks.map(({ diskId, sizeBytes, bytesToWrite }) => ({ diskId, sizeBytes, bytesToWrite })),
+    replace,
+    machine,
+    phase: 'making',
+  };
+  if (known !== undefined) requireSame(known, fresh);
+  let state = known ?? fresh;
+  if (state.phase === 'making') {
+    await site.states.write(state);
+    await makeDisks(site, state);
+    state = { ...state, phase: 'made' };
+    await site.states.write(state);
+  }
+  await keepServed(site, state);
+  const endpoint = nbdEndpointOf(serverOf(site, targetId));
+  return ok({
+    disks: state.disks.map(({ diskId, sizeBytes }) => ({
+      diskId,
+      sizeBytes,
+      endpoint: exportUri(endpoint, targetExportOf({ targetId, diskId })),
+    })),
+  });
+}
+
+function requireSame(known: TargetState, order: TargetState): void {
+  const shape = ({ vmId, disks }: TargetState) =>
+    JSON.stringify([vmId, disks.map(({ diskId, sizeBytes }) => [diskId, sizeBytes])]);
+  if (shape(known) === shape(order)) return;
+  throw new Fault(`Target ${known.targetId} is there already, of VM ${known.vmId} and with other disks`, {
+    permanent: true,
+    code: 'TargetDiffers',
+  });
+}
+
+async function makeDisks(site: TargetSite, state: TargetState): Promise<void> {
+  const { targetId, vmId, disks } = state;
+  // Of an attempt that did not get to its end, and that nobody was told of.
+  await endDaemon(serverOf(site, targetId));
+  await site.defined.unstage(vmId, targetId);
+  await mkdir(site.defined.stagingOf(vmId, targetId), { recursive: true });
+  for (const [index, { path }] of imagesOf(site, state).entries()) {
+    const args = ['create', '-q', '-f', 'qcow2', path, String(disks[index]?.sizeBytes)];
+    await runTool('qemu-img', args, { milliseconds: TOOL_MILLISECONDS });
+  }
+  await syncDisks(site, state);
+}
+
+async function syncDisks(site: TargetSite, state: TargetState): Promise<void> {
+  for (const { path } of imagesOf(site, state)) {
+    await using file = await open(path, 'r');
+    await file.sync();
+  }
+  const staging = site.defined.stagingOf(state.vmId, state.targetId);
+  for (const folder of [staging, `${staging}/..`, site.defined.path]) await syncFolder(folder);
+}
+
+/** Serves what is not served. Whoever was attached to a server that died is let go of first (target-server.ts says why). */
+async function keepServed(site: TargetSite, state: TargetState): Promise<void> {
+  const server = serverOf(site, state.targetId);
+  if (!(await isDaemonRunning(server))) {
+    await site.letGo(
+      state.targetId,
+      state.disks.map(({ diskId }) => diskId),
+    );
+  }
+  await serveTarget(server, imagesOf(site, state));
+}
+
+/** The target as it stands and is served; or a Fault, with the code `TargetUnknown` when there is none. */
+export async function standingTarget(site: TargetSite, targetId: string): Promise<TargetState> {
+  const state = await site.states.read(targetId);
+  if (state?.phase !== 'made') {
+    throw new Fault(`Host ${site.hostId} has no target ${targetId}`, { code: 'TargetUnknown' });
+  }
+  const wrong = await whyTargetNotServed(serverOf(site, targetId), imagesOf(site, state));
+  if (wrong === undefined) return state;
+  throw new Fault(`Target ${targetId} of VM ${state.vmId} is not served: ${wrong}`, { code: 'TargetLost' });
+}
+
+export const socketOfTarget = (site: TargetSite, targetId: string): string =>
+  nbdSocketOf(serverOf(site, targetId));
+export const endpointOfTarget = (site: TargetSite, targetId: string): string =>
+  nbdEndpointOf(serverOf(site, targetId));
+
+export async function keepTarget(
+  site: TargetSite,
+  order: { targetId: string; vmId: string; start: boolean },
+): Promise<Result<{ started: boolean; notStarted: string | null }>> {
+  const { targetId, vmId, start } = order;
+  const state = await site.states.read(targetId);
+  if ((await site.defined.read(vmId))?.targetId !== targetId) {
+    if (state?.phase !== 'made' || state.vmId !== vmId) {
+      throw new Fault(`Host ${site.hostId} has no target ${targetId} that could be VM ${vmId}`, {
+        permanent: true,
+        code: 'TargetUnknown',
+      });
+    }
+    const refusal = await nameTaken(site, state);
+    if (refusal !== undefined) return refuse(refusal);
+    await makeVm(site, state);
+  }
+  const definition = await site.defined.read(vmId);
+  if (definition === undefined) throw new Fault(`The definition of VM ${vmId} is gone`);
+  await site.defined.settle(definition);
+  if (state !== undefined) await site.states.forget(targetId);
+  if (!start) return ok({ started: false, notStarted: null });
+  try {
+    await startVm(site, definition);
+    return ok({ started: true, notStarted: null });
+  } catch (error) {
+    // The VM is whole. That it does not run is said, and does not undo it.
+    return ok({ started: false, notStarted: describeError(error) });
+  }
+}
+
+async function makeVm(site: TargetSite, state: TargetState): Promise<void> {
+  const { targetId, vmId, disks, machine } = state;
+  await site.letGo(
+    targetId,
+    disks.map(({ diskId }) => diskId),
+  );
+  await closeTarget(serverOf(site, targetId), imagesOf(site, state));
+  await syncDisks(site, state);
+  const old = await site.defined.read(vmId);
+  // One that took another's place and was not brought to its end: its disks must be where those of an old VM are looked for.
+  if (old !== undefined) await site.defined.settle(old);
+  await site.defined.define({
+    schema: 1,
+    vmId,
+    targetId,
+    machine,
+    replaced: old?.disks.map(({ diskId }) => diskId) ?? [],
+    disks: disks.map(({ diskId }) => ({ diskId })),
+  });
+}
+
+export async function discardTarget(site: TargetSite, targetId: string, vmId: string): Promise<void> {
+  const state = await site.states.read(targetId);
+  const definition = await site.defined.read(vmId);
+  if (definition?.targetId === targetId) {
+    // It is a VM: only what is left of its making goes.
+    await site.defined.settle(definition);
+  } else if (state !== undefined) {
+    await site.states.write({ ...state, phase: 'discarding' });
+    await site.letGo(
+      targetId,
+      state.disks.map(({ diskId }) => diskId),
+    );
+    await endDaemon(serverOf(site, targetId));
+    await site.defined.unstage(state.vmId, targetId);
+  } else {
+    for (const one of await site.defined.staged()) {
+      if (one.targetId === targetId) await site.defined.unstage(one.vmId, targetId);
+    }
+  }
+  await endDaemon(serverOf(site, targetId));
+  if (state !== undefined) await site.states.forget(targetId);
+}
+
+export async function observeTargets(site: TargetSite): Promise<Observation['targets']> {
+  const states = await site.states.all();
+  const known = await Promise.all(
+    states.map(async (state): Promise<Observation['targets'][number] | undefined> => {
+      const { targetId, vmId, phase } = state;
+      if ((await site.defined.read(vmId).catch(() => undefined))?.targetId === targetId) return undefined;
+      const look = async () =>
+        phase === 'made'
+          ? await whyTargetNotServed(serverOf(site, targetId), imagesOf(site, state))
+          : `it is ${phase === 'making' ? 'not made yet' : 'being discarded'}`;
+      const detail = await look().catch(describeError);
+      return { targetId, vmId, alive: detail === undefined, detail: detail ?? '' };
+    }),
+  );
+  const ids = new Set(states.map(({ targetId }) => targetId));
+  const strays = (await site.defined.staged())
+    .filter(({ targetId }) => !ids.has(targetId))
+    .map((stray) => ({
+      ...stray,
+      alive: false,
+      detail: 'its disks are there, and there are no notes about it',
+    }));
+  return [...known.filter((one) => one !== undefined), ...strays];
+}
