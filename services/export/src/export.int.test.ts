@@ -1,5 +1,4 @@
 /** Data streams against a real log, a real repository and real NBD servers: what is on the disk, what is said of it, and in which order. */
-import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,21 +8,27 @@ import type { EventStore } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { derivedId, MiB } from '@backhaul/kernel';
 import { serveNbd } from '@backhaul/nbd';
-import { openRepository, type Repository, type Segment } from '@backhaul/repository';
+import { openRepository, type Repository } from '@backhaul/repository';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { exportJobStream } from './export-job.ts';
-import { leased, leaseOf, recoveryPlan, type Target, targetDisk } from './recovery.fixture.ts';
+import {
+  CHUNK,
+  leased,
+  leaseOf,
+  recoveryPlan,
+  SIZE,
+  sampleRestorePoint,
+  type Target,
+  targetDisk,
+} from './recovery.fixture.ts';
 import { type ExportParts, giveUpExportJob, runExportJob } from './run-export-job.ts';
 
-const CHUNK = 4 * MiB;
-const SIZE = 5 * CHUNK;
 let server: TestStore;
 let planner: EventStore;
 let directory: string;
 let repository: Repository;
 let parts: ExportParts;
-/** The restore point: chunk, zeros, a chunk with zeros in it, two pieces of one chunk with a hole between, a last one that is short. */
 let content: Uint8Array;
 let digests: string[];
 let restorePoint: { backupId: string; manifestDigest: string; sizeBytes: number };
@@ -39,31 +44,7 @@ beforeAll(async () => {
     requestMilliseconds: 2_000,
     log: pino({ level: 'silent' }),
   };
-  const holed = Buffer.concat([randomBytes(MiB), Buffer.alloc(2 * MiB), randomBytes(MiB)]);
-  const chunks = [randomBytes(CHUNK), holed, randomBytes(CHUNK), randomBytes(MiB)];
-  digests = [];
-  for (const chunk of chunks) digests.push((await repository.putChunk(chunk)).digest ?? '');
-  const segments: Segment[] = [
-    { offset: 0, length: CHUNK, digest: digests[0] as string, chunkOffset: 0 },
-    { offset: CHUNK, length: CHUNK, digest: null, chunkOffset: 0 },
-    { offset: 2 * CHUNK, length: CHUNK, digest: digests[1] as string, chunkOffset: 0 },
-    { offset: 3 * CHUNK, length: MiB, digest: digests[2] as string, chunkOffset: 512 },
-    { offset: 3 * CHUNK + MiB, length: 2 * MiB, digest: null, chunkOffset: 0 },
-    { offset: 3 * CHUNK + 3 * MiB, length: MiB, digest: digests[2] as string, chunkOffset: 2 * MiB },
-    { offset: 4 * CHUNK, length: MiB, digest: digests[3] as string, chunkOffset: 0 },
-    { offset: 4 * CHUNK + MiB, length: 3 * MiB, digest: null, chunkOffset: 0 },
-  ];
-  content = new Uint8Array(SIZE);
-  for (const { offset, length, digest, chunkOffset } of segments) {
-    const chunk = chunks[digests.indexOf(digest ?? '')];
-    if (chunk !== undefined) content.set(chunk.subarray(chunkOffset, chunkOffset + length), offset);
-  }
-  const backupId = derivedId('test', 'restore point');
-  const { digest } = await repository.putManifest({
-    ...{ backupId, hostId: 'lab', vmId: 'web', kind: 'full', takenAt: '2026-01-01T00:00:00.000Z' },
-    ...{ parentBackupId: null, disks: [{ diskId: 'vda', sizeBytes: SIZE, segments }] },
-  });
-  restorePoint = { backupId, manifestDigest: digest, sizeBytes: SIZE };
+  ({ content, digests, restorePoint } = await sampleRestorePoint(repository));
 });
 afterAll(async () => {
   await repository?.close();

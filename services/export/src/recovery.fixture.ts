@@ -1,4 +1,5 @@
 /** A recovery as the services before this one tell it, and targets to write it to. */
+import { randomBytes } from 'node:crypto';
 import {
   type EventData,
   Machine,
@@ -7,8 +8,9 @@ import {
   type RecoveryPlan,
   streamName,
 } from '@backhaul/contracts';
-import { derivedId } from '@backhaul/kernel';
+import { derivedId, MiB } from '@backhaul/kernel';
 import type { NbdExport } from '@backhaul/nbd';
+import type { Repository, Segment } from '@backhaul/repository';
 import type { Lease } from './export-job.ts';
 
 export const AT = '2026-01-02T00:00:00.000Z';
@@ -103,4 +105,37 @@ export function targetDisk(
     },
   };
   return Object.assign(target, changes({ ...target }));
+}
+
+export const CHUNK = 4 * MiB;
+export const SIZE = 5 * CHUNK;
+
+/** A chunk, zeros, a chunk with zeros in it, two pieces of one chunk with a hole between, and a last one that is short. */
+export async function sampleRestorePoint(repository: Repository) {
+  const holed = Buffer.concat([randomBytes(MiB), Buffer.alloc(2 * MiB), randomBytes(MiB)]);
+  const chunks = [randomBytes(CHUNK), holed, randomBytes(CHUNK), randomBytes(MiB)];
+  const digests: string[] = [];
+  for (const chunk of chunks) digests.push((await repository.putChunk(chunk)).digest ?? '');
+  const [first, second, third, last] = digests as [string, string, string, string];
+  const segments: Segment[] = [
+    { offset: 0, length: CHUNK, digest: first, chunkOffset: 0 },
+    { offset: CHUNK, length: CHUNK, digest: null, chunkOffset: 0 },
+    { offset: 2 * CHUNK, length: CHUNK, digest: second, chunkOffset: 0 },
+    { offset: 3 * CHUNK, length: MiB, digest: third, chunkOffset: 512 },
+    { offset: 3 * CHUNK + MiB, length: 2 * MiB, digest: null, chunkOffset: 0 },
+    { offset: 3 * CHUNK + 3 * MiB, length: MiB, digest: third, chunkOffset: 2 * MiB },
+    { offset: 4 * CHUNK, length: MiB, digest: last, chunkOffset: 0 },
+    { offset: 4 * CHUNK + MiB, length: 3 * MiB, digest: null, chunkOffset: 0 },
+  ];
+  const content = new Uint8Array(SIZE);
+  for (const { offset, length, digest, chunkOffset } of segments) {
+    const chunk = chunks[digests.indexOf(digest ?? '')];
+    if (chunk !== undefined) content.set(chunk.subarray(chunkOffset, chunkOffset + length), offset);
+  }
+  const backupId = derivedId('test', 'restore point');
+  const { digest: manifestDigest } = await repository.putManifest({
+    ...{ backupId, hostId: 'lab', vmId: 'web', kind: 'full', takenAt: '2026-01-01T00:00:00.000Z' },
+    ...{ parentBackupId: null, disks: [{ diskId: 'vda', sizeBytes: SIZE, segments }] },
+  });
+  return { content, digests, restorePoint: { backupId, manifestDigest, sizeBytes: SIZE } };
 }
