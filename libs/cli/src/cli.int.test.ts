@@ -208,7 +208,7 @@ test('what cannot be understood ends with code 2 and says what to write', async 
     /Allowed choices are auto, proxy-vm, direct-to-host/,
   );
   expect(await wrong('backups', '--state', 'done')).toMatch(/state cannot be "done", only queued/);
-  expect(await wrong('explain', 'not-an-id')).toMatch(/no backup id/);
+  expect(await wrong('explain', 'not-an-id')).toMatch(/not-an-id is no id of a backup or a recovery/);
   expect(await wrong('policy', 'set', 'p', 'colour=red')).toMatch(/has no field colour/);
   expect(await wrong('zork')).toMatch(/unknown command 'zork'/);
 });

@@ -71,6 +71,24 @@ describe('a line of a story', () => {
   });
 });
 
+test('a run of chunks that were written is one line, too', () => {
+  const { childJobId, hostId, vmId, diskId } = ids;
+  const written = recorded('ChunkExported', {
+    recoveryId: BACKUP,
+    hostId,
+    vmId,
+    diskId,
+    childJobId,
+    leaseId: 'l',
+    offset: 0,
+    length: 4 * 1024 * 1024,
+    digest: 'ab'.repeat(32),
+  });
+  expect(chunksLine([written, written], FIRST_AT)).toBe(
+    '    +0.000 s  ChunkExported             vda.3: 2 chunks, 8 MiB, written',
+  );
+});
+
 test('a run of chunks is one line with its sums', () => {
   const run = [chunk({}), chunk({ digest: null, storedBytes: 0 }), chunk({ storedBytes: 0 })];
   expect(chunksLine(run, FIRST_AT)).toBe(

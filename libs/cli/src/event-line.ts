@@ -1,5 +1,11 @@
-/** Events in words: one line each, for the story of a backup in a terminal. Pure. */
-import { catalogue, type consoleApi, type Event, type EventType } from '@backhaul/contracts';
+/** Events in words: one line each, for the story of a backup or a recovery in a terminal. Pure. */
+import {
+  catalogue,
+  type consoleApi,
+  type Event,
+  type EventType,
+  type RecoveryTotals,
+} from '@backhaul/contracts';
 import { formatBytes, type Refusal, refusalLine } from '@backhaul/kernel';
 
 /** As this release knows it; undefined for a type or shape of a newer one. */
@@ -19,20 +25,21 @@ export function storyLine(recorded: consoleApi.RecordedEvent, firstAt: string): 
 export function chunksLine(chunks: readonly consoleApi.RecordedEvent[], firstAt: string): string {
   const [first] = chunks;
   if (first === undefined) return '';
-  const data = chunks
-    .map(knownEvent)
-    .filter((event) => event?.type === 'ChunkReceived')
-    .map((event) => event.data);
-  const sum = (of: (chunk: (typeof data)[number]) => number): number =>
-    data.reduce((total, chunk) => total + of(chunk), 0);
-  const zero = sum((chunk) => (chunk.digest === null ? chunk.length : 0));
-  const stored = sum((chunk) => chunk.storedBytes);
+  const sums = { length: 0, zero: 0, stored: 0 };
+  for (const event of chunks.map(knownEvent)) {
+    if (event?.type !== 'ChunkReceived' && event?.type !== 'ChunkExported') continue;
+    sums.length += event.data.length;
+    sums.zero += event.data.digest === null ? event.data.length : 0;
+    sums.stored += event.type === 'ChunkReceived' ? event.data.storedBytes : 0;
+  }
+  const became = first.type === 'ChunkExported' ? 'written' : storedWords(sums.stored);
   const words =
-    `${jobName(String(first.data.childJobId))}: ${count(chunks.length, 'chunk')}, ${formatBytes(sum((chunk) => chunk.length))}` +
-    `${zero === 0 ? '' : `, ${formatBytes(zero)} of it zero`}` +
-    `${stored === 0 ? ', nothing new' : `, ${formatBytes(stored)} stored`}`;
-  return `${offsetOf(first.recordedAt, firstAt)}  ${'ChunkReceived'.padEnd(25)} ${words}`;
+    `${jobName(String(first.data.childJobId))}: ${count(chunks.length, 'chunk')}, ${formatBytes(sums.length)}` +
+    `${sums.zero === 0 ? '' : `, ${formatBytes(sums.zero)} of it zero`}, ${became}`;
+  return `${offsetOf(first.recordedAt, firstAt)}  ${first.type.padEnd(25)} ${words}`;
 }
+
+const storedWords = (bytes: number): string => (bytes === 0 ? 'nothing new' : `${formatBytes(bytes)} stored`);
 
 function offsetOf(at: string, firstAt: string): string {
   const seconds = (Date.parse(at) - Date.parse(firstAt)) / 1000;
@@ -53,12 +60,13 @@ const refusalWords = ({ refusal }: { refusal: unknown }): string => refusalLine(
 const requestWords: Words = {
   BackupTriggered: ({ hostId, vmId, kind, mode, origin }) =>
     `VM ${vmId} on host ${hostId}, kind ${kind}, mode ${mode}, asked over ${origin.via} as ${origin.requestId}`,
-  BackupQueued: ({ vmId, behind }) => `VM ${vmId} is busy with backup ${behind}`,
+  BackupQueued: ({ vmId, behind }) => `VM ${vmId} is busy with run ${behind}`,
   BackupRefused: refusalWords,
   BackupCancelled: ({ cancelledBy, reason }) => `by ${cancelledBy}: ${reason}`,
-  VmAwaited: ({ vmId, behind }) => `VM ${vmId} is busy with backup ${behind}`,
-  VmClaimed: ({ vmId }) => `it is this backup's turn at VM ${vmId}`,
+  VmAwaited: ({ vmId, behind }) => `VM ${vmId} is busy with run ${behind}`,
+  VmClaimed: ({ vmId }) => `it is this run's turn at VM ${vmId}`,
   VmBackupEnded: ({ vmId, outcome }) => `VM ${vmId}: ${outcome}`,
+  VmRecoveryEnded: ({ vmId, outcome }) => `VM ${vmId}: ${outcome}`,
   VmRunClosed: ({ vmId }) => `the host has everything back of VM ${vmId}`,
   VmReleased: ({ vmId, outcome }) => `VM ${vmId}: ${outcome}`,
   VmInspected: ({ disks }) =>
@@ -72,19 +80,37 @@ const requestWords: Words = {
     `${kind}, ${mode} (${modeReason}); ${count(childJobs.length, 'child job')}, ` +
     `${proxiesCalculated} proxies calculated, ${proxies} to use, ${count(waves, 'wave')}`,
   PlanRefused: refusalWords,
+  RecoveryTriggered: ({ backupId, disks, hostId, vmId, mode, replace, origin }) =>
+    `backup ${backupId} (${disks.join(', ')}) as VM ${vmId} on host ${hostId}${replace ? ', over the VM of that name' : ''}, mode ${mode}, asked over ${origin.via} as ${origin.requestId}`,
+  RecoveryQueued: ({ vmId, behind }) => `VM ${vmId} is busy with run ${behind}`,
+  RecoveryRefused: refusalWords,
+  RecoveryCancelled: ({ cancelledBy, reason }) => `by ${cancelledBy}: ${reason}`,
+  RecoveryInspected: ({ disks, freeBytes }) =>
+    `${disks.map(({ diskId, sizeBytes }) => `${diskId} ${formatBytes(sizeBytes)}`).join(', ')}${freeBytes === null ? '' : `; ${formatBytes(freeBytes)} free at the host`}`,
+  RecoveryProxiesCalculated: ({ mode, modeReason, childJobs, proxies, proxiesCalculated, waves }) =>
+    `${mode} (${modeReason}); ${count(childJobs.length, 'data stream')}, ` +
+    `${proxiesCalculated} proxies calculated, ${proxies} to use, ${count(waves, 'wave')}`,
+  RecoveryPlanRefused: refusalWords,
   DeadLetterRedriven: ({ deadLetterId, consumer, subject, requestedBy, reason }) =>
     `${consumer} gets dead letter ${deadLetterId} again (${subject}), asked by ${requestedBy}: ${reason}`,
 };
 
 const hostWords: Words = {
   HostRegistered: ({ hostId, kind, address }) => `${hostId}: ${kind} at ${address}`,
-  ActivationRequested: ({ mode, proxies, childJobs }) =>
-    `${mode}: ${proxies} proxies for ${count(childJobs.length, 'child job')}`,
+  ActivationRequested: ({ mode, proxies, childJobs, purpose }) =>
+    `${mode}: ${proxies} proxies for ${count(childJobs.length, purpose === 'backup' ? 'child job' : 'data stream')}`,
   SnapshotRequested: ({ vmId }) => `of VM ${vmId}`,
   SnapshotTaken: ({ disks, pauseMilliseconds }) =>
     `${disks.map((disk) => `${disk.diskId} (${disk.fallbackReason === null ? disk.kind : `full, because ${disk.fallbackReason}`})`).join(', ')}; the guest stood still for ${pauseMilliseconds} ms`,
   SnapshotLost: ({ reason }) => reason,
   SnapshotReleased: ({ checkpoints }) => `checkpoints ${checkpoints}`,
+  TargetRequested: ({ vmId }) => `empty disks of VM ${vmId} to be`,
+  TargetCreated: ({ disks }) =>
+    disks.map(({ diskId, sizeBytes }) => `${diskId} (${formatBytes(sizeBytes)})`).join(', '),
+  TargetLost: ({ reason }) => reason,
+  TargetKept: ({ vmId, started, notStarted }) =>
+    `VM ${vmId} stands${started ? ' and runs' : notStarted === null ? ', off' : `, and does not run: ${notStarted}`}`,
+  TargetDiscarded: ({ vmId }) => `nothing is left of VM ${vmId} to be`,
   ProxiesChosen: ({ proxies, shortfall }) =>
     `${proxies.map((proxy) => `${proxy.proxyId} (${proxy.shared ? 'shared' : 'new'}: ${proxy.why})`).join(', ')}${shortfall === null ? '' : `; fewer than asked: ${shortfall}`}`,
   ProxyActivationRequested: ({ proxyId, ports, reason }) =>
@@ -122,12 +148,29 @@ const transferWords: Words = {
   ChildJobInterrupted: ({ childJobId, attempt, reason, retryable }) =>
     `${jobName(childJobId)} in attempt ${attempt}: ${reason}${retryable ? '' : ' (for good)'}`,
   BackupFailed: refusalWords,
+  ExportJobStarted: ({ childJobId, proxyId, length, resumedBytes }) =>
+    `${jobName(childJobId)} through ${proxyId}: ${formatBytes(length)}${resumedBytes > 0 ? `, ${formatBytes(resumedBytes)} had been written before` : ''}`,
+  ChunkExported: ({ childJobId, offset, length, digest }) =>
+    `${jobName(childJobId)} at ${offset}: ${formatBytes(length)}, ${digest.slice(0, 12)}`,
+  ExportJobCompleted: ({ childJobId, writtenBytes, zeroBytes, verifiedBytes, chunks, milliseconds }) =>
+    `${jobName(childJobId)}: ${formatBytes(writtenBytes)} written, ${count(chunks, 'chunk')}, ${formatBytes((writtenBytes / Math.max(1, milliseconds)) * 1000)}/s, ` +
+    `${formatBytes(zeroBytes)} left as holes, ${formatBytes(verifiedBytes)} read back`,
+  ExportJobInterrupted: ({ childJobId, attempt, reason, retryable }) =>
+    `${jobName(childJobId)} in attempt ${attempt}: ${reason}${retryable ? '' : ' (for good)'}`,
+  DataExported: ({ totals }) => writtenWords(totals),
+  RecoveryFailed: ({ refusal, alternative }) =>
+    `${refusalLine(refusal as Refusal)}${alternative === null ? '' : ` The newest older restore point that is whole: backup ${alternative.backupId} of ${alternative.takenAt}`}`,
+  RecoveryCompleted: ({ vmId, totals, started, notStarted }) =>
+    `VM ${vmId}${started ? ' runs' : notStarted === null ? ' is off' : ` does not run: ${notStarted}`}; ${writtenWords(totals)}`,
   BackupCompleted: ({ totals }) =>
     `${formatBytes(totals.readBytes)} read of ${formatBytes(totals.diskBytes)}, ${count(totals.chunks, 'chunk')}, ${totals.newChunks} new, ${formatBytes(totals.storedBytes)} stored`,
 };
 
-/** `<backupId>.<disk>.<index>` without the backup, which the reader knows. */
+/** `<runId>.<disk>.<index>` without the run, which the reader knows. */
 const jobName = (childJobId: string): string => childJobId.replace(/^[0-9a-f-]{36}\./, '');
 const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
+
+const writtenWords = ({ writtenBytes, diskBytes, zeroBytes, verifiedBytes }: RecoveryTotals): string =>
+  `${formatBytes(writtenBytes)} written of ${formatBytes(diskBytes)}, ${formatBytes(zeroBytes)} left as holes, ${formatBytes(verifiedBytes)} read back`;
 
 const allWords: Words = { ...requestWords, ...hostWords, ...transferWords };

@@ -5,6 +5,7 @@ import { type BackupFlags, backup } from './commands/backup.ts';
 import { showList, showPolicies } from './commands/lists.ts';
 import { readNoted, type SealFlags, seal, type VerifyLogFlags, verifySealed } from './commands/log.ts';
 import { type MountFlags, mount } from './commands/mount.ts';
+import { type RecoverFlags, recover } from './commands/recover.ts';
 import { type RedriveFlags, redrive } from './commands/redrive.ts';
 import { type RestoreFlags, restore } from './commands/restore.ts';
 import { removeSchedule, type ScheduleFlags, setPolicy, setSchedule } from './commands/settings.ts';
@@ -18,11 +19,13 @@ const EXIT_CODES = `
 Exit codes: 0 done; 1 failed; 2 the command was not understood; 3 refused, with the reason.
 Console, trigger and repository are found by flag, by environment (BACKHAUL_CONSOLE_URL, BACKHAUL_TRIGGER_URL,
 BACKHAUL_REPOSITORY), or in the file that "backhaul up" writes (~/.backhaul/stack.json, or BACKHAUL_STACK_FILE).
-A backup id may be shortened to any beginning that no other backup has.`;
+The id of a backup or a recovery may be shortened to any beginning that no other has.`;
 
 /** `--json` on a command whose answer has a shape. */
 const jsonOption = () => new Option('--json', 'print the answer as JSON');
-const backupArgument = () => new Argument('<backup>', 'a backup id, or a beginning of it');
+const runArgument = () => new Argument('<id>', 'the id of a backup or a recovery, or a beginning of it');
+const modeOption = () =>
+  new Option('--mode <mode>', 'how the data travels').choices(['auto', 'proxy-vm', 'direct-to-host']);
 
 export function backhaulProgram(outside: {
   readonly terminal: Terminal;
@@ -35,7 +38,7 @@ export function backhaulProgram(outside: {
     locations: locationsOf(program.opts<LocationFlags>(), outside.environment),
   });
   program
-    .description('Backups of virtual machines through a calculated number of proxies.')
+    .description('Backups and recoveries of virtual machines through a calculated number of proxies.')
     .option('--console-url <url>', 'where the console answers')
     .option('--trigger-url <url>', 'where the trigger answers')
     .option('--repository <folder>', 'the repository')
@@ -67,9 +70,7 @@ export function backhaulProgram(outside: {
     .option('--host <host>', 'the host of the VM; not needed where there is one host')
     .option('--full', 'everything, whatever stands from before')
     .option('--incremental', 'what changed since the newest restore point')
-    .addOption(
-      new Option('--mode <mode>', 'how the data travels').choices(['auto', 'proxy-vm', 'direct-to-host']),
-    )
+    .addOption(modeOption())
     .option('--policy <policy>', 'a policy other than "default"')
     .option('--request-id <id>', 'the same id again is the same backup')
     .option('--wait', 'show the backup until its end, and exit by its outcome')
@@ -87,6 +88,8 @@ export function backhaulProgram(outside: {
     .option('--overwrite', 'replace files that exist')
     .addOption(jsonOption())
     .action((id: string | undefined, flags: RestoreFlags) => restore(id, flags, context()));
+
+  addRecovery(program, context);
 
   program
     .command('mount')
@@ -144,14 +147,14 @@ export function backhaulProgram(outside: {
   program
     .command('explain')
     .description('why this mode, this quantity and these proxies, and what went otherwise than planned')
-    .addArgument(backupArgument())
+    .addArgument(runArgument())
     .addOption(jsonOption())
     .action((id: string, flags: { json?: boolean }) => explain(id, flags, context()));
 
   program
     .command('events')
-    .description('the whole story of a backup in order, from the log')
-    .addArgument(backupArgument())
+    .description('the whole story of a backup or a recovery in order, from the log')
+    .addArgument(runArgument())
     .option('--chunks', 'every chunk on a line of its own')
     .addOption(jsonOption())
     .action((id: string, flags: { json?: boolean; chunks?: boolean }) => events(id, flags, context()));
@@ -167,6 +170,37 @@ export function backhaulProgram(outside: {
   addSettings(program, context);
   addLog(program, context);
   return program;
+}
+
+function addRecovery(program: Command, context: () => CommandContext): void {
+  program
+    .command('recover')
+    .description('have a VM made of a backup, on a host, through proxies')
+    .argument('<backup>', 'a backup id, a beginning of it, or a VM for its newest')
+    .option('--host <host>', 'where the VM will be; not needed where there is one host')
+    .option('--name <vm>', 'what it will be called (default: as it was)')
+    .option('--disk <disk>', 'only this disk; may be repeated', collect)
+    .addOption(modeOption())
+    .option('--policy <policy>', 'a policy other than "default"')
+    .option('--replace', 'over the VM of that name, which must be off')
+    .option('--start', 'start it when it is whole')
+    .option('--verify', 'read back and compare all that was written, instead of a sample')
+    .option('--memory <MiB>', 'memory of the machine, where the host defines machines', whole)
+    .option('--cpus <n>', 'processors of the machine, likewise', whole)
+    .option('--request-id <id>', 'the same id again is the same recovery')
+    .option('--wait', 'show the recovery until its end, and exit by its outcome')
+    .addOption(jsonOption())
+    .action((id: string, flags: RecoverFlags) => recover(id, flags, context()));
+
+  program
+    .command('recoveries')
+    .description('list recoveries, newest first')
+    .option('--host <host>')
+    .option('--vm <vm>')
+    .option('--state <states>', 'such as exporting, or failed,refused')
+    .option('--limit <n>', 'at most so many', whole, 50)
+    .addOption(jsonOption())
+    .action(({ host, vm, state, ...flags }) => showList('recoveries', { host, vm, state }, flags, context()));
 }
 
 function addSettings(program: Command, context: () => CommandContext): void {
@@ -245,7 +279,7 @@ function addLog(program: Command, context: () => CommandContext): void {
     .action((flags: VerifyLogFlags) => verifySealed(flags, context()));
 }
 
-const collect = (value: string, earlier: string[]): string[] => [...earlier, value];
+const collect = (value: string, earlier: string[] = []): string[] => [...earlier, value];
 
 function port(text: string): number {
   const value = Number(text);

@@ -28,7 +28,7 @@ export function progressAfter(progress: Progress, recorded: consoleApi.RecordedE
   const event = knownEvent(recorded);
   switch (event?.type) {
     case 'BackupQueued':
-      return { ...progress, phase: `waiting for backup ${event.data.behind}` };
+      return { ...progress, phase: `waiting for run ${event.data.behind}` };
     case 'BackupTriggered':
       return { ...progress, phase: 'planning' };
     case 'ProxiesCalculated': {

@@ -7,7 +7,7 @@ import { freePort, type Stack, startStack } from '@backhaul/local';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type BackhaulClient, backhaulClient } from './client.ts';
 import { ProblemFault } from './http.ts';
-import { requestBackup } from './upstream.ts';
+import { requestBackup, requestRecovery } from './upstream.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -68,6 +68,31 @@ test('what is refused says why, over either way', async () => {
     finalMilliseconds: 60_000,
   });
   expect(overNats).toMatchObject({ outcome: 'refused', refusal: { message: expect.stringMatching(/mars/) } });
+});
+
+test('a recovery is asked for over either way; a refused one is found by a beginning of its id, and explained', async () => {
+  const wish = { backup: randomUUID(), host: 'lab', vm: 'web-2' };
+  expect(await client.requestRecovery({ ...wish, requestId: 'r3' })).toMatchObject({
+    ok: false,
+    refusal: { message: expect.stringMatching(wish.backup) },
+  });
+  const answer = await requestRecovery({ natsUrl: stack.natsUrl, ...wish, finalMilliseconds: 60_000 });
+  expect(answer).toMatchObject({ outcome: 'refused', recoveryId: expect.any(String) });
+  const recoveryId = answer.recoveryId ?? '';
+  for await (const event of client.follow({ recoveryId, after: 0 })) {
+    if (event.type === 'RecoveryRefused') break;
+  }
+  const run = await eventually('the recovery to be listed', 10_000, () =>
+    client.run(recoveryId.slice(0, 13)).catch(() => undefined),
+  );
+  expect(run).toMatchObject({
+    purpose: 'recovery',
+    recovery: { recoveryId, state: 'refused', vmId: 'web-2' },
+  });
+  expect((await client.explainRecovery(recoveryId)).lines.at(-1)).toMatch(/^Refused: .*[0-9a-f]{8}-/);
+  const types: string[] = [];
+  for await (const event of client.recoveryStory(recoveryId)) types.push(event.type);
+  expect(types).toEqual(['RecoveryRefused']);
 });
 
 test('a last answer that does not come in time is a fault that says where to ask', async () => {

@@ -7,16 +7,19 @@ import {
   type BackupRequested,
   consoleApi,
   type PolicyRequested,
+  type RecoveryRequested,
   type RedriveRequested,
   type ScheduleRequested,
 } from '@backhaul/contracts';
 import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import type { z } from 'zod';
+import { findRun, type Run } from './find-run.ts';
 import { type FollowOptions, follow } from './follow.ts';
 import { type Exchange, exchange, ProblemFault } from './http.ts';
 
 type Without<T, K extends keyof T> = Omit<T, K>;
 export type NewBackup = z.input<typeof BackupRequested>;
+export type NewRecovery = z.input<typeof RecoveryRequested>;
 export type NewSchedule = Without<z.input<typeof ScheduleRequested>, 'requestId'>;
 export type NewRedrive = z.input<typeof RedriveRequested>;
 export type NewPolicy = z.input<typeof PolicyRequested>['policy'] & { readonly policyId: string };
@@ -36,6 +39,9 @@ export interface BackhaulClient {
   /** The same `requestId` again is the same backup. Refused: the Result says why, and the way out. */
   requestBackup(request: NewBackup): Promise<Result<Answer>>;
   cancelBackup(backupId: string, reason?: string): Promise<Result<Answer>>;
+  /** The same `requestId` again is the same recovery. */
+  requestRecovery(request: NewRecovery): Promise<Result<Answer>>;
+  cancelRecovery(recoveryId: string, reason?: string): Promise<Result<Answer>>;
   defineSchedule(schedule: NewSchedule): Promise<Result<Answer>>;
   removeSchedule(scheduleId: string): Promise<Result<Answer>>;
   definePolicy(policy: NewPolicy): Promise<Result<Answer>>;
@@ -50,6 +56,13 @@ export interface BackhaulClient {
   explain(id: string): Promise<consoleApi.Explanation>;
   /** The whole story of a backup, in order. */
   story(id: string, query?: { readonly type?: string }): AsyncIterable<consoleApi.RecordedEvent>;
+  /** By its id, or a beginning of it that no other recovery has. */
+  recovery(id: string): Promise<consoleApi.RecoveryView>;
+  explainRecovery(id: string): Promise<consoleApi.RecoveryExplanation>;
+  /** The whole story of a recovery, in order. */
+  recoveryStory(id: string, query?: { readonly type?: string }): AsyncIterable<consoleApi.RecordedEvent>;
+  /** A backup or a recovery, by its id or a beginning of it that no other of both has. */
+  run(id: string): Promise<Run>;
   /** Events as they are recorded. */
   follow(options?: FollowOptions): AsyncGenerator<consoleApi.RecordedEvent>;
   status(): Promise<consoleApi.ConsoleStatus>;
@@ -81,6 +94,22 @@ export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string })
     return found as Page<consoleApi.ListItem<L>>;
   };
 
+  const one = async <Item extends z.ZodType>(path: string, item: Item): Promise<z.output<Item>> => {
+    const answer = await exchange(console, { path }, consoleApi.oneOf(item as z.ZodType));
+    return answer.item as z.output<Item>;
+  };
+  const backup = (id: string) => one(backupPath(id), consoleApi.BackupView);
+  const recovery = (id: string) => one(recoveryPath(id), consoleApi.RecoveryView);
+
+  const eventsAt = (path: string, query: { readonly type?: string } | undefined) =>
+    eachOf((after) =>
+      exchange(
+        console,
+        { path: `${path}/events`, query: { limit: STORY_EVENTS, ...query, after } },
+        consoleApi.listOf(consoleApi.RecordedEvent),
+      ),
+    );
+
   return {
     requestBackup: (body) =>
       request({
@@ -93,6 +122,19 @@ export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string })
       request({
         method: 'DELETE',
         path: `/api/v1/backups/${encodeURIComponent(id)}`,
+        body: reason === undefined ? {} : { reason },
+      }),
+    requestRecovery: (body) =>
+      request({
+        method: 'POST',
+        path: '/api/v1/recoveries',
+        body,
+        headers: { 'idempotency-key': body.requestId },
+      }),
+    cancelRecovery: (id, reason) =>
+      request({
+        method: 'DELETE',
+        path: `/api/v1/recoveries/${encodeURIComponent(id)}`,
         body: reason === undefined ? {} : { reason },
       }),
     defineSchedule: ({ scheduleId, ...body }) =>
@@ -112,19 +154,13 @@ export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string })
     page,
     all: (list, query) =>
       eachOf((after) => page(list, { limit: PAGE_ITEMS, ...query, after } as ListQuery<typeof list>)),
-    backup: async (id) =>
-      (await exchange(console, { path: pathOf(id) }, consoleApi.oneOf(consoleApi.BackupView))).item,
-    explain: async (id) =>
-      (await exchange(console, { path: `${pathOf(id)}/explain` }, consoleApi.oneOf(consoleApi.Explanation)))
-        .item,
-    story: (id, query) =>
-      eachOf((after) =>
-        exchange(
-          console,
-          { path: `${pathOf(id)}/events`, query: { limit: STORY_EVENTS, ...query, after } },
-          consoleApi.listOf(consoleApi.RecordedEvent),
-        ),
-      ),
+    backup,
+    explain: (id) => one(`${backupPath(id)}/explain`, consoleApi.Explanation),
+    story: (id, query) => eventsAt(backupPath(id), query),
+    recovery,
+    explainRecovery: (id) => one(`${recoveryPath(id)}/explain`, consoleApi.RecoveryExplanation),
+    recoveryStory: (id, query) => eventsAt(recoveryPath(id), query),
+    run: (id) => findRun(id, { backup, recovery }),
     follow: (options = {}) => follow(console, options),
     status: () => exchange(console, { path: '/api/v1/status' }, consoleApi.ConsoleStatus),
     rebuildProjections: () =>
@@ -132,7 +168,8 @@ export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string })
   };
 }
 
-const pathOf = (backupId: string): string => `/api/v1/backups/${encodeURIComponent(backupId)}`;
+const backupPath = (id: string): string => `/api/v1/backups/${encodeURIComponent(id)}`;
+const recoveryPath = (id: string): string => `/api/v1/recoveries/${encodeURIComponent(id)}`;
 
 async function* eachOf<Item>(
   pageAfter: (after: string | undefined) => Promise<Page<Item>>,

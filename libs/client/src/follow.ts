@@ -11,6 +11,8 @@ import { ProblemFault, reach, type Service } from './http.ts';
 export interface FollowOptions {
   /** Events of this backup only. */
   readonly backupId?: string;
+  /** Events of this recovery only. */
+  readonly recoveryId?: string;
   /** Begin after this position of the log; 0 for the whole story. Without it: from now on. */
   readonly after?: number;
   readonly signal?: AbortSignal;
@@ -55,7 +57,7 @@ export async function* follow(
 
 async function* connection(
   console: Service,
-  { backupId, signal }: FollowOptions,
+  { backupId, recoveryId, signal }: FollowOptions,
   lastId: string | undefined,
 ): AsyncGenerator<string> {
   const quiet = new AbortController();
@@ -67,7 +69,7 @@ async function* connection(
   try {
     const response = await reach(console, {
       path: '/api/v1/stream',
-      query: { backup: backupId },
+      query: { backup: backupId, recovery: recoveryId },
       headers: lastId === undefined ? {} : { 'last-event-id': lastId },
       signal: ends,
     });

@@ -4,10 +4,12 @@ export {
   type ListQuery,
   type NewBackup,
   type NewPolicy,
+  type NewRecovery,
   type NewRedrive,
   type NewSchedule,
   type Page,
 } from './client.ts';
+export type { Run } from './find-run.ts';
 export type { FollowOptions } from './follow.ts';
 export { ProblemFault } from './http.ts';
-export { requestBackup, type UpstreamRequest } from './upstream.ts';
+export { requestBackup, requestRecovery, type UpstreamRecovery, type UpstreamRequest } from './upstream.ts';

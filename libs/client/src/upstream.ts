@@ -1,21 +1,28 @@
 /**
- * How an upstream system asks for a backup over NATS, and hears what became of it. It needs nothing of Backhaul but three
+ * How an upstream system asks for a backup or a recovery over NATS, and hears what became of it. It needs nothing of Backhaul but three
  * subjects and the shapes of the contracts, so this file can be copied into any language:
  * 1. subscribe to `ans.<requestId>`, before anything is sent;
- * 2. publish the request to `req.trigger.BackupRequested` in JetStream, with `Nats-Msg-Id` = requestId, and wait until it is
+ * 2. publish the request to `req.trigger.BackupRequested` or `req.trigger.RecoveryRequested` in JetStream, with `Nats-Msg-Id` = requestId, and wait until it is
  *    stored: from then on it is not lost, whatever else is down;
  * 3. wait for the answer: `accepted` or `refused`; and, if wanted, for the last one: `completed` or `failed`.
  * Answers are told once and not kept. Who missed one asks again with the same requestId, or asks the console.
  */
 import { randomUUID } from 'node:crypto';
-import { Answer, answerSubject, type BackupRequested, requestSubject } from '@backhaul/contracts';
+import {
+  Answer,
+  answerSubject,
+  type BackupRequested,
+  type RecoveryRequested,
+  type RequestName,
+  requestSubject,
+} from '@backhaul/contracts';
 import { describeError, Fault } from '@backhaul/kernel';
 import { connect, type Msg, type NatsConnection } from 'nats';
 import type { z } from 'zod';
 
-export interface UpstreamRequest extends Omit<z.input<typeof BackupRequested>, 'requestId'> {
+export interface Upstream {
   readonly natsUrl: string;
-  /** The requester's own id of this wish. The same id again is the same backup. Default: a new one. */
+  /** The requester's own id of this wish. The same id again is the same backup or recovery. Default: a new one. */
   readonly requestId?: string;
   /** How long to wait for `accepted` or `refused`. Default 30 s. */
   readonly answerMilliseconds?: number;
@@ -25,10 +32,19 @@ export interface UpstreamRequest extends Omit<z.input<typeof BackupRequested>, '
   readonly onAnswer?: (answer: Answer) => void;
 }
 
+export type UpstreamRequest = Upstream & Omit<z.input<typeof BackupRequested>, 'requestId'>;
+export type UpstreamRecovery = Upstream & Omit<z.input<typeof RecoveryRequested>, 'requestId'>;
+
 const STORED_MILLISECONDS_MAX = 10_000;
 
 /** The last answer waited for. Throws a Fault when NATS does not store the request, or no answer comes in time. */
-export async function requestBackup(options: UpstreamRequest): Promise<Answer> {
+export const requestBackup = (options: UpstreamRequest): Promise<Answer> => ask('BackupRequested', options);
+
+/** The same for a recovery. */
+export const requestRecovery = (options: UpstreamRecovery): Promise<Answer> =>
+  ask('RecoveryRequested', options);
+
+async function ask(name: RequestName, options: Upstream): Promise<Answer> {
   const {
     natsUrl,
     requestId = randomUUID(),
@@ -47,7 +63,7 @@ export async function requestBackup(options: UpstreamRequest): Promise<Answer> {
   );
   try {
     const answers = connection.subscribe(answerSubject(requestId))[Symbol.asyncIterator]();
-    await store(connection, requestId, { ...body, requestId });
+    await store(connection, name, requestId, { ...body, requestId });
     const first = await nextAnswer(answers, requestId, answerMilliseconds);
     onAnswer?.(first);
     if (first.outcome !== 'accepted' || finalMilliseconds === undefined) return first;
@@ -59,9 +75,14 @@ export async function requestBackup(options: UpstreamRequest): Promise<Answer> {
   }
 }
 
-async function store(connection: NatsConnection, requestId: string, request: object): Promise<void> {
+async function store(
+  connection: NatsConnection,
+  name: RequestName,
+  requestId: string,
+  request: object,
+): Promise<void> {
   try {
-    await connection.jetstream().publish(requestSubject('BackupRequested'), JSON.stringify(request), {
+    await connection.jetstream().publish(requestSubject(name), JSON.stringify(request), {
       msgID: requestId,
       timeout: STORED_MILLISECONDS_MAX,
     });

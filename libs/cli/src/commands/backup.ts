@@ -1,13 +1,13 @@
 /** `backhaul backup`: asks for a backup, and with `--wait` shows it until its end. */
 import { randomUUID } from 'node:crypto';
-import type { BackhaulClient } from '@backhaul/client';
-import { eventually, formatBytes, refusalLine } from '@backhaul/kernel';
+import { formatBytes, refusalLine } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { CommandFailure, exitCodes, refused, usage } from '../exit.ts';
 import { noProgress, type Progress, progressAfter } from '../progress.ts';
-import { noBar, progressBar } from '../progress-bar.ts';
 import { duration, shortId } from '../table.ts';
 import { json } from '../terminal.ts';
+import { onlyHost } from './only-host.ts';
+import { ended, type Watched, watch } from './watch.ts';
 
 export interface BackupFlags {
   readonly host?: string;
@@ -46,62 +46,30 @@ export async function backup(vm: string, flags: BackupFlags, context: CommandCon
     return;
   }
   if (flags.json !== true) context.terminal.note(`Backup ${backupId} of VM ${vm}`);
-  const progress = await watch(client, backupId, flags, context);
-  if (flags.json === true) context.terminal.out(json(await ended(client, backupId)));
+  const progress = await watch(client, watched(backupId), flags, context);
+  if (flags.json === true) {
+    const row = await ended(`backup ${backupId}`, () => client.backup(backupId));
+    context.terminal.out(json(row));
+  }
   report(progress, backupId, Date.now() - began, flags, context);
 }
 
 const accepted = (backupId: string): string =>
   `Backup ${backupId} is accepted. Follow it with: backhaul events ${shortId(backupId)}`;
 
-/** Most deployments have one host: then nobody has to name it. */
-async function onlyHost(client: BackhaulClient): Promise<string> {
-  const { items } = await client.page('hosts', { limit: 20 });
-  const [host, ...others] = items;
-  if (host !== undefined && others.length === 0) return host.hostId;
-  const known = items.map((each) => each.hostId).join(', ');
-  throw usage(
-    items.length === 0
-      ? 'Which host? None has registered yet. Name one with --host.'
-      : `Which host? Name one with --host: ${known}.`,
-  );
-}
-
-async function watch(
-  client: BackhaulClient,
-  backupId: string,
-  flags: BackupFlags,
-  { terminal, signal }: CommandContext,
-): Promise<Progress> {
-  const bar = flags.json === true ? noBar : progressBar(terminal);
-  let progress = noProgress;
-  try {
-    for await (const event of client.follow({ backupId, after: 0, signal })) {
-      progress = progressAfter(progress, event);
-      const { readBytes, bytesToRead, phase, childJobs, childJobsDone } = progress;
-      const jobs = childJobs === 0 ? '' : `, ${childJobsDone} of ${childJobs} child jobs done`;
-      bar.update({
-        done: readBytes,
-        total: bytesToRead,
-        phase: terminal.isWatched ? `${phase}${jobs}` : phase,
-      });
-      if (progress.end !== undefined) return progress;
-    }
-  } finally {
-    bar.stop();
-  }
-  throw new CommandFailure(
-    exitCodes.failed,
-    `Stopped watching; backup ${backupId} goes on. Follow it with: backhaul events ${shortId(backupId)}`,
-  );
-}
-
-/** The row of the console, once it knows of the end. */
-const ended = (client: BackhaulClient, backupId: string) =>
-  eventually(`The console knowing of the end of backup ${backupId}`, 15_000, async () => {
-    const row = await client.backup(backupId);
-    return row.endedAt === null ? undefined : row;
-  });
+const watched = (runId: string): Watched<Progress> => ({
+  noun: 'backup',
+  runId,
+  initial: noProgress,
+  after: progressAfter,
+  show: ({ readBytes, bytesToRead, phase, childJobs, childJobsDone }) => ({
+    done: readBytes,
+    total: bytesToRead,
+    phase,
+    jobs: childJobs === 0 ? '' : `, ${childJobsDone} of ${childJobs} child jobs done`,
+  }),
+  isOver: ({ end }) => end !== undefined,
+});
 
 function report(
   { end }: Progress,

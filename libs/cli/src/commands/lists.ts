@@ -1,6 +1,6 @@
-/** The lists of the console as tables: backups, VMs, proxies, obligations, schedules, policies, dead letters. */
+/** The lists of the console as tables: backups, recoveries, VMs, proxies, obligations, schedules, policies, dead letters. */
 import type { ListQuery } from '@backhaul/client';
-import { type consoleApi, defaultPolicy } from '@backhaul/contracts';
+import { type consoleApi, defaultPolicy, type Purpose } from '@backhaul/contracts';
 import { formatBytes } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { moment, shortId, type TableColumn, table } from '../table.ts';
@@ -23,14 +23,31 @@ const columns = {
     { title: 'REQUESTED (UTC)', value: (row) => moment(row.requestedAt) },
     { title: 'WHY NOT', value: (row) => row.refusal?.message ?? '' },
   ],
+  recoveries: [
+    { title: 'RECOVERY', value: (row) => shortId(row.recoveryId) },
+    { title: 'BACKUP', value: (row) => row.backupId && shortId(row.backupId) },
+    { title: 'HOST', value: (row) => row.hostId },
+    { title: 'VM', value: (row) => row.vmId },
+    { title: 'STATE', value: (row) => row.state },
+    { title: 'MODE', value: (row) => row.mode },
+    {
+      title: 'WRITTEN',
+      value: (row) => `${formatBytes(row.writtenBytes)} of ${formatBytes(row.bytesToWrite)}`,
+      right: true,
+    },
+    { title: 'STREAMS', value: (row) => `${row.dataStreamsDone}/${row.dataStreams}`, right: true },
+    { title: 'RUNS', value: (row) => (row.started === null ? null : row.started ? 'yes' : 'no') },
+    { title: 'REQUESTED (UTC)', value: (row) => moment(row.requestedAt) },
+    { title: 'WHY NOT', value: (row) => row.refusal?.message ?? row.notStarted ?? '' },
+  ],
   vms: [
     { title: 'HOST', value: (row) => row.hostId },
     { title: 'VM', value: (row) => row.vmId },
     { title: 'LAST RESTORE POINT (UTC)', value: (row) => moment(row.lastRestorePointAt) },
     { title: 'LAST', value: (row) => row.lastOutcome },
     { title: 'LAST BACKUP', value: (row) => row.lastBackupId && shortId(row.lastBackupId) },
-    { title: 'RUNNING', value: (row) => row.runningBackupId && shortId(row.runningBackupId) },
-    { title: 'QUEUED', value: (row) => row.queuedBackupIds.length, right: true },
+    { title: 'RUNNING', value: (row) => row.running && turnOf(row.running) },
+    { title: 'QUEUED', value: (row) => row.queued.length, right: true },
   ],
   proxies: [
     { title: 'HOST', value: (row) => row.hostId },
@@ -40,12 +57,14 @@ const columns = {
       title: 'PORTS',
       value: (row) =>
         row.ports
-          .map((port) => `${port.port}:${port.heldBy === null ? 'free' : jobOf(port.heldBy)}`)
+          .map(
+            (port) => `${port.port}:${port.heldBy === null ? 'free' : holderOf(port.heldBy, port.purpose)}`,
+          )
           .join(' '),
     },
     {
       title: 'DISKS',
-      value: (row) => row.attachments.map((disk) => `${shortId(disk.backupId)}.${disk.diskId}`).join(' '),
+      value: (row) => row.attachments.map((disk) => `${shortId(disk.runId)}.${disk.diskId}`).join(' '),
     },
     { title: 'LEASES', value: (row) => row.leasesServed, right: true },
     { title: 'WHY', value: (row) => row.reason },
@@ -54,7 +73,7 @@ const columns = {
     { title: 'KIND', value: (row) => row.kind },
     { title: 'STATE', value: (row) => row.state },
     { title: 'HOST', value: (row) => row.hostId },
-    { title: 'BACKUP', value: (row) => shortId(row.backupId) },
+    { title: 'FOR', value: (row) => shortId(row.runId) },
     { title: 'WHAT', value: (row) => row.subject },
     { title: 'SINCE (UTC)', value: (row) => moment(row.openedAt) },
     { title: 'UNTIL', value: (row) => row.closedBy },
@@ -84,9 +103,10 @@ const columns = {
 
 const nothing: Record<keyof typeof columns, string> = {
   backups: 'No backup fits.',
+  recoveries: 'No recovery fits.',
   vms: 'No VM has been backed up yet.',
   proxies: 'No proxy is up.',
-  obligations: 'Nothing is owed: no snapshot, proxy, attachment or lease is open.',
+  obligations: 'Nothing is owed: no snapshot, target, proxy, attachment or lease is open.',
   schedules: 'There is no schedule.',
   'dead-letters': 'There are no dead letters.',
 };
@@ -131,4 +151,9 @@ export async function showPolicies(
   }
 }
 
-const jobOf = (childJobId: string): string => childJobId.replace(/^([0-9a-f]{8})[0-9a-f-]{28}/, '$1');
+const turnOf = ({ purpose, runId }: NonNullable<consoleApi.VmView['running']>): string =>
+  `${shortId(runId)}${markOf(purpose)}`;
+const holderOf = (childJobId: string, purpose: Purpose | null): string =>
+  `${childJobId.replace(/^([0-9a-f]{8})[0-9a-f-]{28}/, '$1')}${markOf(purpose)}`;
+/** Most are backups, and go without saying. */
+const markOf = (purpose: Purpose | null): string => (purpose === 'recovery' ? '(recovery)' : '');

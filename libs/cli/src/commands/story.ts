@@ -1,11 +1,16 @@
-/** `backhaul events` and `backhaul explain`: what happened in a backup, and why it happened so. */
+/** `backhaul events` and `backhaul explain`: what happened in a backup or a recovery, and why it happened so. */
 import type { consoleApi } from '@backhaul/contracts';
 import type { CommandContext } from '../command.ts';
 import { chunksLine, storyLine } from '../event-line.ts';
 import { json } from '../terminal.ts';
 
 export async function explain(id: string, flags: { json?: boolean }, context: CommandContext): Promise<void> {
-  const explanation = await (await context.locations.client()).explain(id);
+  const client = await context.locations.client();
+  const run = await client.run(id);
+  const explanation =
+    run.purpose === 'backup'
+      ? await client.explain(run.backup.backupId)
+      : await client.explainRecovery(run.recovery.recoveryId);
   if (flags.json === true) context.terminal.out(json(explanation));
   else for (const line of explanation.lines) context.terminal.out(line);
 }
@@ -17,6 +22,11 @@ export async function events(
   { locations, terminal }: CommandContext,
 ): Promise<void> {
   const client = await locations.client();
+  const run = await client.run(id);
+  const story =
+    run.purpose === 'backup'
+      ? client.story(run.backup.backupId)
+      : client.recoveryStory(run.recovery.recoveryId);
   let firstAt: string | undefined;
   // Chunks of several child jobs arrive interleaved: each job has its own run, told when the story goes on.
   const runs = new Map<string, consoleApi.RecordedEvent[]>();
@@ -24,13 +34,14 @@ export async function events(
     for (const chunks of runs.values()) terminal.out(chunksLine(chunks, firstAt ?? ''));
     runs.clear();
   };
-  for await (const event of client.story(id)) {
+  for await (const event of story) {
     if (flags.json === true) {
       terminal.out(JSON.stringify(event));
       continue;
     }
     firstAt ??= event.recordedAt;
-    if (event.type === 'ChunkReceived' && flags.chunks !== true) {
+    const isChunk = event.type === 'ChunkReceived' || event.type === 'ChunkExported';
+    if (isChunk && flags.chunks !== true) {
       const run = runs.get(event.stream) ?? [];
       run.push(event);
       runs.set(event.stream, run);

@@ -1,0 +1,53 @@
+/** A run that was asked for, shown until its end: a bar where a person watches, a line for every new phase where nobody does. */
+import type { BackhaulClient } from '@backhaul/client';
+import type { consoleApi } from '@backhaul/contracts';
+import { eventually } from '@backhaul/kernel';
+import type { CommandContext } from '../command.ts';
+import { CommandFailure, exitCodes } from '../exit.ts';
+import { noBar, progressBar } from '../progress-bar.ts';
+import { shortId } from '../table.ts';
+
+export interface Watched<Progress> {
+  readonly noun: 'backup' | 'recovery';
+  readonly runId: string;
+  readonly initial: Progress;
+  after(progress: Progress, event: consoleApi.RecordedEvent): Progress;
+  /** `jobs`: how many of how many are done, for whoever watches; empty while there are none. */
+  show(progress: Progress): { done: number; total: number; phase: string; jobs: string };
+  isOver(progress: Progress): boolean;
+}
+
+export async function watch<Progress>(
+  client: BackhaulClient,
+  { noun, runId, initial, after, show, isOver }: Watched<Progress>,
+  flags: { readonly json?: boolean },
+  { terminal, signal }: CommandContext,
+): Promise<Progress> {
+  const bar = flags.json === true ? noBar : progressBar(terminal);
+  let progress = initial;
+  const of = noun === 'backup' ? { backupId: runId } : { recoveryId: runId };
+  try {
+    for await (const event of client.follow({ ...of, after: 0, signal })) {
+      progress = after(progress, event);
+      const { phase, jobs, ...bytes } = show(progress);
+      bar.update({ ...bytes, phase: terminal.isWatched ? `${phase}${jobs}` : phase });
+      if (isOver(progress)) return progress;
+    }
+  } finally {
+    bar.stop();
+  }
+  throw new CommandFailure(
+    exitCodes.failed,
+    `Stopped watching; ${noun} ${runId} goes on. Follow it with: backhaul events ${shortId(runId)}`,
+  );
+}
+
+/** The row of the console, once it knows of the end. */
+export const ended = <Row extends { endedAt: string | null }>(
+  what: string,
+  read: () => Promise<Row>,
+): Promise<Row> =>
+  eventually(`The console knowing of the end of ${what}`, 15_000, async () => {
+    const row = await read();
+    return row.endedAt === null ? undefined : row;
+  });

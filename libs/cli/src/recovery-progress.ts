@@ -1,0 +1,89 @@
+/** How far a recovery is, folded from its events as they arrive. Pure: drawing is elsewhere. */
+import type { consoleApi, EventData, RecoveryTotals } from '@backhaul/contracts';
+import type { Refusal } from '@backhaul/kernel';
+import { knownEvent } from './event-line.ts';
+
+export interface RecoveryProgress {
+  readonly phase: string;
+  readonly bytesToWrite: number;
+  readonly writtenBytes: number;
+  readonly streams: number;
+  readonly streamsDone: number;
+  readonly end:
+    | {
+        readonly outcome: 'completed';
+        readonly totals: RecoveryTotals;
+        readonly started: boolean;
+        /** It should run, and why it does not. */
+        readonly notStarted: string | null;
+      }
+    | {
+        readonly outcome: 'failed' | 'refused' | 'cancelled';
+        readonly refusal: Refusal;
+        /** The newest older restore point that is whole. */
+        readonly alternative: EventData<'RecoveryFailed'>['alternative'];
+      }
+    | undefined;
+}
+
+export const noRecoveryProgress: RecoveryProgress = {
+  phase: 'asked for',
+  bytesToWrite: 0,
+  writtenBytes: 0,
+  streams: 0,
+  streamsDone: 0,
+  end: undefined,
+};
+
+export function recoveryProgressAfter(
+  progress: RecoveryProgress,
+  recorded: consoleApi.RecordedEvent,
+): RecoveryProgress {
+  const event = knownEvent(recorded);
+  switch (event?.type) {
+    case 'RecoveryQueued':
+      return { ...progress, phase: `waiting for run ${event.data.behind}` };
+    case 'RecoveryTriggered':
+      return { ...progress, phase: 'planning' };
+    case 'RecoveryProxiesCalculated': {
+      const { mode, proxies, disks, childJobs } = event.data;
+      const how =
+        mode === 'proxy-vm' ? `through ${proxies} ${proxies === 1 ? 'proxy' : 'proxies'}` : 'direct to host';
+      return {
+        ...progress,
+        phase: `recovery, ${how}`,
+        bytesToWrite: disks.reduce((sum, disk) => sum + disk.bytesToWrite, 0),
+        streams: childJobs.length,
+      };
+    }
+    case 'ChunkExported':
+      return { ...progress, writtenBytes: progress.writtenBytes + event.data.length };
+    case 'ExportJobCompleted':
+      return { ...progress, streamsDone: progress.streamsDone + 1 };
+    case 'DataExported':
+      return { ...progress, phase: 'making the VM' };
+    case 'RecoveryCompleted': {
+      const { totals, started, notStarted } = event.data;
+      return { ...progress, phase: 'completed', end: { outcome: 'completed', totals, started, notStarted } };
+    }
+    case 'RecoveryFailed':
+      return ended(progress, 'failed', event.data.refusal as Refusal, event.data.alternative);
+    case 'RecoveryPlanRefused':
+    case 'RecoveryRefused':
+      return ended(progress, 'refused', event.data.refusal as Refusal);
+    case 'RecoveryCancelled': {
+      const { cancelledBy, reason } = event.data;
+      const message = `The recovery was cancelled by ${cancelledBy}: ${reason}.`;
+      return ended(progress, 'cancelled', { code: 'Cancelled', message });
+    }
+    default:
+      return progress;
+  }
+}
+
+const ended = (
+  progress: RecoveryProgress,
+  outcome: 'failed' | 'refused' | 'cancelled',
+  refusal: Refusal,
+  alternative: EventData<'RecoveryFailed'>['alternative'] = null,
+): RecoveryProgress => ({ ...progress, phase: outcome, end: { outcome, refusal, alternative } });
