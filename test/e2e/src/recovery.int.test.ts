@@ -100,7 +100,8 @@ describe('a recovery', () => {
     expect(completed?.data.totals.verifiedBytes).toBe(completed?.data.totals.writtenBytes);
     expect(ofType(story, 'ProxyActivationRequested')).toEqual([]);
     expect(await hashOf(recovered('web-old', 'vda'))).toBe(full.vda);
-    expect(await readdir(lab.image('web-old'))).toEqual(['vda.qcow2']);
+    const disks = (await readdir(lab.image('web-old'))).filter((name) => !name.startsWith('.'));
+    expect(disks).toEqual(['vda.qcow2']);
   });
 
   test('shares a proxy with a backup: both hold ports of it at the same moment', async () => {
