@@ -2,6 +2,7 @@
 import type { Origin } from '@backhaul/contracts';
 import { type CommandService, type StreamAppend, untilAppended } from '@backhaul/event-store';
 import { derivedId, ok, type Refusal } from '@backhaul/kernel';
+import { runIdFor, runIdOf } from './core/run.ts';
 import {
   requestIdOf,
   type Schedule,
@@ -10,7 +11,6 @@ import {
   schedule,
   scheduleStream,
 } from './core/schedule.ts';
-import { backupIdOf } from './core/turns.ts';
 import { waitingForSchedule } from './core/vm.ts';
 import { appendsOf, type Desk } from './subjects.ts';
 
@@ -24,9 +24,10 @@ export async function fireSchedule(
   dueAt: string,
 ): Promise<void> {
   const requestId = requestIdOf(scheduleId, dueAt);
+  const itsBackupId = runIdFor('backup', requestId);
   const context = {
     commandId: derivedId('FireSchedule', scheduleId, dueAt),
-    metadata: { causation: requestId, actor: 'trigger', correlation: backupIdOf(requestId) },
+    metadata: { causation: requestId, actor: 'trigger', correlation: itsBackupId },
   };
   await untilAppended<void, Refusal>(desk.store, context, async () => {
     const nothing = { appends: [] as StreamAppend[], onAppended: () => undefined };
@@ -35,9 +36,9 @@ export async function fireSchedule(
     const { hostId: host, vmId, kind, policyId } = loaded.state.definition;
     const request = { requestId, host, vm: vmId, kind, mode: 'auto' as const, policy: policyId };
     const origin: Origin = { via: 'schedule', requestId, scheduleId };
-    const { subjects, decision } = await desk.decideRequest(request, origin);
+    const { subjects, decision } = await desk.decideRequest({ purpose: 'backup', request }, origin);
     const inLine = waitingForSchedule(subjects.vm.state, scheduleId);
-    const backupId = inLine?.backupId ?? subjects.backupId;
+    const backupId = inLine === undefined ? itsBackupId : runIdOf(inLine);
     const command = { type: 'FireSchedule' as const, dueAt, firedAt: desk.now(), backupId };
     const fired = schedule.decide(loaded.state, command);
     if (!fired.ok || fired.value.length === 0) return ok(nothing);

@@ -1,44 +1,53 @@
-/** What other services say about a backup, carried on to its VM's turn and to the backup that waits for it. */
+/** What other services say about a backup or a recovery, carried on to its VM's turn and to whatever waits for it. */
 import type { Event, Recorded } from '@backhaul/contracts';
 import { type EventTransaction, untilAppended } from '@backhaul/event-store';
 import { derivedId, ok } from '@backhaul/kernel';
-import { backup, backupStream } from './core/backup.ts';
-import { type NewsOfBackup, react } from './core/reactions.ts';
+import { aboutWhich, type NewsOfRun, react } from './core/reactions.ts';
+import { run, runIdOf, runStream } from './core/run.ts';
 import { noteNews } from './core/turns.ts';
 import { vmStream } from './core/vm.ts';
 import { appendsOf, causeOf, type Desk } from './subjects.ts';
 
-/** The id of the request that had asked for the backup, or undefined when nobody here had. */
+/** The id of the request that had asked for the run, or undefined when nobody here had. */
 export async function followNews(
   desk: Desk,
-  news: Recorded & NewsOfBackup,
+  news: Recorded & NewsOfRun,
   transaction: EventTransaction,
 ): Promise<string | undefined> {
-  const { state } = await desk.backups.load(backupStream(news.data.backupId), transaction);
+  const { purpose, runId } = aboutWhich(news);
+  const ofRun = runStream(purpose, runId);
+  const { state } = await desk.runs.load(ofRun, transaction);
   if (!('asked' in state)) return undefined;
-  const { hostId, vmId, backupId, origin } = state.asked;
-  const command = react(news, state.asked);
+  const { hostId, vmId, origin } = state.asked;
+  const command = react(news, { hostId, vmId, runId });
   const context = {
     commandId: derivedId('FollowNews', news.eventId),
-    metadata: { ...causeOf(news), correlation: backupId },
-    correlationOf: itsOwnBackup,
+    metadata: { ...causeOf(news), correlation: runId },
+    correlationOf: itsOwnRun,
   };
   await untilAppended(transaction, context, async () => {
-    const stream = vmStream(hostId, vmId);
-    const ofVm = await desk.vms.load(stream, transaction);
-    const next = ofVm.state.waiting[0]?.backupId;
-    const ofNext =
-      next === undefined
-        ? { state: backup.initialState, version: 0 }
-        : await desk.backups.load(backupStream(next), transaction);
-    const change = noteNews(ofVm.state, command, ofNext.state);
+    const ofVm = await desk.vms.load(vmStream(hostId, vmId), transaction);
+    const next = ofVm.state.waiting[0];
+    const ofNext = next === undefined ? ofRun : runStream(next.purpose, runIdOf(next));
+    const subjects = {
+      runStream: ofNext,
+      vmStream: vmStream(hostId, vmId),
+      run:
+        next === undefined
+          ? { state: run.initialState, version: 0 }
+          : await desk.runs.load(ofNext, transaction),
+      vm: ofVm,
+    };
+    const change = noteNews(ofVm.state, command, subjects.run.state);
     if (!change.ok) return change;
-    const subjects = { backupId: next ?? backupId, vmStream: stream, backup: ofNext, vm: ofVm };
     return ok({ appends: appendsOf(subjects, change.value), onAppended: () => undefined });
   });
   return origin.requestId;
 }
 
-/** The end of one backup and the start of the next stand in one append, and each belongs to its own story. */
-const itsOwnBackup = ({ data }: Event): string | undefined =>
-  'backupId' in data ? data.backupId : undefined;
+/** The end of one run and the start of the next stand in one append, and each belongs to its own story. A recovery names a backup, too. */
+const itsOwnRun = ({ data }: Event): string | undefined => {
+  if ('runId' in data) return data.runId;
+  if ('recoveryId' in data) return data.recoveryId;
+  return 'backupId' in data ? data.backupId : undefined;
+};

@@ -2,12 +2,15 @@
  * One door for every request, whichever way it came: read, carried out, answered. A request that cannot be understood is
  * refused by an event that keeps it as it came, so that nothing anybody sent is lost.
  */
-import type { Answer, Origin } from '@backhaul/contracts';
+import type { Answer, Origin, Purpose } from '@backhaul/contracts';
 import type { EventTransaction } from '@backhaul/event-store';
 import { derivedId, type Result } from '@backhaul/kernel';
+import { idOf } from './core/answers.ts';
 import { policyStream } from './core/policy.ts';
 import { type Fields, type NotUnderstood, readRequest, type Understood } from './core/requests.ts';
+import type { RunName } from './core/run.ts';
 import { scheduleStream } from './core/schedule.ts';
+import type { Wish } from './core/wish.ts';
 import type { Schedules } from './fire-schedules.ts';
 import { redriveLetter } from './redrive-letter.ts';
 import type { Cause, Desk } from './subjects.ts';
@@ -28,7 +31,7 @@ export interface Handled {
   readonly answer: Answer | undefined;
   /** Set when the request could not be understood, and so will not be better when it is sent again. */
   readonly notUnderstood: NotUnderstood | undefined;
-  /** Somebody else to tell: the one whose backup was cancelled by this request. */
+  /** Somebody else to tell: the one whose backup or recovery was cancelled by this request. */
   readonly alsoTell: Answer | undefined;
 }
 
@@ -54,32 +57,40 @@ export async function handleRequest(
 async function carryOut(
   desk: Desk,
   schedules: Schedules,
-  { name, body }: Understood,
+  understood: Understood,
   via: Incoming['via'],
   cause: Cause,
   transaction: EventTransaction | undefined,
 ): Promise<{ answer: Answer; alsoTell?: Answer | undefined }> {
+  const { name, body } = understood;
   const { requestId } = body;
   /** One command to one stream of its own. */
   const context = (stream: string) => ({
     commandId: derivedId(name, requestId, JSON.stringify(body)),
     metadata: { ...cause, correlation: stream },
   });
+  const requestedBy = requesterOf(understood);
+  const request = async (wish: Wish) => {
+    const origin: Origin = { via, requestId, ...(requestedBy === undefined ? {} : { requestedBy }) };
+    return { answer: await takeRequest(desk, wish, origin, cause, transaction) };
+  };
+  const cancel = async (run: RunName, reason: string) => {
+    const command = { ...run, reason, cancelledBy: requestedBy ?? via };
+    const result = await takeCancellation(desk, command, cause, transaction);
+    return {
+      answer: { ...answerOf(requestId, result), ...idOf(run) },
+      alsoTell: result.ok ? result.value.told : undefined,
+    };
+  };
   switch (name) {
-    case 'BackupRequested': {
-      const { requestedBy } = body;
-      const origin: Origin = { via, requestId, ...(requestedBy === undefined ? {} : { requestedBy }) };
-      return { answer: await takeRequest(desk, body, origin, cause, transaction) };
-    }
-    case 'BackupCancellationRequested': {
-      const { backupId, reason } = body;
-      const command = { backupId, reason, cancelledBy: body.requestedBy ?? via };
-      const result = await takeCancellation(desk, command, cause, transaction);
-      return {
-        answer: { ...answerOf(requestId, result), backupId },
-        alsoTell: result.ok ? result.value.told : undefined,
-      };
-    }
+    case 'BackupRequested':
+      return await request({ purpose: 'backup', request: body });
+    case 'RecoveryRequested':
+      return await request({ purpose: 'recovery', request: body });
+    case 'BackupCancellationRequested':
+      return await cancel({ purpose: 'backup', runId: body.backupId }, body.reason);
+    case 'RecoveryCancellationRequested':
+      return await cancel({ purpose: 'recovery', runId: body.recoveryId }, body.reason);
     case 'ScheduleRequested': {
       const { requestId: _, host: hostId, vm: vmId, policy: policyId, ...rest } = body;
       const definition = { ...rest, hostId, vmId, policyId, definedAt: desk.now() };
@@ -124,14 +135,15 @@ const answerOf = (requestId: string, result: Result<unknown>): Answer =>
  */
 async function keepUnreadable(
   desk: Desk,
-  { messageId, via, traceparent }: Incoming,
+  { name, messageId, via, traceparent }: Incoming,
   notUnderstood: NotUnderstood,
 ): Promise<Pick<Handled, 'answer' | 'notUnderstood'>> {
   const { requestId, request, ...refusal } = notUnderstood;
   const answer = await keepRefused(
     desk,
     {
-      backupId: derivedId('unreadable', messageId),
+      purpose: purposeOf(name),
+      runId: derivedId('unreadable', messageId),
       origin: { via, requestId: requestId ?? messageId },
       refusal,
       request,
@@ -140,6 +152,9 @@ async function keepUnreadable(
   );
   return { answer: requestId === undefined ? undefined : answer, notUnderstood };
 }
+
+/** What can be told of a request that cannot be read. */
+const purposeOf = (name: string): Purpose => (name.startsWith('Recovery') ? 'recovery' : 'backup');
 
 const requesterOf = ({ body }: Understood): string | undefined =>
   'requestedBy' in body ? body.requestedBy : undefined;

@@ -1,16 +1,12 @@
 /** From the wish of an operator to the message that is handled after all: real log, real NATS, a planner that had given it up. */
 import type { Recorded } from '@backhaul/contracts';
-import { commandService } from '@backhaul/event-store';
 import { eventually, Fault } from '@backhaul/kernel';
 import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
-import Fastify, { type FastifyInstance } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { serveHttp } from './adapters/http-api.ts';
-import { consumeFromNats } from './adapters/nats.ts';
-import { schedule } from './core/schedule.ts';
-import { backupIdOf } from './core/turns.ts';
-import { deskOn } from './subjects.ts';
+import { backupIdOf } from './core/requests.fixture.ts';
+import { callOverHttp, startTrigger } from './trigger.fixture.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -22,13 +18,8 @@ const planned: string[] = [];
 
 beforeAll(async () => {
   servers = await openTestMessaging();
-  trigger = await servers.connect('trigger');
   const planner = await servers.connect('planner');
-  const desk = deskOn(trigger.store, new Set(['lab']), () => new Date().toISOString());
-  const schedules = commandService(trigger.store, schedule);
-  http = Fastify();
-  serveHttp(http, desk, schedules, trigger.messaging.answer);
-  await consumeFromNats(trigger.messaging, desk, schedules);
+  ({ service: trigger, http } = await startTrigger(servers));
   await planner.messaging.consume({
     purpose: 'plan',
     types: ['BackupTriggered'],
@@ -51,9 +42,8 @@ async function ask(name: 'BackupRequested' | 'RedriveRequested', body: { request
 }
 
 const post = async (letter: string, key: string, body: object = {}) => {
-  const headers = { 'content-type': 'application/json', 'idempotency-key': key };
   const url = `/api/v1/dead-letters/${letter}/redrive`;
-  const response = await http.inject({ method: 'POST', url, headers, payload: JSON.stringify(body) });
+  const response = await callOverHttp(http, 'POST', url, body, { 'idempotency-key': key });
   return { status: response.statusCode, body: response.json() };
 };
 

@@ -1,8 +1,8 @@
 /**
- * What the trigger's decisions are made on, as the log has it: a backup, the turn at its VM, and the policy it asks for.
- * Loaded together, and appended to together, at exactly the versions they were loaded at.
+ * What the trigger's decisions are made on, as the log has it: a backup or a recovery, the turn at its VM, the policy it asks for, and
+ * the restore point that is to be recovered. Loaded together, and appended to together, at exactly the versions they were loaded at.
  */
-import type { BackupRequested, Origin, Policy, Recorded, StreamName } from '@backhaul/contracts';
+import { type Origin, type Policy, type Recorded, type StreamName, streamName } from '@backhaul/contracts';
 import {
   commandService,
   type EventStore,
@@ -11,10 +11,12 @@ import {
   type StreamAppend,
 } from '@backhaul/event-store';
 import type { Result } from '@backhaul/kernel';
-import { type Backup, backup, backupStream } from './core/backup.ts';
 import { effectivePolicy, policy, policyStream } from './core/policy.ts';
-import { backupIdOf, type Change, requestBackup } from './core/turns.ts';
+import { type Recoverable, recoverable } from './core/recoverable.ts';
+import { type Run, type RunName, run, runStream } from './core/run.ts';
+import { type Change, requestRun } from './core/turns.ts';
 import { type Vm, vm, vmStream } from './core/vm.ts';
+import { type RequestRun, runNameOf, type Wish } from './core/wish.ts';
 
 /** Why something is done, for the metadata of its events. */
 export interface Cause {
@@ -31,9 +33,9 @@ export const causeOf = ({ eventId, metadata }: Recorded): Cause => ({
 });
 
 export interface Subjects {
-  readonly backupId: string;
+  readonly runStream: StreamName;
   readonly vmStream: StreamName;
-  readonly backup: Loaded<Backup>;
+  readonly run: Loaded<Run>;
   readonly vm: Loaded<Vm>;
 }
 
@@ -41,7 +43,7 @@ export type Desk = ReturnType<typeof deskOn>;
 
 /** `hosts`: those of this deployment. `now`: the clock. */
 export function deskOn(store: EventStore, hosts: ReadonlySet<string>, now: () => string) {
-  const backups = commandService(store, backup);
+  const runs = commandService(store, run);
   const vms = commandService(store, vm);
   const policies = commandService(store, policy);
 
@@ -49,48 +51,70 @@ export function deskOn(store: EventStore, hosts: ReadonlySet<string>, now: () =>
     effectivePolicy(policyId, (await policies.load(policyStream(policyId), transaction)).state);
 
   const load = async (
-    backupId: string,
+    { purpose, runId }: RunName,
     hostId: string,
     vmId: string,
     transaction?: EventTransaction,
-  ): Promise<Subjects> => ({
-    backupId,
-    vmStream: vmStream(hostId, vmId),
-    backup: await backups.load(backupStream(backupId), transaction),
-    vm: await vms.load(vmStream(hostId, vmId), transaction),
-  });
+  ): Promise<Subjects> => {
+    const [ofRun, ofVm] = [runStream(purpose, runId), vmStream(hostId, vmId)];
+    return {
+      runStream: ofRun,
+      vmStream: ofVm,
+      run: await runs.load(ofRun, transaction),
+      vm: await vms.load(ofVm, transaction),
+    };
+  };
+
+  /** The streams of other services are read as they stand: how a backup ended never changes. */
+  const recoverableFrom = async (
+    backupId: string,
+    transaction?: EventTransaction,
+  ): Promise<Result<Recoverable>> => {
+    const reader = transaction ?? store;
+    const ended = await reader.readStreamPage(streamName('transfer', backupId));
+    // A plan is long, and only one that was refused says how its backup ended.
+    const planned =
+      ended.events.length > 0 ? ended : await reader.readStreamPage(streamName('plan', backupId));
+    const { state } = await runs.load(runStream('backup', backupId), transaction);
+    return recoverable(backupId, state, planned.events);
+  };
 
   return {
     store,
     now,
-    backups,
+    runs,
     vms,
     policies,
-    load,
 
     async decideRequest(
-      request: BackupRequested,
+      wish: Wish,
       origin: Origin,
       transaction?: EventTransaction,
     ): Promise<{ subjects: Subjects; decision: Result<Change> }> {
-      const backupId = backupIdOf(request.requestId);
-      const subjects = await load(backupId, request.host, request.vm, transaction);
-      const decision = requestBackup(subjects.backup.state, subjects.vm.state, {
-        backupId,
-        request,
+      const { host, vm: vmId, policy: policyId } = wish.request;
+      const circumstances = {
         origin,
         requestedAt: now(),
-        hostKnown: hosts.has(request.host),
-        policy: await policyNamed(request.policy, transaction),
-      });
-      return { subjects, decision };
+        hostKnown: hosts.has(host),
+        policy: await policyNamed(policyId, transaction),
+      };
+      const wanted: RequestRun =
+        wish.purpose === 'backup'
+          ? { ...circumstances, ...wish }
+          : {
+              ...circumstances,
+              ...wish,
+              recoverable: await recoverableFrom(wish.request.backup, transaction),
+            };
+      const subjects = await load(runNameOf(wish), host, vmId, transaction);
+      return { subjects, decision: requestRun(subjects.run.state, subjects.vm.state, wanted) };
     },
   };
 }
 
-/** The VM's stream first, as everybody reads it: the turn is given, and then the backup starts. */
+/** The VM's stream first, as everybody reads it: the turn is given, and then what has it starts. */
 export const appendsOf = (on: Subjects, change: Change): StreamAppend[] =>
   [
     { stream: on.vmStream, expected: on.vm.version, events: change.vm },
-    { stream: backupStream(on.backupId), expected: on.backup.version, events: change.backup },
+    { stream: on.runStream, expected: on.run.version, events: change.run },
   ].filter(({ events }) => events.length > 0);

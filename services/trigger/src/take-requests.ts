@@ -1,47 +1,52 @@
-/** Requests for a backup, and for its cancellation: decided, recorded and answered. The same request again changes nothing. */
-import type { Answer, BackupRequested, EventData, Origin } from '@backhaul/contracts';
+/**
+ * Requests for a backup or a recovery, and for their cancellation: decided, recorded and answered. The same request again changes
+ * nothing.
+ */
+import type { Answer, Origin } from '@backhaul/contracts';
 import { type EventTransaction, untilAppended } from '@backhaul/event-store';
 import { derivedId, fold, ok, type Refusal, type Result } from '@backhaul/kernel';
-import { answerTo } from './core/answers.ts';
-import { backup, backupStream, contentOf } from './core/backup.ts';
-import { backupIdOf, cancelBackup } from './core/turns.ts';
+import { answerTo, idOf } from './core/answers.ts';
+import { type CancelRun, type RefuseRun, run, runStream } from './core/run.ts';
+import { cancelRun } from './core/turns.ts';
 import { vm, vmStream } from './core/vm.ts';
+import { contentOf, runNameOf, type Wish } from './core/wish.ts';
 import { appendsOf, type Cause, type Desk } from './subjects.ts';
 
 /** A request that was understood. */
 export async function takeRequest(
   desk: Desk,
-  request: BackupRequested,
+  wish: Wish,
   origin: Origin,
   cause: Cause,
   transaction?: EventTransaction,
 ): Promise<Answer> {
-  const { requestId } = request;
-  const backupId = backupIdOf(requestId);
+  const { requestId } = wish.request;
+  const name = runNameOf(wish);
   const context = {
-    commandId: derivedId('RequestBackup', requestId, contentOf(request)),
-    metadata: { ...cause, correlation: backupId },
+    commandId: derivedId('RequestRun', name.purpose, requestId, contentOf(wish)),
+    metadata: { ...cause, correlation: name.runId },
   };
   const answer = await untilAppended(transaction ?? desk.store, context, async () => {
-    const { subjects, decision } = await desk.decideRequest(request, origin, transaction);
+    const { subjects, decision } = await desk.decideRequest(wish, origin, transaction);
     if (!decision.ok) return decision;
     return ok({
       appends: appendsOf(subjects, decision.value),
       onAppended: async (_, duplicate): Promise<Answer> => {
         const state = duplicate
-          ? (await desk.backups.load(backupStream(backupId), transaction)).state
-          : fold(backup.evolve, subjects.backup.state, decision.value.backup);
-        return answerTo(requestId, backupId, state);
+          ? (await desk.runs.load(subjects.runStream, transaction)).state
+          : fold(run.evolve, subjects.run.state, decision.value.run);
+        return answerTo(requestId, name, state);
       },
     });
   });
   if (answer.ok) return answer.value;
   // The id belongs to another request, and so does its stream: this one is kept on a stream of its own.
   const refused = {
-    backupId: derivedId('backup', requestId, contentOf(request)),
+    purpose: name.purpose,
+    runId: derivedId(name.purpose, requestId, contentOf(wish)),
     origin,
     refusal: answer.refusal,
-    request: JSON.stringify(request),
+    request: JSON.stringify(wish.request),
   };
   return await keepRefused(desk, refused, cause, transaction);
 }
@@ -49,57 +54,56 @@ export async function takeRequest(
 /** Keeps what was asked and why it will not be done. */
 export async function keepRefused(
   desk: Desk,
-  refused: Omit<EventData<'BackupRefused'>, 'refusedAt'>,
+  refused: Omit<RefuseRun, 'refusedAt'>,
   cause: Cause,
   transaction?: EventTransaction,
 ): Promise<Answer> {
-  const { backupId, origin, refusal } = refused;
-  await desk.backups.execute(
-    backupStream(backupId),
-    { type: 'RefuseBackup', refused: { ...refused, refusedAt: desk.now() } },
-    { commandId: derivedId('RefuseBackup', backupId), metadata: { ...cause, correlation: backupId } },
+  const { purpose, runId, origin, refusal } = refused;
+  await desk.runs.execute(
+    runStream(purpose, runId),
+    { type: 'Refuse', ...refused, refusedAt: desk.now() },
+    { commandId: derivedId('RefuseRun', purpose, runId), metadata: { ...cause, correlation: runId } },
     transaction,
   );
-  return { requestId: origin.requestId, outcome: 'refused', backupId, refusal };
+  return { requestId: origin.requestId, outcome: 'refused', ...idOf(refused), refusal };
 }
 
-/** `told`: the answer for whoever had asked for the backup, when it is cancelled by this very call. */
+/** `told`: the answer for whoever had asked for the run, when it is cancelled by this very call. */
 export async function takeCancellation(
   desk: Desk,
-  command: { backupId: string; cancelledBy: string; reason: string },
+  command: CancelRun,
   cause: Cause,
   transaction?: EventTransaction,
 ): Promise<Result<{ readonly told: Answer | undefined }>> {
-  const { backupId } = command;
+  const { purpose, runId } = command;
   const context = {
-    commandId: derivedId('CancelBackup', backupId),
-    metadata: { ...cause, correlation: backupId },
+    commandId: derivedId('CancelRun', purpose, runId),
+    metadata: { ...cause, correlation: runId },
   };
   return await untilAppended<{ told: Answer | undefined }, Refusal>(
     transaction ?? desk.store,
     context,
     async () => {
-      const known = await desk.backups.load(backupStream(backupId), transaction);
+      const known = await desk.runs.load(runStream(purpose, runId), transaction);
       if (known.state.state !== 'queued') {
-        // Nothing waits at any VM: done already, or refused for what the backup is.
-        const decision = cancelBackup(known.state, vm.initialState, command);
+        // Nothing waits at any VM: done already, or refused for what the run is.
+        const decision = cancelRun(known.state, vm.initialState, command);
         return decision.ok ? ok({ appends: [], onAppended: () => ({ told: undefined }) }) : decision;
       }
       const { hostId, vmId, origin } = known.state.asked;
-      const stream = vmStream(hostId, vmId);
       const subjects = {
-        backupId,
-        vmStream: stream,
-        backup: known,
-        vm: await desk.vms.load(stream, transaction),
+        runStream: runStream(purpose, runId),
+        vmStream: vmStream(hostId, vmId),
+        run: known,
+        vm: await desk.vms.load(vmStream(hostId, vmId), transaction),
       };
-      const decision = cancelBackup(known.state, subjects.vm.state, command);
+      const decision = cancelRun(known.state, subjects.vm.state, command);
       if (!decision.ok) return decision;
       return ok({
         appends: appendsOf(subjects, decision.value),
         onAppended: () => {
-          const state = fold(backup.evolve, known.state, decision.value.backup);
-          return { told: answerTo(origin.requestId, backupId, state) };
+          const state = fold(run.evolve, known.state, decision.value.run);
+          return { told: answerTo(origin.requestId, command, state) };
         },
       });
     },

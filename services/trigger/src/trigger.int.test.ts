@@ -1,19 +1,14 @@
 /** The trigger against a real log and a real NATS; the other services speak through their own streams, as they would. */
-import type { Event, Recorded } from '@backhaul/contracts';
-import { commandService } from '@backhaul/event-store';
+import type { Event, EventData, Purpose, Recorded, RequestName, StreamName } from '@backhaul/contracts';
 import { eventually } from '@backhaul/kernel';
 import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
-import Fastify, { type FastifyInstance } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { serveHttp } from './adapters/http-api.ts';
-import { consumeFromNats } from './adapters/nats.ts';
-import { runScheduler } from './adapters/scheduler.ts';
-import { backupStream } from './core/backup.ts';
-import { restorePointOf } from './core/requests.fixture.ts';
-import { schedule, scheduleStream } from './core/schedule.ts';
-import { backupIdOf } from './core/turns.ts';
-import { deskOn } from './subjects.ts';
+import { at, backupIdOf, old, recoveryIdOf, restorePointOf } from './core/requests.fixture.ts';
+import { runStream } from './core/run.ts';
+import { scheduleStream } from './core/schedule.ts';
+import { askOverNats, callOverHttp, type RequestBody, startTrigger } from './trigger.fixture.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -22,18 +17,17 @@ let trigger: TestService;
 let ingest: TestService;
 let proxyManager: TestService;
 let planner: TestService;
+let exporter: TestService;
 let http: FastifyInstance;
 const stopSchedulers = new AbortController();
 const schedulers: Promise<void>[] = [];
 
 beforeAll(async () => {
   servers = await openTestMessaging();
-  [ingest, proxyManager, planner] = await Promise.all([
-    servers.connect('ingest'),
-    servers.connect('proxy-manager'),
-    servers.connect('planner'),
-  ]);
-  ({ service: trigger, http } = await startTrigger());
+  [ingest, proxyManager, planner, exporter] = (await Promise.all(
+    (['ingest', 'proxy-manager', 'planner', 'export'] as const).map((name) => servers.connect(name)),
+  )) as [TestService, TestService, TestService, TestService];
+  ({ service: trigger, http } = await startTrigger(servers));
 });
 
 afterAll(async () => {
@@ -43,60 +37,30 @@ afterAll(async () => {
   await servers?.close();
 });
 
-/** An instance as main.ts wires it, but for its schedules, which run where a test wants them. */
-async function startTrigger() {
-  const service = await servers.connect('trigger');
-  const desk = deskOn(service.store, new Set(['lab']), () => new Date().toISOString());
-  const schedules = commandService(service.store, schedule);
-  const routes = Fastify();
-  serveHttp(routes, desk, schedules, service.messaging.answer);
-  await consumeFromNats(service.messaging, desk, schedules);
-  const runSchedules = () => schedulers.push(runScheduler(desk, schedules, stopSchedulers.signal));
-  return { service, http: routes, runSchedules };
-}
-
-async function story(correlation: string): Promise<readonly Recorded[]> {
-  return (await trigger.store.readLog(0, { correlation })).events;
-}
+const story = async (correlation: string) => (await trigger.store.readLog(0, { correlation })).events;
 
 const typesOf = (events: readonly Recorded[]) => events.map(({ type }) => type);
 
-async function backupEvents(requestId: string): Promise<readonly Recorded[]> {
-  return (await trigger.store.readStreamPage(backupStream(backupIdOf(requestId)))).events;
-}
+const eventsOf = async (stream: StreamName) => (await trigger.store.readStreamPage(stream)).events;
 
-/** Sends over NATS and waits for the first answer. */
-async function ask(body: { requestId: string }, name = 'BackupRequested', messageId = body.requestId) {
-  const { answer } = trigger.messaging.awaitAnswer(body.requestId, 15_000);
-  await trigger.messaging.request(name as 'BackupRequested', body, messageId);
-  return await answer;
-}
+const backupEvents = (requestId: string) => eventsOf(runStream('backup', backupIdOf(requestId)));
+
+const ask = (body: RequestBody, name: RequestName = 'BackupRequested', messageId?: string) =>
+  askOverNats(trigger, name, body, messageId);
 
 const post = (body: unknown, headers: Record<string, string> = {}) =>
-  http.inject({
-    method: 'POST',
-    url: '/api/v1/backups',
-    headers: { 'content-type': 'application/json', ...headers },
-    payload: typeof body === 'string' ? body : JSON.stringify(body),
-  });
+  callOverHttp(http, 'POST', '/api/v1/backups', body, headers);
 
 /** How ingest and the proxy-manager end a backup. */
-const completed = (requestId: string): Event => ({
-  type: 'BackupCompleted',
-  data: {
-    backupId: backupIdOf(requestId),
-    hostId: 'lab',
-    vmId: 'any',
-    kind: 'full',
-    mode: 'proxy-vm',
-    totals: { diskBytes: 0, readBytes: 0, storedBytes: 0, zeroBytes: 0, chunks: 0, newChunks: 0 },
-    restorePoint: restorePointOf(requestId),
-    completedAt: new Date().toISOString(),
-  },
+const completedData = (requestId: string): EventData<'BackupCompleted'> => ({
+  ...{ backupId: backupIdOf(requestId), hostId: 'lab', vmId: 'any', kind: 'full', mode: 'proxy-vm' },
+  totals: { diskBytes: 0, readBytes: 0, storedBytes: 0, zeroBytes: 0, chunks: 0, newChunks: 0 },
+  restorePoint: restorePointOf(requestId),
+  completedAt: at,
 });
-const runClosed = (requestId: string): Event => ({
+const runClosed = (runId: string, purpose: Purpose = 'backup'): Event => ({
   type: 'RunClosed',
-  data: { hostId: 'lab', backupId: backupIdOf(requestId), outcome: 'completed' },
+  data: { hostId: 'lab', runId, purpose, outcome: 'completed' },
 });
 
 describe('the same request', () => {
@@ -118,7 +82,7 @@ describe('the same request', () => {
   });
 
   test('id with another content is refused, and both are on record', async () => {
-    await ask({ requestId: 'reused', host: 'lab', vm: 'reused-1' } as never);
+    await ask({ requestId: 'reused', host: 'lab', vm: 'reused-1' });
     const other = await post({ requestId: 'reused', host: 'lab', vm: 'reused-2' });
     expect(other.statusCode).toBe(422);
     const problem = other.json();
@@ -139,14 +103,14 @@ describe('a request that cannot be done', () => {
       ['unknown-host', { host: 'elsewhere' }, 'UnknownHost'],
       ['unknown-policy', { policy: 'platinum' }, 'UnknownPolicy'],
     ] as const) {
-      const answer = await ask({ requestId, host: 'lab', vm: 'web-9', ...fields } as never);
+      const answer = await ask({ requestId, host: 'lab', vm: 'web-9', ...fields });
       expect(answer).toMatchObject({ outcome: 'refused', refusal: { code, wayOut: expect.any(String) } });
       expect(typesOf(await backupEvents(requestId))).toEqual(['BackupRefused']);
     }
   });
 
   test('because it cannot be read is kept as it came, as an event and as a dead letter, and answered if it has an id', async () => {
-    const answer = await ask({ requestId: 'malformed-1', vm: 'x y' } as never);
+    const answer = await ask({ requestId: 'malformed-1', vm: 'x y' });
     expect(answer).toMatchObject({
       requestId: 'malformed-1',
       outcome: 'refused',
@@ -172,7 +136,7 @@ describe('a request that cannot be done', () => {
     expect(JSON.parse(kept[0]?.data.request ?? '')).toEqual({ requestId: 'malformed-1', vm: 'x y' });
     // The id stays free for the request as it should have been.
     expect(
-      await ask({ requestId: 'malformed-1', host: 'lab', vm: 'mended' } as never, 'BackupRequested', 'again'),
+      await ask({ requestId: 'malformed-1', host: 'lab', vm: 'mended' }, 'BackupRequested', 'again'),
     ).toMatchObject({
       outcome: 'accepted',
     });
@@ -192,16 +156,19 @@ describe('a request that cannot be done', () => {
 
 describe('backups of one VM', () => {
   test('take turns: the next starts when the first has an outcome and its run is closed, and builds on it', async () => {
-    await ask({ requestId: 'turn-1', host: 'lab', vm: 'turns' } as never);
-    await ask({ requestId: 'turn-2', host: 'lab', vm: 'turns' } as never);
+    await ask({ requestId: 'turn-1', host: 'lab', vm: 'turns' });
+    await ask({ requestId: 'turn-2', host: 'lab', vm: 'turns' });
     expect(typesOf(await backupEvents('turn-2'))).toEqual(['BackupQueued']);
 
     const { answer } = trigger.messaging.awaitAnswer('turn-1', 15_000);
-    await ingest.append(`transfer-${backupIdOf('turn-1')}`, completed('turn-1'));
+    await ingest.append(`transfer-${backupIdOf('turn-1')}`, {
+      type: 'BackupCompleted',
+      data: completedData('turn-1'),
+    });
     expect(await answer).toMatchObject({ outcome: 'completed', backupId: backupIdOf('turn-1') });
     expect(typesOf(await backupEvents('turn-2'))).toEqual(['BackupQueued']);
 
-    await proxyManager.append('host-lab', runClosed('turn-1'));
+    await proxyManager.append('host-lab', runClosed(backupIdOf('turn-1')));
     const second = await eventually('the second backup starting', 15_000, async () => {
       const events = await backupEvents('turn-2');
       return events.length === 2 ? events : undefined;
@@ -220,8 +187,8 @@ describe('backups of one VM', () => {
   });
 
   test('go on when a plan was refused, and its requester is told', async () => {
-    await ask({ requestId: 'plan-1', host: 'lab', vm: 'plans' } as never);
-    await ask({ requestId: 'plan-2', host: 'lab', vm: 'plans' } as never);
+    await ask({ requestId: 'plan-1', host: 'lab', vm: 'plans' });
+    await ask({ requestId: 'plan-2', host: 'lab', vm: 'plans' });
     const { answer } = trigger.messaging.awaitAnswer('plan-1', 15_000);
     const refusal = { code: 'ImageCorrupt', message: 'Disk vda cannot be read.' };
     const backupId = backupIdOf('plan-1');
@@ -236,8 +203,8 @@ describe('backups of one VM', () => {
   });
 
   test('that wait can be cancelled, and those that run cannot', async () => {
-    await ask({ requestId: 'cancel-1', host: 'lab', vm: 'cancels' } as never);
-    await ask({ requestId: 'cancel-2', host: 'lab', vm: 'cancels' } as never);
+    await ask({ requestId: 'cancel-1', host: 'lab', vm: 'cancels' });
+    await ask({ requestId: 'cancel-2', host: 'lab', vm: 'cancels' });
     const { answer } = trigger.messaging.awaitAnswer('cancel-2', 15_000);
     const cancel = (requestId: string) =>
       http.inject({ method: 'DELETE', url: `/api/v1/backups/${backupIdOf(requestId)}` });
@@ -249,18 +216,74 @@ describe('backups of one VM', () => {
   });
 });
 
-describe('policies and schedules', () => {
-  const put = (url: string, body: unknown) =>
-    http.inject({
-      method: 'PUT',
-      url,
-      headers: { 'content-type': 'application/json' },
-      payload: JSON.stringify(body),
+describe('a recovery', () => {
+  const backup = backupIdOf('old');
+  const wish = { backup, host: 'lab', vm: 'new-1', disks: ['vda'] };
+  const callFor = (method: 'POST' | 'DELETE', path: string, body: object, key: string) =>
+    callOverHttp(http, method, `/api/v1/recoveries${path}`, body, { 'idempotency-key': key });
+
+  test('of what is no restore point is refused on record', async () => {
+    const reply = await callFor('POST', '', wish, 'too-soon');
+    const recoveryId = recoveryIdOf('too-soon');
+    expect(reply.json()).toMatchObject({ status: 422, code: 'UnknownRestorePoint', recoveryId });
+    const unreadable = (await callFor('POST', '', { backup }, 'unreadable')).json().recoveryId;
+    for (const id of [recoveryId, unreadable]) expect(typesOf(await story(id))).toEqual(['RecoveryRefused']);
+  });
+
+  test('has the turn at its VM until it has ended and its run is closed; others wait, or are cancelled', async () => {
+    await ingest.append(`transfer-${backup}`, {
+      type: 'BackupCompleted',
+      data: { ...completedData('old'), ...old.source, restorePoint: old.restorePoint },
     });
+    const recoveryId = recoveryIdOf('back');
+    const accepted = { requestId: 'back', outcome: 'accepted', recoveryId };
+    expect(await ask({ requestId: 'back', ...wish }, 'RecoveryRequested')).toEqual(accepted);
+    const again = await callFor('POST', '', wish, 'back');
+    expect([again.statusCode, again.json()]).toEqual([202, accepted]);
+    const [triggered] = await eventsOf(runStream('recovery', recoveryId));
+    expect(triggered).toMatchObject({ type: 'RecoveryTriggered', data: { ...old, disks: ['vda'] } });
+
+    const next = recoveryIdOf('next');
+    expect(await callFor('POST', '', wish, 'next')).toMatchObject({ statusCode: 202 });
+    await ask({ requestId: 'after', host: 'lab', vm: 'new-1' });
+    const told = trigger.messaging.awaitAnswer('next', 15_000);
+    expect(await callFor('DELETE', `/${next}`, {}, 'cancel-1')).toMatchObject({ statusCode: 200 });
+    expect(await told.answer).toMatchObject({ refusal: { code: 'RecoveryCancelled' } });
+    expect(await callFor('DELETE', `/${recoveryId}`, {}, 'cancel-2')).toMatchObject({ statusCode: 409 });
+
+    const { answer } = trigger.messaging.awaitAnswer('back', 15_000);
+    const refusal = { code: 'DiskFull', message: 'There is no room for disk vda.' };
+    const of = { hostId: 'lab', vmId: 'new-1' };
+    await exporter.append(`export-${recoveryId}`, {
+      type: 'RecoveryFailed',
+      data: { recoveryId, ...of, refusal, alternative: null, failedAt: at },
+    });
+    expect(await answer).toEqual({ requestId: 'back', outcome: 'failed', recoveryId, refusal });
+    expect(typesOf(await backupEvents('after'))).toEqual(['BackupQueued']);
+    await proxyManager.append('host-lab', runClosed(recoveryId, 'recovery'));
+    await eventually('the backup starting', 15_000, async () => (await story(backupIdOf('after')))[3]);
+
+    await callFor('POST', '', wish, 'later');
+    const backupId = backupIdOf('after');
+    const noPlan: Event = { type: 'PlanRefused', data: { backupId, ...of, refusal } };
+    await planner.append(`plan-${backupId}`, noPlan);
+    const later = await eventually('the other recovery starting', 15_000, async () => {
+      const events = await eventsOf(runStream('recovery', recoveryIdOf('later')));
+      return events[1] && (await story(recoveryIdOf('later')));
+    });
+    expect(typesOf(later)).toEqual(['VmAwaited', 'RecoveryQueued', 'VmClaimed', 'RecoveryTriggered']);
+    expect(typesOf(await story(recoveryId))).toEqual([
+      ...['VmClaimed', 'RecoveryTriggered', 'VmRecoveryEnded', 'VmRunClosed', 'VmReleased'],
+    ]);
+  });
+});
+
+describe('policies and schedules', () => {
+  const put = (url: string, body: unknown) => callOverHttp(http, 'PUT', url, body);
 
   test('a policy that was defined is used by the backups asked for afterwards', async () => {
     expect(await put('/api/v1/policies/gold', { maxProxiesPerHost: 3 })).toMatchObject({ statusCode: 200 });
-    await ask({ requestId: 'gold-1', host: 'lab', vm: 'golden', policy: 'gold' } as never);
+    await ask({ requestId: 'gold-1', host: 'lab', vm: 'golden', policy: 'gold' });
     expect((await backupEvents('gold-1'))[0]).toMatchObject({
       data: { policy: { policyId: 'gold', maxProxiesPerHost: 3 } },
     });
@@ -278,13 +301,12 @@ describe('policies and schedules', () => {
   });
 
   test('a due time is fired once, with two triggers running', async () => {
-    const other = await startTrigger();
-    const first = await startTrigger();
+    const other = await startTrigger(servers);
+    const first = await startTrigger(servers);
     expect(
       await put('/api/v1/schedules/often', { cron: '* * * * * *', host: 'lab', vm: 'often' }),
     ).toMatchObject({ statusCode: 200 });
-    other.runSchedules();
-    first.runSchedules();
+    for (const each of [other, first]) schedulers.push(each.runSchedules(stopSchedulers.signal));
     const fired = await eventually('three due times', 15_000, async () => {
       const { events } = await trigger.store.readStreamPage(scheduleStream('often'));
       const found = events.filter(({ type }) => type === 'ScheduleFired') as Recorded<'ScheduleFired'>[];
@@ -318,7 +340,7 @@ describe('policies and schedules', () => {
       const fired = events.filter(({ type }) => type === 'ScheduleFired') as Recorded<'ScheduleFired'>[];
       return fired[0]?.data.backupId;
     });
-    const { events } = await trigger.store.readStreamPage(backupStream(backupId));
+    const { events } = await trigger.store.readStreamPage(runStream('backup', backupId));
     expect(typesOf(events)).toEqual(['BackupTriggered']);
     expect(events[0]).toMatchObject({ data: { origin: { via: 'schedule', scheduleId: 'missed' } } });
   });

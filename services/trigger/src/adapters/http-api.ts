@@ -1,6 +1,16 @@
 /**
  * The same requests over HTTP. Answers are JSON; what is refused is a problem document (RFC 9457) with `code`, `message`
  * and `wayOut` beside the members that the RFC names. `Idempotency-Key` is the request id.
+ *
+ * | call | body: the request of `libs/contracts/src/requests.ts`, less what is in the path | answered |
+ * | --- | --- | --- |
+ * | `POST /api/v1/backups` | `BackupRequested` | 202 and `backupId` |
+ * | `DELETE /api/v1/backups/<backupId>` | `BackupCancellationRequested` | 200 |
+ * | `POST /api/v1/recoveries` | `RecoveryRequested` | 202 and `recoveryId` |
+ * | `DELETE /api/v1/recoveries/<recoveryId>` | `RecoveryCancellationRequested` | 200 |
+ * | `PUT`, `DELETE /api/v1/schedules/<scheduleId>` | `ScheduleRequested`, `ScheduleRemovalRequested` | 200 |
+ * | `PUT /api/v1/policies/<policyId>` | the policy | 200 |
+ * | `POST /api/v1/dead-letters/<number>/redrive` | `RedriveRequested` | 200 |
  */
 import { randomUUID } from 'node:crypto';
 import type { Answer, RequestName } from '@backhaul/contracts';
@@ -8,6 +18,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Schedules } from '../fire-schedules.ts';
 import { handleRequest } from '../handle-request.ts';
 import type { Desk } from '../subjects.ts';
+
+/** Accepted, and not done yet. */
+const startsWork: ReadonlySet<RequestName> = new Set(['BackupRequested', 'RecoveryRequested']);
 
 const BODY_BYTES_MAX = 64 * 1024;
 
@@ -48,13 +61,19 @@ export function serveHttp(
     if (handled.alsoTell !== undefined) tell(handled.alsoTell);
     const refusal = handled.answer?.refusal ?? handled.notUnderstood;
     if (refusal !== undefined) return await sendProblem(request, reply, refusal, handled.answer);
-    return await reply.code(name === 'BackupRequested' ? 202 : 200).send(handled.answer);
+    return await reply.code(startsWork.has(name) ? 202 : 200).send(handled.answer);
   };
 
   http.post('/api/v1/backups', (request, reply) => take(request, reply, 'BackupRequested', {}));
 
   http.delete<{ Params: { id: string } }>('/api/v1/backups/:id', (request, reply) =>
     take(request, reply, 'BackupCancellationRequested', { backupId: request.params.id }),
+  );
+
+  http.post('/api/v1/recoveries', (request, reply) => take(request, reply, 'RecoveryRequested', {}));
+
+  http.delete<{ Params: { id: string } }>('/api/v1/recoveries/:id', (request, reply) =>
+    take(request, reply, 'RecoveryCancellationRequested', { recoveryId: request.params.id }),
   );
 
   http.put<{ Params: { id: string } }>('/api/v1/schedules/:id', (request, reply) =>
@@ -99,12 +118,16 @@ const statusOf: Record<string, number> = {
   MalformedJson: 400,
   NoSuchRoute: 404,
   UnknownBackup: 404,
+  UnknownRecovery: 404,
   UnknownSchedule: 404,
   UnknownDeadLetter: 404,
   VmBusy: 409,
   BackupAlreadyStarted: 409,
   BackupWasRefused: 409,
   BackupCancelled: 409,
+  RecoveryAlreadyStarted: 409,
+  RecoveryWasRefused: 409,
+  RecoveryCancelled: 409,
   AlreadyRedriven: 409,
 };
 
@@ -130,6 +153,7 @@ async function sendProblem(
         wayOut,
         requestId: answer?.requestId,
         backupId: answer?.backupId,
+        recoveryId: answer?.recoveryId,
       }),
     );
 }

@@ -3,7 +3,7 @@
 import { Fault, refusalLine } from '@backhaul/kernel';
 import type { Messaging } from '@backhaul/messaging';
 import { answerAtTheEnd } from '../core/answers.ts';
-import { newsOfBackups } from '../core/reactions.ts';
+import { newsOfRuns } from '../core/reactions.ts';
 import type { Schedules } from '../fire-schedules.ts';
 import { followNews } from '../follow-news.ts';
 import { handleRequest } from '../handle-request.ts';
@@ -15,7 +15,7 @@ const CONCURRENCY = 32;
 export async function consumeFromNats(messaging: Messaging, desk: Desk, schedules: Schedules): Promise<void> {
   await messaging.consume({
     purpose: 'outcomes',
-    types: newsOfBackups,
+    types: newsOfRuns,
     concurrency: CONCURRENCY,
     async handle(news, transaction) {
       const requestId = await followNews(desk, news, transaction);

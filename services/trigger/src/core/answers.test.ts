@@ -2,30 +2,47 @@ import type { Event } from '@backhaul/contracts';
 import { fold } from '@backhaul/kernel';
 import { expect, test } from 'vitest';
 import { answerAtTheEnd, answerTo } from './answers.ts';
-import { backup } from './backup.ts';
-import { asked, at, restorePointOf } from './requests.fixture.ts';
+import { asked, at, backupIdOf, recoveryAsked, restorePointOf } from './requests.fixture.ts';
+import { run } from './run.ts';
 
-const one = asked('r1');
+const { purpose: _, ...one } = asked('r1');
+const { purpose: __, ...other } = recoveryAsked('r1');
 const { backupId } = one;
+const { recoveryId } = other;
+const ofBackup = { purpose: 'backup' as const, runId: backupId };
+const ofRecovery = { purpose: 'recovery' as const, runId: recoveryId };
 const refusal = { code: 'ImageCorrupt', message: 'Disk vda cannot be read.' };
-const of = { backupId, hostId: 'lab', vmId: 'web-1' };
+const place = { hostId: 'lab', vmId: 'web-1' };
+const of = { backupId, ...place };
 
-test('a request is accepted with the id of its backup, also when it is sent again', () => {
-  const triggered = fold(backup.evolve, backup.initialState, [
+test('a request is accepted with the id of its backup or recovery, also when it is sent again', () => {
+  const backup = fold(run.evolve, run.initialState, [
     { type: 'BackupTriggered' as const, data: { ...one, parent: null } },
   ]);
-  const accepted = { requestId: 'r1', outcome: 'accepted', backupId };
-  expect(answerTo('r1', backupId, triggered)).toEqual(accepted);
+  expect(answerTo('r1', ofBackup, backup)).toEqual({ requestId: 'r1', outcome: 'accepted', backupId });
+  const recovery = fold(run.evolve, run.initialState, [{ type: 'RecoveryTriggered' as const, data: other }]);
+  expect(answerTo('r1', ofRecovery, recovery)).toEqual({ requestId: 'r1', outcome: 'accepted', recoveryId });
 });
 
-test('a backup that was cancelled in the line is answered as refused, with the reason', () => {
-  const cancelled = fold(backup.evolve, backup.initialState, [
-    { type: 'BackupQueued' as const, data: { ...one, behind: asked('r0').backupId } },
-    { type: 'BackupCancelled' as const, data: { ...of, cancelledBy: 'ops', reason: 'not needed' } },
+test('what was cancelled in the line is answered as refused, with the reason', () => {
+  const by = { cancelledBy: 'ops', reason: 'not needed' };
+  const behind = backupIdOf('r0');
+  const backup = fold(run.evolve, run.initialState, [
+    { type: 'BackupQueued' as const, data: { ...one, behind } },
+    { type: 'BackupCancelled' as const, data: { ...of, ...by } },
   ]);
-  expect(answerTo('r1', backupId, cancelled)).toMatchObject({
+  expect(answerTo('r1', ofBackup, backup)).toMatchObject({
     outcome: 'refused',
     refusal: { code: 'BackupCancelled', message: expect.stringContaining('not needed') },
+  });
+  const recovery = fold(run.evolve, run.initialState, [
+    { type: 'RecoveryQueued' as const, data: { ...other, behind } },
+    { type: 'RecoveryCancelled' as const, data: { recoveryId, ...place, ...by } },
+  ]);
+  expect(answerTo('r1', ofRecovery, recovery)).toMatchObject({
+    outcome: 'refused',
+    recoveryId,
+    refusal: { code: 'RecoveryCancelled', message: expect.stringContaining('not needed') },
   });
 });
 
@@ -50,6 +67,31 @@ test('the end of a backup is answered once, by its outcome and not by the end of
     refusal,
   });
   expect(
-    answerAtTheEnd('r1', { type: 'RunClosed', data: { hostId: 'lab', backupId, outcome: 'completed' } }),
+    answerAtTheEnd('r1', {
+      type: 'RunClosed',
+      data: { hostId: 'lab', ...ofBackup, outcome: 'completed' },
+    }),
   ).toBeUndefined();
+});
+
+test('the end of a recovery is answered by its own id, and not by that of the backup it is of', () => {
+  const completed: Event<'RecoveryCompleted'> = {
+    type: 'RecoveryCompleted',
+    data: {
+      ...{ recoveryId, ...place, backupId: other.backupId, mode: 'proxy-vm' },
+      totals: { diskBytes: 0, writtenBytes: 0, zeroBytes: 0, verifiedBytes: 0, chunks: 0 },
+      ...{ started: false, notStarted: null, completedAt: at },
+    },
+  };
+  expect(answerAtTheEnd('r1', completed)).toEqual({ requestId: 'r1', outcome: 'completed', recoveryId });
+  const ends = { recoveryId, ...place, refusal };
+  const failed = { ...ends, alternative: null, failedAt: at };
+  expect(answerAtTheEnd('r1', { type: 'RecoveryFailed', data: failed })).toEqual({
+    ...{ requestId: 'r1', outcome: 'failed', recoveryId, refusal },
+  });
+  expect(answerAtTheEnd('r1', { type: 'RecoveryPlanRefused', data: ends })).toEqual({
+    ...{ requestId: 'r1', outcome: 'refused', recoveryId, refusal },
+  });
+  const closed = { hostId: 'lab', ...ofRecovery, outcome: 'completed' as const };
+  expect(answerAtTheEnd('r1', { type: 'RunClosed', data: closed })).toBeUndefined();
 });

@@ -1,33 +1,41 @@
-/** What the requester is told: at once, from where the backup stands; and again when it has ended. */
+/** What the requester is told: at once, from where the backup or the recovery stands; and again when it has ended. */
 import type { Answer } from '@backhaul/contracts';
-import { type Backup, cancelled } from './backup.ts';
-import type { NewsOfBackup } from './reactions.ts';
+import { aboutWhich, type NewsOfRun } from './reactions.ts';
+import { cancelled, type Run, type RunName } from './run.ts';
 
-/** The same request again gets the same answer, unless the backup was cancelled meanwhile. */
-export function answerTo(requestId: string, backupId: string, state: Backup): Answer {
+/** The same request again gets the same answer, unless what it asked for was cancelled meanwhile. */
+export function answerTo(requestId: string, name: RunName, state: Run): Answer {
+  const about = { requestId, ...idOf(name) };
   switch (state.state) {
     case 'unknown':
     case 'queued':
     case 'triggered':
-      return { requestId, outcome: 'accepted', backupId };
+      return { ...about, outcome: 'accepted' };
     case 'cancelled':
-      return { requestId, outcome: 'refused', backupId, refusal: cancelled(backupId, state.reason) };
+      return { ...about, outcome: 'refused', refusal: cancelled(name, state.reason) };
     case 'refused':
-      return { requestId, outcome: 'refused', backupId, refusal: state.refusal };
+      return { ...about, outcome: 'refused', refusal: state.refusal };
   }
 }
 
-/** Undefined for news that are no end of the backup. */
-export function answerAtTheEnd(requestId: string, news: NewsOfBackup): Answer | undefined {
-  const { backupId } = news.data;
+/** Undefined for news that are no end of a backup or a recovery. */
+export function answerAtTheEnd(requestId: string, news: NewsOfRun): Answer | undefined {
+  const about = { requestId, ...idOf(aboutWhich(news)) };
   switch (news.type) {
     case 'BackupCompleted':
-      return { requestId, outcome: 'completed', backupId };
+    case 'RecoveryCompleted':
+      return { ...about, outcome: 'completed' };
     case 'BackupFailed':
-      return { requestId, outcome: 'failed', backupId, refusal: news.data.refusal };
+    case 'RecoveryFailed':
+      return { ...about, outcome: 'failed', refusal: news.data.refusal };
     case 'PlanRefused':
-      return { requestId, outcome: 'refused', backupId, refusal: news.data.refusal };
+    case 'RecoveryPlanRefused':
+      return { ...about, outcome: 'refused', refusal: news.data.refusal };
     case 'RunClosed':
       return undefined;
   }
 }
+
+/** By the name that the requester knows it by. */
+export const idOf = ({ purpose, runId }: RunName): Pick<Answer, 'backupId' | 'recoveryId'> =>
+  purpose === 'backup' ? { backupId: runId } : { recoveryId: runId };

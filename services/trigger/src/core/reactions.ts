@@ -1,24 +1,58 @@
 /** What the other services' news asks of a VM's turn. */
 import type { Event } from '@backhaul/contracts';
 import { unreachable } from '@backhaul/kernel';
-import type { Asked } from './backup.ts';
+import type { RunName } from './run.ts';
 import type { VmCommand } from './vm.ts';
 
-export const newsOfBackups = ['BackupCompleted', 'BackupFailed', 'PlanRefused', 'RunClosed'] as const;
-export type NewsOfBackup = Event<(typeof newsOfBackups)[number]>;
+export const newsOfRuns = [
+  'BackupCompleted',
+  'BackupFailed',
+  'PlanRefused',
+  'RecoveryCompleted',
+  'RecoveryFailed',
+  'RecoveryPlanRefused',
+  'RunClosed',
+] as const;
+export type NewsOfRun = Event<(typeof newsOfRuns)[number]>;
 
-export function react(news: NewsOfBackup, { hostId, vmId, backupId }: Asked): VmCommand {
-  const of = { hostId, vmId, backupId };
-  switch (news.type) {
+/** Which backup or recovery the news is about. */
+export function aboutWhich({ type, data }: NewsOfRun): RunName {
+  switch (type) {
     case 'BackupCompleted':
+    case 'BackupFailed':
+    case 'PlanRefused':
+      return { purpose: 'backup', runId: data.backupId };
+    case 'RecoveryCompleted':
+    case 'RecoveryFailed':
+    case 'RecoveryPlanRefused':
+      return { purpose: 'recovery', runId: data.recoveryId };
+    case 'RunClosed':
+      return { purpose: data.purpose, runId: data.runId };
+  }
+}
+
+/** `of`: the turn of the run that the news is about. */
+export function react(
+  news: NewsOfRun,
+  of: { readonly hostId: string; readonly vmId: string; readonly runId: string },
+): VmCommand {
+  switch (news.type) {
+    case 'BackupCompleted': {
+      const { restorePoint } = news.data;
+      return { type: 'NoteOutcome', of, ending: { purpose: 'backup', outcome: 'completed', restorePoint } };
+    }
+    case 'BackupFailed':
       return {
         type: 'NoteOutcome',
         of,
-        ending: { outcome: 'completed', restorePoint: news.data.restorePoint },
+        ending: { purpose: 'backup', outcome: 'failed', restorePoint: null },
       };
-    case 'BackupFailed':
-      return { type: 'NoteOutcome', of, ending: { outcome: 'failed', restorePoint: null } };
+    case 'RecoveryCompleted':
+      return { type: 'NoteOutcome', of, ending: { purpose: 'recovery', outcome: 'completed' } };
+    case 'RecoveryFailed':
+      return { type: 'NoteOutcome', of, ending: { purpose: 'recovery', outcome: 'failed' } };
     case 'PlanRefused':
+    case 'RecoveryPlanRefused':
       return { type: 'NotePlanRefused', of };
     case 'RunClosed':
       return { type: 'NoteRunClosed', of };

@@ -1,8 +1,7 @@
 import { fold } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
-import { given } from './requests.fixture.ts';
+import { backupIdOf, given } from './requests.fixture.ts';
 import { type Definition, dueTime, type ScheduleEvent, schedule } from './schedule.ts';
-import { backupIdOf } from './turns.ts';
 
 const definition: Definition = {
   scheduleId: 'nightly',

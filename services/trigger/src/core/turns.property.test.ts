@@ -1,59 +1,82 @@
 /**
- * All of a VM's life at once: requests, repeats, cancellations, ends of backups and of runs, told in any order and more
- * than once, against the two streams as they would be stored.
+ * All of a VM's life at once: requests for backups of it and for recoveries to it, repeats, cancellations, ends of runs, told in any
+ * order and more than once, against the streams as they would be stored.
  */
+import type { Purpose } from '@backhaul/contracts';
 import { fold } from '@backhaul/kernel';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type BackupEvent, backup } from './backup.ts';
-import { requestFor, restorePointOf } from './requests.fixture.ts';
-import { backupIdOf, type Change, cancelBackup, noteNews, requestBackup } from './turns.ts';
+import { recoveryFor, requestFor, restorePointOf } from './requests.fixture.ts';
+import { type Run, type RunEvent, run, runIdFor, runIdOf } from './run.ts';
+import { type Change, cancelRun, noteNews, requestRun } from './turns.ts';
 import { type VmCommand, type VmEvent, vm } from './vm.ts';
 
-const ids = ['r1', 'r2', 'r3', 'r4', 'r5'] as const;
-type Id = (typeof ids)[number];
+/** r1 to r4 are requests for backups and for recoveries: eight runs. */
+const names = (['backup', 'recovery'] as const).flatMap((purpose) =>
+  ['r1', 'r2', 'r3', 'r4'].map((requestId) => ({ purpose, requestId })),
+);
 
 interface Step {
   readonly do: 'request' | 'cancel' | 'complete' | 'fail' | 'closeRun' | 'refusePlan';
-  readonly id: Id;
+  readonly of: { readonly purpose: Purpose; readonly requestId: string };
 }
+const idOf = ({ data }: RunEvent): string => ('recoveryId' in data ? data.recoveryId : data.backupId);
+const runIdIn = ({ of }: Pick<Step, 'of'>): string => runIdFor(of.purpose, of.requestId);
 
 class World {
   readonly vmEvents: VmEvent[] = [];
-  readonly backupEvents = new Map<string, BackupEvent[]>(ids.map((id) => [backupIdOf(id), []]));
-
-  vm = () => fold(vm.evolve, vm.initialState, this.vmEvents);
-  backup = (backupId: string) =>
-    fold(backup.evolve, backup.initialState, this.backupEvents.get(backupId) ?? []);
+  readonly runEvents: RunEvent[] = [];
+  vm = vm.initialState;
+  private readonly runs = new Map<string, Run>();
 
   /** What the step appends. */
-  run(step: Step): Change {
+  take(step: Step): Change {
+    const next = this.vm.waiting[0];
+    const news = step.do !== 'request' && step.do !== 'cancel';
+    const about = news && next !== undefined ? runIdOf(next) : runIdIn(step);
     const change = this.decide(step);
     this.vmEvents.push(...change.vm);
-    for (const event of change.backup) this.backupEvents.get(event.data.backupId)?.push(event);
+    this.runEvents.push(...change.run);
+    this.vm = fold(vm.evolve, this.vm, change.vm);
+    this.runs.set(about, fold(run.evolve, this.run(about), change.run));
     return change;
   }
 
+  private run(runId: string): Run {
+    return this.runs.get(runId) ?? run.initialState;
+  }
+
   private decide(step: Step): Change {
-    const backupId = backupIdOf(step.id);
-    const of = { hostId: 'lab', vmId: 'web-1', backupId };
-    const next = this.vm().waiting[0]?.backupId ?? '';
-    const toVm = (news: VmCommand): Change => changeOf(noteNews(this.vm(), news, this.backup(next)));
+    const { purpose, requestId } = step.of;
+    const runId = runIdIn(step);
+    const of = { hostId: 'lab', vmId: 'web-1', runId };
+    const next = this.vm.waiting[0];
+    const ofNext = next === undefined ? run.initialState : this.run(runIdOf(next));
+    const toVm = (news: VmCommand): Change => changeOf(noteNews(this.vm, news, ofNext));
     switch (step.do) {
-      case 'request':
-        return changeOf(requestBackup(this.backup(backupId), this.vm(), requestFor(step.id)));
-      case 'cancel':
-        return changeOf(
-          cancelBackup(this.backup(backupId), this.vm(), { backupId, cancelledBy: 'ops', reason: 'none' }),
-        );
-      case 'complete':
-        return toVm({
-          type: 'NoteOutcome',
-          of,
-          ending: { outcome: 'completed', restorePoint: restorePointOf(step.id) },
-        });
-      case 'fail':
-        return toVm({ type: 'NoteOutcome', of, ending: { outcome: 'failed', restorePoint: null } });
+      case 'request': {
+        const wanted = purpose === 'backup' ? requestFor(requestId) : recoveryFor(requestId);
+        return changeOf(requestRun(this.run(runId), this.vm, wanted));
+      }
+      case 'cancel': {
+        const command = { purpose, runId, cancelledBy: 'ops', reason: 'none' };
+        return changeOf(cancelRun(this.run(runId), this.vm, command));
+      }
+      case 'complete': {
+        const restorePoint = restorePointOf(requestId);
+        const ending =
+          purpose === 'backup'
+            ? { purpose, outcome: 'completed' as const, restorePoint }
+            : { purpose, outcome: 'completed' as const };
+        return toVm({ type: 'NoteOutcome', of, ending });
+      }
+      case 'fail': {
+        const ending =
+          purpose === 'backup'
+            ? { purpose, outcome: 'failed' as const, restorePoint: null }
+            : { purpose, outcome: 'failed' as const };
+        return toVm({ type: 'NoteOutcome', of, ending });
+      }
       case 'closeRun':
         return toVm({ type: 'NoteRunClosed', of });
       case 'refusePlan':
@@ -63,99 +86,93 @@ class World {
 }
 
 const changeOf = (decision: { ok: true; value: Change } | { ok: false }): Change =>
-  decision.ok ? decision.value : { backup: [], vm: [] };
+  decision.ok ? decision.value : { run: [], vm: [] };
 
+const of = fc.constantFrom(...names);
+const steps = (...kinds: Step['do'][]) => fc.record({ do: fc.constantFrom(...kinds), of });
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ do: fc.constant('request' as const), id: fc.constantFrom(...ids) }) },
-  {
-    weight: 6,
-    arbitrary: fc.record({
-      do: fc.constantFrom('complete' as const, 'fail' as const, 'closeRun' as const),
-      id: fc.constantFrom(...ids),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      do: fc.constantFrom('cancel' as const, 'refusePlan' as const),
-      id: fc.constantFrom(...ids),
-    }),
-  },
+  { weight: 4, arbitrary: steps('request') },
+  { weight: 6, arbitrary: steps('complete', 'fail', 'closeRun') },
+  { weight: 1, arbitrary: steps('cancel', 'refusePlan') },
 );
-const steps = fc.array(step, { maxLength: 60 });
+const lives = fc.array(step, { maxLength: 80 });
 
-test('a VM never has two backups at a time', () => {
+/** What must hold after a life. */
+const always = (holds: (world: World) => void): void =>
   fc.assert(
-    fc.property(steps, (life) => {
+    fc.property(lives, (life) => {
       const world = new World();
-      for (const each of life) world.run(each);
-      let holder: string | undefined;
-      for (const { type, data } of world.vmEvents) {
-        if (type === 'VmClaimed') {
-          expect(holder).toBeUndefined();
-          holder = data.backupId;
-        }
-        if (type === 'VmReleased' && data.backupId === holder) holder = undefined;
-      }
+      for (const each of life) world.take(each);
+      holds(world);
     }),
   );
+
+test('a VM never has two runs at a time, of whatever purpose', () => {
+  always(({ vmEvents }) => {
+    let holder: string | undefined;
+    for (const { type, data } of vmEvents) {
+      if (type === 'VmClaimed') {
+        expect(holder).toBeUndefined();
+        holder = data.runId;
+      }
+      if (type === 'VmReleased' && data.runId === holder) holder = undefined;
+    }
+  });
 });
 
 test('every accepted request ends up triggered once, or cancelled, when the turns go on', () => {
-  fc.assert(
-    fc.property(steps, (life) => {
-      const world = new World();
-      for (const each of life) world.run(each);
-      for (const _ of ids) {
-        for (const id of ids) {
-          world.run({ do: 'complete', id });
-          world.run({ do: 'closeRun', id });
-        }
+  always((world) => {
+    for (const _ of names) {
+      for (const name of names) {
+        world.take({ do: 'complete', of: name });
+        world.take({ do: 'closeRun', of: name });
       }
-      for (const id of ids) {
-        const events = world.backupEvents.get(backupIdOf(id)) ?? [];
-        const ends = events.filter(({ type }) => type === 'BackupTriggered' || type === 'BackupCancelled');
-        expect(ends).toHaveLength(events.length === 0 ? 0 : 1);
-      }
-      expect(world.vm()).toMatchObject({ turn: null, waiting: [] });
-    }),
-  );
+    }
+    const asked = new Set(world.runEvents.map(idOf));
+    const ended = world.runEvents.filter(({ type }) => /Triggered|Cancelled/.test(type)).map(idOf);
+    expect(ended.toSorted()).toEqual([...asked].toSorted());
+    expect(world.vm).toMatchObject({ turn: null, waiting: [] });
+  });
 });
 
-test('a turn is never free while a backup waits for it', () => {
+test('a turn is never free while somebody waits for it', () => {
   fc.assert(
-    fc.property(steps, (life) => {
+    fc.property(lives, (life) => {
       const world = new World();
       for (const each of life) {
-        world.run(each);
-        expect(world.vm().turn === null && world.vm().waiting.length > 0).toBe(false);
+        world.take(each);
+        expect(world.vm.turn === null && world.vm.waiting.length > 0).toBe(false);
       }
     }),
   );
 });
 
-test('a VM says that a backup has the turn exactly when that backup is triggered', () => {
-  fc.assert(
-    fc.property(steps, (life) => {
-      const world = new World();
-      for (const each of life) world.run(each);
-      const claimed = world.vmEvents.filter(({ type }) => type === 'VmClaimed').map((e) => e.data.backupId);
-      const triggered = [...world.backupEvents.values()]
-        .flat()
-        .filter(({ type }) => type === 'BackupTriggered')
-        .map((e) => e.data.backupId);
-      expect(claimed.toSorted()).toEqual(triggered.toSorted());
-    }),
-  );
+test('turns are had in the order in which they were asked for', () => {
+  always(({ vmEvents }) => {
+    const line: string[] = [];
+    for (const { type, data } of vmEvents) {
+      if (type === 'VmAwaited') line.push(data.runId);
+      if (type === 'VmClaimed' && line.length > 0) expect(line.shift()).toBe(data.runId);
+      if (type === 'VmReleased' && line.includes(data.runId)) line.splice(line.indexOf(data.runId), 1);
+    }
+  });
+});
+
+test('a VM says that a run has the turn exactly when that run is triggered, by its own kind of event', () => {
+  always(({ vmEvents, runEvents }) => {
+    const claimed = vmEvents.filter(({ type }) => type === 'VmClaimed').map(({ data }) => data.runId);
+    const triggered = runEvents.filter(({ type }) => type.endsWith('Triggered')).map(idOf);
+    expect(claimed.toSorted()).toEqual(triggered.toSorted());
+  });
 });
 
 test('all commands are idempotent', () => {
   fc.assert(
-    fc.property(steps, step, (life, last) => {
+    fc.property(lives, step, (life, last) => {
       const world = new World();
-      for (const each of life) world.run(each);
-      world.run(last);
-      expect(world.run(last)).toEqual({ backup: [], vm: [] });
+      for (const each of life) world.take(each);
+      world.take(last);
+      expect(world.take(last)).toEqual({ run: [], vm: [] });
     }),
   );
 });

@@ -1,20 +1,25 @@
 import { fold } from '@backhaul/kernel';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { asked, given, restorePointOf } from './requests.fixture.ts';
+import { asked, given, recoveryAsked, restorePointOf } from './requests.fixture.ts';
+import { type Asked, runIdOf } from './run.ts';
 import { type Vm, type VmCommand, type VmEvent, vm } from './vm.ts';
 
 const ofVm = { hostId: 'lab', vmId: 'web-1' };
 const [first, second, third] = [asked('r1'), asked('r2'), asked('r3')];
-const of = (a: typeof first) => ({ ...ofVm, backupId: a.backupId });
+const recovery = recoveryAsked('r1');
+const of = (a: Asked) => ({ ...ofVm, runId: runIdOf(a) });
 const history = given(vm);
 
 const claimed: VmEvent = { type: 'VmClaimed', data: of(first) };
-const secondWaits: VmEvent = { type: 'VmAwaited', data: { ...second, behind: first.backupId } };
+const secondWaits: VmEvent = {
+  type: 'VmAwaited',
+  data: { ...of(second), behind: first.backupId, asked: second },
+};
 const completed: VmCommand = {
   type: 'NoteOutcome',
   of: of(first),
-  ending: { outcome: 'completed', restorePoint: restorePointOf('r1') },
+  ending: { purpose: 'backup', outcome: 'completed', restorePoint: restorePointOf('r1') },
 };
 const runClosed: VmCommand = { type: 'NoteRunClosed', of: of(first) };
 const ended: VmEvent = {
@@ -39,7 +44,7 @@ describe('the turn at a VM', () => {
     });
     expect(history(claimed, secondWaits).when({ type: 'AskForTurn', asked: third })).toEqual({
       ok: true,
-      value: [{ type: 'VmAwaited', data: { ...third, behind: second.backupId } }],
+      value: [{ type: 'VmAwaited', data: { ...of(third), behind: second.backupId, asked: third } }],
     });
   });
 
@@ -96,7 +101,57 @@ describe('the turn at a VM', () => {
     expect(left).toMatchObject({ value: [{ type: 'VmReleased', data: { outcome: 'cancelled' } }] });
     const after = left.ok ? [claimed, secondWaits, ...left.value] : [];
     expect(history(...after).when(leave)).toEqual({ ok: true, value: [] });
-    expect(fold(vm.evolve, vm.initialState, after).turn?.backupId).toBe(first.backupId);
+    expect(fold(vm.evolve, vm.initialState, after).turn?.runId).toBe(first.backupId);
+  });
+});
+
+describe('a recovery to a VM', () => {
+  const recovered: VmCommand = {
+    type: 'NoteOutcome',
+    of: of(recovery),
+    ending: { purpose: 'recovery', outcome: 'completed' },
+  };
+  const ofRecovery = { data: of(recovery) };
+  const recoveryEnded: VmEvent = { type: 'VmRecoveryEnded', data: { ...of(recovery), outcome: 'completed' } };
+  const recoveryReleased: VmEvent = {
+    type: 'VmReleased',
+    data: { ...of(recovery), outcome: 'completed', restorePoint: null },
+  };
+
+  test('has its turn as a backup has, and the two wait for each other', () => {
+    const ask = (a: Asked): VmCommand => ({ type: 'AskForTurn', asked: a });
+    expect(history().when(ask(recovery))).toEqual({
+      ok: true,
+      value: [{ type: 'VmClaimed', ...ofRecovery }],
+    });
+    expect(history(claimed).when(ask(recovery))).toEqual({
+      ok: true,
+      value: [{ type: 'VmAwaited', data: { ...of(recovery), behind: first.backupId, asked: recovery } }],
+    });
+    expect(history({ type: 'VmClaimed', ...ofRecovery }).when(ask(second))).toEqual({
+      ok: true,
+      value: [{ type: 'VmAwaited', data: { ...of(second), behind: recovery.recoveryId, asked: second } }],
+    });
+  });
+
+  test('keeps it until its outcome is known and its run has given everything back', () => {
+    const closes: VmCommand = { type: 'NoteRunClosed', of: of(recovery) };
+    const has: VmEvent = { type: 'VmClaimed', ...ofRecovery };
+    const runHasClosed: VmEvent = { type: 'VmRunClosed', ...ofRecovery };
+    expect(history(has).when(recovered)).toEqual({ ok: true, value: [recoveryEnded] });
+    expect(history(has, recoveryEnded).when(closes)).toEqual({
+      ok: true,
+      value: [runHasClosed, recoveryReleased],
+    });
+    expect(history(has, runHasClosed).when(recovered)).toEqual({
+      ok: true,
+      value: [recoveryEnded, recoveryReleased],
+    });
+  });
+
+  test('leaves the newest restore point of the VM as it is', () => {
+    const events: VmEvent[] = [claimed, released, { type: 'VmClaimed', ...ofRecovery }, recoveryReleased];
+    expect(fold(vm.evolve, vm.initialState, events).restorePoint).toEqual(restorePointOf('r1'));
   });
 });
 

@@ -1,16 +1,19 @@
 /**
- * Whose turn it is at a VM. The promises kept here: one backup at a time has the turn; it keeps it until its outcome is
- * known and its run has given everything back; the others wait in the order in which they came; and the newest restore
- * point stays here for the next backup to build on.
+ * Whose turn it is at a VM. The promises kept here: one backup of it, or one recovery to it, at a time has the turn; it keeps it until
+ * its outcome is known and its run has given everything back; the others wait in the order in which they came; and the newest
+ * restore point stays here for the next backup to build on. It stays over a recovery too: that the disks are others now is seen
+ * by the host, which compares images.
  */
 import { type Event, type RestorePoint, type StreamName, streamName, vmStreamId } from '@backhaul/contracts';
 import { type Decider, ok, type Result, refuse, unreachable } from '@backhaul/kernel';
-import type { Asked } from './backup.ts';
+import { type Asked, runIdOf } from './run.ts';
 
 export const vmStream = (hostId: string, vmId: string): StreamName =>
   streamName('vm', vmStreamId(hostId, vmId));
 
-export type VmEvent = Event<'VmClaimed' | 'VmAwaited' | 'VmBackupEnded' | 'VmRunClosed' | 'VmReleased'>;
+export type VmEvent = Event<
+  'VmClaimed' | 'VmAwaited' | 'VmBackupEnded' | 'VmRecoveryEnded' | 'VmRunClosed' | 'VmReleased'
+>;
 
 export interface Vm {
   readonly turn: Turn | null;
@@ -21,31 +24,35 @@ export interface Vm {
 
 /** Of the two facts that end a turn, whichever came first is kept here. */
 interface Turn {
-  readonly backupId: string;
+  readonly runId: string;
   readonly ended: Ending | null;
   readonly runClosed: boolean;
 }
 
-interface Ending {
-  readonly outcome: 'completed' | 'failed';
-  readonly restorePoint: RestorePoint | null;
-}
+/** Only a backup that completed leaves a restore point. */
+type Ending =
+  | {
+      readonly purpose: 'backup';
+      readonly outcome: 'completed' | 'failed';
+      readonly restorePoint: RestorePoint | null;
+    }
+  | { readonly purpose: 'recovery'; readonly outcome: 'completed' | 'failed' };
 
-interface OfBackup {
+interface OfRun {
   readonly hostId: string;
   readonly vmId: string;
-  readonly backupId: string;
+  readonly runId: string;
 }
 
 export type VmCommand =
   | { readonly type: 'AskForTurn'; readonly asked: Asked }
   /** The turn is free: the next in the line has it. */
-  | { readonly type: 'PassTurn'; readonly of: Omit<OfBackup, 'backupId'> }
-  | { readonly type: 'NoteOutcome'; readonly of: OfBackup; readonly ending: Ending }
-  | { readonly type: 'NoteRunClosed'; readonly of: OfBackup }
+  | { readonly type: 'PassTurn'; readonly of: Omit<OfRun, 'runId'> }
+  | { readonly type: 'NoteOutcome'; readonly of: OfRun; readonly ending: Ending }
+  | { readonly type: 'NoteRunClosed'; readonly of: OfRun }
   /** There was no plan, so there is no run to wait for. */
-  | { readonly type: 'NotePlanRefused'; readonly of: OfBackup }
-  | { readonly type: 'LeaveLine'; readonly of: OfBackup };
+  | { readonly type: 'NotePlanRefused'; readonly of: OfRun }
+  | { readonly type: 'LeaveLine'; readonly of: OfRun };
 
 export const vm: Decider<Vm, VmCommand, VmEvent> = {
   initialState: { turn: null, waiting: [], restorePoint: null },
@@ -55,23 +62,25 @@ export const vm: Decider<Vm, VmCommand, VmEvent> = {
       case 'VmClaimed':
         return {
           ...state,
-          turn: { backupId: event.data.backupId, ended: null, runClosed: false },
-          waiting: without(state.waiting, event.data.backupId),
+          turn: { runId: event.data.runId, ended: null, runClosed: false },
+          waiting: without(state.waiting, event.data.runId),
         };
-      case 'VmAwaited': {
-        const { behind: _, ...asked } = event.data;
-        return { ...state, waiting: [...state.waiting, asked] };
-      }
+      case 'VmAwaited':
+        return { ...state, waiting: [...state.waiting, event.data.asked] };
       case 'VmBackupEnded': {
-        const { outcome, restorePoint } = event.data;
-        return duringTurn(state, event.data.backupId, { ended: { outcome, restorePoint } });
+        const { runId, outcome, restorePoint } = event.data;
+        return duringTurn(state, runId, { ended: { purpose: 'backup', outcome, restorePoint } });
+      }
+      case 'VmRecoveryEnded': {
+        const { runId, outcome } = event.data;
+        return duringTurn(state, runId, { ended: { purpose: 'recovery', outcome } });
       }
       case 'VmRunClosed':
-        return duringTurn(state, event.data.backupId, { runClosed: true });
+        return duringTurn(state, event.data.runId, { runClosed: true });
       case 'VmReleased':
         return {
-          turn: state.turn?.backupId === event.data.backupId ? null : state.turn,
-          waiting: without(state.waiting, event.data.backupId),
+          turn: state.turn?.runId === event.data.runId ? null : state.turn,
+          waiting: without(state.waiting, event.data.runId),
           restorePoint: event.data.restorePoint ?? state.restorePoint,
         };
       default:
@@ -86,12 +95,12 @@ export const vm: Decider<Vm, VmCommand, VmEvent> = {
       case 'PassTurn': {
         const next = state.waiting[0];
         if (state.turn !== null || next === undefined) return ok([]);
-        return ok([{ type: 'VmClaimed', data: { ...command.of, backupId: next.backupId } }]);
+        return ok([{ type: 'VmClaimed', data: { ...command.of, runId: runIdOf(next) } }]);
       }
       case 'NoteOutcome': {
         const { of, ending } = command;
         if (!hasTurn(state, of) || state.turn.ended !== null) return ok([]);
-        const noted: VmEvent = { type: 'VmBackupEnded', data: { ...of, ...ending } };
+        const noted = ended(of, ending);
         return ok(state.turn.runClosed ? [noted, released(of, ending)] : [noted]);
       }
       case 'NoteRunClosed': {
@@ -102,10 +111,10 @@ export const vm: Decider<Vm, VmCommand, VmEvent> = {
       }
       case 'NotePlanRefused':
         if (!hasTurn(state, command.of)) return ok([]);
-        return ok([released(command.of, { outcome: 'refused', restorePoint: null })]);
+        return ok([released(command.of, { outcome: 'refused' })]);
       case 'LeaveLine':
-        if (!isWaiting(state, command.of.backupId)) return ok([]);
-        return ok([released(command.of, { outcome: 'cancelled', restorePoint: null })]);
+        if (!isWaiting(state, command.of.runId)) return ok([]);
+        return ok([released(command.of, { outcome: 'cancelled' })]);
       default:
         return unreachable(command);
     }
@@ -114,37 +123,47 @@ export const vm: Decider<Vm, VmCommand, VmEvent> = {
 
 /** Whoever comes while others wait comes after them. */
 function askForTurn(state: Vm, asked: Asked): Result<VmEvent[]> {
-  const { backupId, hostId, vmId, policy } = asked;
-  if (state.turn?.backupId === backupId || isWaiting(state, backupId)) return ok([]);
-  const behind = state.waiting.at(-1)?.backupId ?? state.turn?.backupId;
-  if (behind === undefined) return ok([{ type: 'VmClaimed', data: { hostId, vmId, backupId } }]);
-  if (policy.whenVmBusy === 'queue') return ok([{ type: 'VmAwaited', data: { ...asked, behind } }]);
+  const { hostId, vmId, policy } = asked;
+  const of = { hostId, vmId, runId: runIdOf(asked) };
+  if (hasTurn(state, of) || isWaiting(state, of.runId)) return ok([]);
+  const last = state.waiting.at(-1);
+  const behind = last === undefined ? state.turn?.runId : runIdOf(last);
+  if (behind === undefined) return ok([{ type: 'VmClaimed', data: of }]);
+  if (policy.whenVmBusy === 'queue') return ok([{ type: 'VmAwaited', data: { ...of, behind, asked } }]);
   return refuse({
     code: 'VmBusy',
-    message: `Backup ${state.turn?.backupId ?? behind} of VM ${vmId} on host ${hostId} has not ended, and policy ${policy.policyId} wants no waiting.`,
+    message: `Run ${state.turn?.runId ?? behind} has the turn at VM ${vmId} on host ${hostId} and has not ended, and policy ${policy.policyId} wants no waiting.`,
     wayOut: 'Ask again when it has ended, or set whenVmBusy of the policy to "queue".',
   });
 }
 
-const released = (
-  of: OfBackup,
-  ending: { outcome: 'completed' | 'failed' | 'refused' | 'cancelled'; restorePoint: RestorePoint | null },
-): VmEvent => ({
+function ended(of: OfRun, ending: Ending): VmEvent {
+  const { outcome } = ending;
+  return ending.purpose === 'backup'
+    ? { type: 'VmBackupEnded', data: { ...of, outcome, restorePoint: ending.restorePoint } }
+    : { type: 'VmRecoveryEnded', data: { ...of, outcome } };
+}
+
+const released = (of: OfRun, ending: Ending | { readonly outcome: 'refused' | 'cancelled' }): VmEvent => ({
   type: 'VmReleased',
-  data: { ...of, outcome: ending.outcome, restorePoint: ending.restorePoint },
+  data: {
+    ...of,
+    outcome: ending.outcome,
+    restorePoint: 'restorePoint' in ending ? ending.restorePoint : null,
+  },
 });
 
-const hasTurn = (state: Vm, of: OfBackup): state is Vm & { readonly turn: Turn } =>
-  state.turn?.backupId === of.backupId;
+const hasTurn = (state: Vm, of: OfRun): state is Vm & { readonly turn: Turn } =>
+  state.turn?.runId === of.runId;
 
-const isWaiting = (state: Vm, backupId: string): boolean =>
-  state.waiting.some((asked) => asked.backupId === backupId);
+const isWaiting = (state: Vm, runId: string): boolean =>
+  state.waiting.some((asked) => runIdOf(asked) === runId);
 
-const without = (waiting: readonly Asked[], backupId: string): readonly Asked[] =>
-  waiting.filter((asked) => asked.backupId !== backupId);
+const without = (waiting: readonly Asked[], runId: string): readonly Asked[] =>
+  waiting.filter((asked) => runIdOf(asked) !== runId);
 
-const duringTurn = (state: Vm, backupId: string, facts: Partial<Turn>): Vm =>
-  state.turn?.backupId === backupId ? { ...state, turn: { ...state.turn, ...facts } } : state;
+const duringTurn = (state: Vm, runId: string, facts: Partial<Turn>): Vm =>
+  state.turn?.runId === runId ? { ...state, turn: { ...state.turn, ...facts } } : state;
 
 /** A schedule that comes due while its last backup still waits asks for nothing new: that backup is as good. */
 export const waitingForSchedule = (state: Vm, scheduleId: string): Asked | undefined =>
