@@ -107,7 +107,39 @@ test('a VM whose start fails is kept whole, with the reason; asked again, the st
   expect(await host.inspectTarget(again)).toMatchObject({ ok: false, refusal: { code: 'VmExists' } });
 });
 
-test('what was flushed at a port is in the image, though proxy and server are killed; what was not flushed is confirmed to nobody', async () => {
+test('a keep that was interrupted after its one step is a VM: whole where its disks are, brought to its end by any who ask', async () => {
+  await fixture.turnOff();
+  for (const end of ['kept again', 'discarded'] as const) {
+    const old = await fixture.defined.read('web');
+    const order = orderOf({ system: 1 * MiB, only: 1 * MiB }, { vmId: 'web', replace: true });
+    const { targetId } = order;
+    const { disks } = must(await host.createTarget(order));
+    for (const { endpoint } of disks) await copyTo(endpoint, Buffer.alloc(1 * MiB, end.length));
+    await fixture.killTargetServer(targetId);
+    await fixture.defined.define({
+      schema: 1,
+      vmId: 'web',
+      targetId,
+      machine: order.machine,
+      replaced: old?.disks.map(({ diskId }) => diskId) ?? [],
+      disks: order.disks.map(({ diskId }) => ({ diskId })),
+    });
+    const definition = await fixture.defined.read('web');
+    if (definition === undefined) throw new Error('There is no VM web');
+    expect(await fixture.defined.diskOf(definition, 'system')).toBe(
+      fixture.defined.stagedDisk('web', targetId, 'system'),
+    );
+    expect((await host.observe()).targets).toEqual([]);
+    if (end === 'discarded') await host.discardTarget(targetId, 'web');
+    else must(await host.keepTarget({ targetId, vmId: 'web', start: false }));
+    for (const diskId of ['system', 'only'])
+      expect((await fixture.contentsOf('web', diskId)).equals(Buffer.alloc(1 * MiB, end.length))).toBe(true);
+    await expect(fixture.contentsOf('web', 'data')).rejects.toThrow('data.qcow2');
+    expect(await fixture.leftovers()).toEqual([]);
+  }
+});
+
+test('what was flushed at a port is in the image, though its proxy and its server are killed at once', async () => {
   const order = orderOf({ data: 8 * MiB });
   const { targetId } = order;
   must(await host.createTarget(order));
