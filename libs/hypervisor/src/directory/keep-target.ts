@@ -57,7 +57,10 @@ export async function discardTarget(site: TargetSite, targetId: string): Promise
     return;
   }
   if (known.stage === 'keeping') await putBack(site, known);
-  await targets.write({ ...known, stage: 'discarding' });
+  await targets.write({ ...known, stage: 'discarding' }).catch((error: NodeJS.ErrnoException) => {
+    // Where no room is left for a note, the disks that took it must go all the more; one of them missing, none are ever kept.
+    if (error.code !== 'ENOSPC') throw error;
+  });
   await rm(fresh, { recursive: true, force: true });
   await removeRest(site, known);
   await syncFolder(dirname(folder));
