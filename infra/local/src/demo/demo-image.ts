@@ -85,10 +85,19 @@ export async function sourceAsItIs(image: DemoImage, copy: string): Promise<void
 }
 
 /** Byte for byte and of one size, by a tool that is not ours. */
-export async function areEqual(one: string, other: string): Promise<boolean> {
-  if ((await stat(one)).size !== (await stat(other)).size) return false;
+export async function areEqual(
+  image: string,
+  copy: string,
+  format: 'raw' | 'qcow2' = 'raw',
+): Promise<boolean> {
+  const info = await run('qemu-img', ['info', '--output=json', '-f', format, image], {
+    timeout: milliseconds,
+  });
+  if (JSON.parse(info.stdout)['virtual-size'] !== (await stat(copy)).size) return false;
   try {
-    await run('qemu-img', ['compare', '-q', '-f', 'raw', '-F', 'raw', one, other], { timeout: milliseconds });
+    await run('qemu-img', ['compare', '-q', '-f', format, '-F', 'raw', image, copy], {
+      timeout: milliseconds,
+    });
     return true;
   } catch (error) {
     if ((error as { code?: unknown }).code === 1) return false;

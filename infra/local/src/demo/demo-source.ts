@@ -27,6 +27,8 @@ export interface DemoSource {
   hold(name: string): Promise<Readonly<Record<string, string>>>;
   /** The snapshot has been taken. */
   letGo(): Promise<void>;
+  /** Where the disk of a VM that was recovered to this host lies, as a qcow2 image. */
+  recoveredDisk(vmId: string, diskId: string): string;
   /** Lets the guest change its disks; answers what it did, for people. */
   change(): Promise<string>;
   close(): Promise<void>;
@@ -48,6 +50,7 @@ export async function imageSource(directory: string, brought: string | undefined
       return { [image.vmId]: copy };
     },
     async letGo() {},
+    recoveredDisk: (vmId, diskId) => join(address, vmId, `${diskId}.qcow2`),
     async change() {
       const { changedBytes } = await changePartOf(image, diskBytes);
       return `${formatBytes(changedBytes)} written in three places`;
@@ -98,6 +101,7 @@ export async function runningVm(directory: string): Promise<DemoSource> {
       return copies;
     },
     letGo: () => vm.go(),
+    recoveredDisk: (vmId, diskId) => join(address, 'vms', vmId, `${diskId}.qcow2`),
     async change() {
       const before = await vm.writes();
       await vm.hasWritten(before + 80);

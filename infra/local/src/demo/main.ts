@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { backhaulClient } from '@backhaul/client';
-import { type Event, type EventData, Policy } from '@backhaul/contracts';
+import { type Event, type EventData, Policy, type Purpose } from '@backhaul/contracts';
 import { describeError, Fault, formatBytes, MiB, refusalLine } from '@backhaul/kernel';
 import { openRepository, restoreDisk } from '@backhaul/repository';
 import { type Stack, startStack } from '../stack.ts';
@@ -21,7 +21,9 @@ import { type Moment, timeline } from './timeline.ts';
 
 const run = promisify(execFile);
 const HOST = 'this-machine';
-const BACKUP_MILLISECONDS_MAX = 1_800_000;
+const RECOVERED_VM = 'web-2';
+const RUN_MILLISECONDS_MAX = 1_800_000;
+const ENDS: readonly string[] = ['BackupCompleted', 'RecoveryCompleted'];
 
 const { values } = parseArgs({
   options: { image: { type: 'string' }, host: { type: 'string', default: 'directory' } },
@@ -57,7 +59,7 @@ async function demo(): Promise<void> {
   console.log(`   ${source.made}`);
 
   say(
-    '2. Everything starts: PostgreSQL, NATS, and trigger, planner, proxy-manager, ingest and console as processes',
+    '2. Everything starts: PostgreSQL, NATS, and trigger, planner, proxy-manager, ingest, export and console as processes',
   );
   const repository = join(directory, 'repository');
   stack = await startStack({
@@ -85,21 +87,33 @@ async function demo(): Promise<void> {
   await prove(repository, full.backupId, before);
   await prove(repository, incremental.backupId, after);
 
+  say(
+    '6. The way back: a second VM is made of the newest restore point, while the source is backed up again. Proxies serve both',
+  );
+  const recovery = await recoverBesideBackup(stack, source, incremental.backupId);
+  await proveRecovered(source, after);
+
   say('In figures');
   figures('full', full);
   figures('incremental', incremental);
+  const { totals, mode, seconds } = recovery;
+  console.log(
+    `   ${'recovery'.padEnd(12)} ${seconds.toFixed(1)} s by ${mode}: disk ${formatBytes(totals.diskBytes)}, written ${formatBytes(totals.writtenBytes)} (${rate(totals.writtenBytes, seconds)}), ` +
+      `read back and compared ${formatBytes(totals.verifiedBytes)}`,
+  );
 }
 
 async function definePolicy({ consoleUrl, triggerUrl }: Stack): Promise<void> {
   // Small limits, so that a disk of a gigabyte shows what a disk of terabytes does: several proxies, and waves.
   const policy = {
     policyId: 'demo',
-    childJobBytes: (values.host === 'qemu' ? 16 : 64) * MiB,
-    maxPortsPerProxy: 2,
-    maxChildJobsPerProxy: 2,
+    childJobBytes: (values.host === 'qemu' ? 16 : 48) * MiB,
+    maxPortsPerProxy: 4,
+    maxChildJobsPerProxy: 4,
     maxProxiesPerHost: 2,
     fullThresholdBytes: 64 * MiB,
     incrementalThresholdBytes: 64 * MiB,
+    recoveryThresholdBytes: 64 * MiB,
     proxyIdleSeconds: 20,
   };
   const answer = await backhaulClient({ consoleUrl, triggerUrl }).definePolicy(Policy.parse(policy));
@@ -107,37 +121,110 @@ async function definePolicy({ consoleUrl, triggerUrl }: Stack): Promise<void> {
 }
 
 type Completed = EventData<'BackupCompleted'> & { readonly seconds: number };
+type Recovered = EventData<'RecoveryCompleted'> & { readonly seconds: number };
 
-async function backup({ natsUrl, consoleUrl, triggerUrl }: Stack, from: DemoSource): Promise<Completed> {
-  const upstream = fileURLToPath(new URL('./upstream-system.ts', import.meta.url));
-  const begun = performance.now();
-  const { stdout: backupId } = await run(process.execPath, [upstream, natsUrl, HOST, from.vmId, 'demo'], {
-    timeout: 60_000,
-  });
-  const signal = AbortSignal.timeout(BACKUP_MILLISECONDS_MAX);
-  let completed: Completed | undefined;
+async function backup(running: Stack, from: DemoSource): Promise<Completed> {
   const moments: Moment[] = [];
-  for await (const recorded of backhaulClient({ consoleUrl, triggerUrl }).follow({
-    backupId,
-    after: 0,
-    signal,
-  })) {
-    const event = { type: recorded.type, data: recorded.data } as Event;
-    const seconds = (performance.now() - begun) / 1000;
-    moments.push({ seconds, event });
+  const completed = await followBackup(running, from, moments);
+  for (const drawn of timeline(moments)) console.log(`   ${drawn}`);
+  return completed;
+}
+
+async function followBackup(
+  running: Stack,
+  from: DemoSource,
+  moments: Moment[],
+  begun = performance.now(),
+): Promise<Completed> {
+  const request = { host: HOST, vm: from.vmId, policy: 'demo' };
+  const runId = await publish(running, 'backup', request);
+  let completed: Completed | undefined;
+  for await (const { event, seconds } of story(running, { backupId: runId }, moments, begun)) {
     // The guest of a running VM was held only so that the instant is known to us as well.
     if (event.type === 'SnapshotTaken') await from.letGo();
-    const line = narrate(event);
-    if (line !== undefined) console.log(`   ${seconds.toFixed(2).padStart(6)} s  ${line}`);
     if (event.type === 'BackupCompleted') completed = { ...event.data, seconds };
     if (event.type === 'BackupFailed' || event.type === 'PlanRefused')
       throw new Fault(`The backup ended in ${event.type}`);
-    if (event.type === 'RunClosed' && completed !== undefined) {
-      for (const drawn of timeline(moments)) console.log(`   ${drawn}`);
-      return completed;
-    }
   }
-  throw new Fault(`Backup ${backupId} did not end within ${BACKUP_MILLISECONDS_MAX / 60_000} minutes`);
+  if (completed === undefined) throw new Fault(`Backup ${runId} was closed without an end`);
+  return completed;
+}
+
+async function recoverBesideBackup(running: Stack, from: DemoSource, backupId: string): Promise<Recovered> {
+  const begun = performance.now();
+  const moments: Moment[] = [];
+  const request = { backup: backupId, host: HOST, vm: RECOVERED_VM, policy: 'demo' };
+  const besides = publish(running, 'backup', { host: HOST, vm: from.vmId, policy: 'demo', kind: 'full' });
+  const runId = await publish(running, 'recovery', request);
+  const beside = besides.then(async (id) => {
+    for await (const _ of story(running, { backupId: id }, moments, begun, '(backup)   '));
+  });
+  let recovered: Recovered | undefined;
+  for await (const { event, seconds } of story(
+    running,
+    { recoveryId: runId },
+    moments,
+    begun,
+    '(recovery) ',
+  )) {
+    if (event.type === 'RecoveryCompleted') recovered = { ...event.data, seconds };
+    if (event.type === 'RecoveryFailed' || event.type === 'RecoveryPlanRefused')
+      throw new Fault(`The recovery ended in ${event.type}`);
+  }
+  await beside;
+  if (recovered === undefined) throw new Fault(`Recovery ${runId} was closed without an end`);
+  moments.sort((one, other) => one.seconds - other.seconds);
+  for (const drawn of timeline(moments)) console.log(`   ${drawn}`);
+  return recovered;
+}
+
+async function publish({ natsUrl }: Stack, purpose: Purpose, request: object): Promise<string> {
+  const upstream = fileURLToPath(new URL('./upstream-system.ts', import.meta.url));
+  const args = [upstream, natsUrl, purpose, JSON.stringify(request)];
+  return (await run(process.execPath, args, { timeout: 60_000 })).stdout;
+}
+
+/** Events of a run as they come, told and noted, until it has an end and has given everything back. */
+async function* story(
+  { consoleUrl, triggerUrl }: Stack,
+  run: { readonly backupId: string } | { readonly recoveryId: string },
+  moments: Moment[],
+  begun: number,
+  label = '',
+): AsyncGenerator<Moment> {
+  const signal = AbortSignal.timeout(RUN_MILLISECONDS_MAX);
+  const facts = { ended: false, closed: false };
+  for await (const recorded of backhaulClient({ consoleUrl, triggerUrl }).follow({
+    ...run,
+    after: 0,
+    signal,
+  })) {
+    const moment: Moment = {
+      event: { type: recorded.type, data: recorded.data } as Event,
+      seconds: (performance.now() - begun) / 1000,
+    };
+    moments.push(moment);
+    const line = narrate(moment.event);
+    if (line !== undefined) console.log(`   ${moment.seconds.toFixed(2).padStart(6)} s  ${label}${line}`);
+    yield moment;
+    facts.ended ||= ENDS.includes(moment.event.type);
+    facts.closed ||= moment.event.type === 'RunClosed';
+    if (facts.ended && facts.closed) return;
+  }
+  throw new Fault(`${Object.values(run)} did not end within ${RUN_MILLISECONDS_MAX / 60_000} minutes`);
+}
+
+async function proveRecovered(from: DemoSource, copies: Readonly<Record<string, string>>): Promise<void> {
+  for (const [diskId, copy] of Object.entries(copies)) {
+    const image = from.recoveredDisk(RECOVERED_VM, diskId);
+    if (!(await areEqual(image, copy, 'qcow2')))
+      throw new Fault(`Disk ${diskId} of the recovered VM differs from its source`);
+    const { stdout } = await run('qemu-img', ['info', '--output=json', image]);
+    const { 'actual-size': fileBytes, 'virtual-size': diskBytes } = JSON.parse(stdout);
+    console.log(
+      `   vm ${RECOVERED_VM}    disk ${diskId} identical to the source as it was; ${formatBytes(fileBytes)} on the host for ${formatBytes(diskBytes)}`,
+    );
+  }
 }
 
 async function prove(

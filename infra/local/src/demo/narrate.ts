@@ -1,4 +1,4 @@
-/** Tells a backup as it happens: one line for each event that a person would want to see, with the time since its start. */
+/** Tells a backup or a recovery as it happens: one line for each event that a person would want to see, with the time since its start. */
 import type { Event } from '@backhaul/contracts';
 import { formatBytes, refusalLine } from '@backhaul/kernel';
 
@@ -41,7 +41,7 @@ export function narrate(event: Event): string | undefined {
     case 'ProxiesActivated':
       return `ProxiesActivated    ${event.data.mode === 'direct-to-host' ? 'none needed' : event.data.proxies.map(({ proxyId, shared }) => `${proxyId}${shared ? ' (shared)' : ''}`).join(', ')}${event.data.shortfall === null ? '' : `\n                              ${event.data.shortfall}`}`;
     case 'PortsLeased':
-      return `PortsLeased         wave ${event.data.wave}: child job ${jobOf(event.data.childJobId)} holds port ${event.data.ports.map(({ port }) => port).join(', ')} of ${nameOf(event.data.proxyId)}`;
+      return `PortsLeased         wave ${event.data.wave}: ${event.data.purpose === 'backup' ? 'child job' : 'data stream'} ${jobOf(event.data.childJobId)} holds port ${event.data.ports.map(({ port }) => port).join(', ')} of ${nameOf(event.data.proxyId)}`;
     case 'ChildJobCompleted':
       return `ChildJobCompleted   ${jobOf(event.data.childJobId)}: read ${formatBytes(event.data.readBytes)}, stored ${formatBytes(event.data.storedBytes)}, ${event.data.chunks} chunks (ChunkReceived each)`;
     case 'ChildJobInterrupted':
@@ -50,8 +50,32 @@ export function narrate(event: Event): string | undefined {
       return `ProxyLost           ${event.data.proxyId}: ${event.data.reason}`;
     case 'BackupCompleted':
       return `BackupCompleted     read ${formatBytes(event.data.totals.readBytes)}, stored ${formatBytes(event.data.totals.storedBytes)}, ${event.data.totals.newChunks} new of ${event.data.totals.chunks} chunks`;
+    case 'RecoveryTriggered':
+      return `RecoveryTriggered   vm ${event.data.vmId} on host ${event.data.hostId}, of the restore point of ${event.data.restorePoint.takenAt}`;
+    case 'RecoveryProxiesCalculated': {
+      const { mode, modeReason, arithmetic: a, proxiesCalculated, proxies, limitedBy } = event.data;
+      return [
+        `RecoveryProxiesCalculated mode ${mode}: ${modeReason}`,
+        `${a.disks} disks, at most ${a.maxStreamsPerDisk} data streams each; ${a.capacityPerProxy} streams per proxy; ${proxiesCalculated} proxies calculated (the second quantity), ${proxies} used`,
+        ...limitedBy.map(({ effect }) => effect),
+      ].join('\n                              ');
+    }
+    case 'TargetCreated':
+      return `TargetCreated       empty disks ${event.data.disks.map(({ diskId }) => diskId).join(', ')}, which no VM has yet`;
+    case 'ExportJobCompleted':
+      return `ExportJobCompleted  ${jobOf(event.data.childJobId)}: written ${formatBytes(event.data.writtenBytes)}, ${formatBytes(event.data.zeroBytes)} left as holes, ${formatBytes(event.data.verifiedBytes)} read back and compared`;
+    case 'ExportJobInterrupted':
+      return `ExportJobInterrupted ${jobOf(event.data.childJobId)}: ${event.data.reason}`;
+    case 'TargetKept':
+      return `TargetKept          the disks are vm ${event.data.vmId} now`;
+    case 'TargetDiscarded':
+      return 'TargetDiscarded     nothing is left of the VM that was to be';
+    case 'RecoveryCompleted':
+      return `RecoveryCompleted   written ${formatBytes(event.data.totals.writtenBytes)} in ${event.data.totals.chunks} chunks (ChunkExported each)`;
     case 'BackupFailed':
     case 'PlanRefused':
+    case 'RecoveryFailed':
+    case 'RecoveryPlanRefused':
     case 'RunFailed':
       return `${event.type.padEnd(19)} ${refusalLine(event.data.refusal)}`;
     case 'SnapshotReleased':

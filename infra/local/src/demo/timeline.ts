@@ -1,5 +1,5 @@
 /**
- * A run of a backup as a picture: a row for each proxy (booting, attaching, up) and for each of its ports (which are held when), time
+ * Runs as a picture, backups and recoveries: a row for each proxy (booting, attaching, up) and for each of its ports (which are held when), time
  * from left to right. Pure: drawn from the events alone.
  */
 import type { Event } from '@backhaul/contracts';
@@ -10,7 +10,7 @@ export interface Moment {
 }
 
 const WIDTH = 64;
-const MARKS = { absent: ' ', booting: '░', attaching: '▒', up: '─', held: '█' } as const;
+const MARKS = { absent: ' ', booting: '░', attaching: '▒', up: '─', held: '█', written: '▓' } as const;
 type Mark = keyof typeof MARKS;
 
 interface Row {
@@ -60,15 +60,17 @@ export function timeline(moments: readonly Moment[]): string[] {
       case 'PortsLeased':
       case 'PortsReleased': {
         const { proxyId, ports } = event.data;
-        const held = event.type === 'PortsLeased';
+        const mark =
+          event.type === 'PortsReleased' ? 'up' : event.data.purpose === 'backup' ? 'held' : 'written';
         for (const port of ports.map((one) => (typeof one === 'number' ? one : one.port)))
-          becomes(row(`${proxyId} ${port}`, `  port ${port}`), held ? 'held' : 'up');
+          becomes(row(`${proxyId} ${port}`, `  port ${port}`), mark);
         break;
       }
     }
   }
   const end = moments.at(-1)?.seconds ?? 0;
   if (rows.size === 0 || end === 0) return [];
+  const written = [...rows.values()].some(({ changes }) => changes.some(({ mark }) => mark === 'written'));
   const sorted = [...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
   const nameWidth = Math.max(...sorted.map(({ name }) => name.length));
   const at = (column: number): number => (column / WIDTH) * end;
@@ -78,7 +80,7 @@ export function timeline(moments: readonly Moment[]): string[] {
         `${name.padEnd(nameWidth)} │${Array.from({ length: WIDTH }, (_, n) => MARKS[strongest(changes, at(n), at(n + 1))]).join('')}│`,
     ),
     `${''.padEnd(nameWidth)}  0 s${`${end.toFixed(1)} s`.padStart(WIDTH - 3)}`,
-    `${''.padEnd(nameWidth)}  ${MARKS.booting} booting  ${MARKS.attaching} hot-adding disks  ${MARKS.up} up, or a port that is free  ${MARKS.held} a port held by a child job`,
+    `${''.padEnd(nameWidth)}  ${MARKS.booting} booting  ${MARKS.attaching} hot-adding disks  ${MARKS.up} up, or a port that is free  ${MARKS.held} a port held by a child job${written ? `  ${MARKS.written} by a data stream of a recovery` : ''}`,
   ];
 }
 

@@ -1,14 +1,19 @@
-/** A system that is not Backhaul and wants a backup: a process of its own that knows NATS and the contracts, no more. */
-import { requestBackup } from '@backhaul/client';
+/**
+ * A system that is not Backhaul and wants something of it: a process of its own that knows NATS and the contracts, no more. Arguments: the
+ * server's URL, `backup` or `recovery`, and the request as JSON. Prints the id of the run.
+ */
+import { requestBackup, requestRecovery } from '@backhaul/client';
 import { describeError, refusalLine } from '@backhaul/kernel';
 
-const [natsUrl = '', host = '', vm = '', policy = ''] = process.argv.slice(2);
+const [natsUrl = '', purpose = '', request = '{}'] = process.argv.slice(2);
 try {
-  const answer = await requestBackup({ natsUrl, host, vm, policy, requestedBy: 'the demo' });
-  if (answer.backupId === undefined || answer.outcome === 'refused') {
+  const options = { natsUrl, requestedBy: 'the demo', ...JSON.parse(request) };
+  const answer = purpose === 'recovery' ? await requestRecovery(options) : await requestBackup(options);
+  const runId = answer.recoveryId ?? answer.backupId;
+  if (runId === undefined || answer.outcome === 'refused') {
     throw new Error(answer.refusal === undefined ? 'refused' : refusalLine(answer.refusal));
   }
-  process.stdout.write(answer.backupId);
+  process.stdout.write(runId);
 } catch (error) {
   process.stderr.write(describeError(error));
   process.exitCode = 1;
