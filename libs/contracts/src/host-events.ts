@@ -236,7 +236,12 @@ export const PortsLeased = defineEvent(
       kind: BackupKind,
       extents: z.object({ uri: z.string(), changedContext: z.string().nullable() }),
     }),
-    z.object({ purpose: z.literal('recovery'), ...lease }),
+    z.object({
+      purpose: z.literal('recovery'),
+      ...lease,
+      /** NBD URI of the host's own view of the disk: what was written through a proxy is read back past its caches. */
+      readBack: z.string(),
+    }),
   ]),
   [ofBackup],
 );

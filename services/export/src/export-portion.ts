@@ -53,7 +53,8 @@ export async function exportPortion(order: PortionOrder): Promise<ExportedPortio
     for (const { uri } of order.lease.ports) ports.push(await connect(order, uri));
     const chunks = new ChunkSource(order, ports.length * PIECES_PER_PORT);
     const written = await writeAll(order, ports, chunks);
-    const verifiedBytes = await readBackAll(order, ports, chunks);
+    ports.push(await connect(order, order.lease.readBack));
+    const verifiedBytes = await readBackAll(order, ports.slice(-1), chunks);
     return { ...written, verifiedBytes };
   } finally {
     await Promise.all(ports.map((port) => port.close()));
@@ -139,7 +140,10 @@ async function writePiece(
   }
 }
 
-/** Through the ports that wrote, against the chunks as the repository has them now. */
+/**
+ * From the host's own view of the disk, against the chunks as the repository has them now: a proxy VM would answer from its memory with what
+ * it was told to write, whether the disk has it or not.
+ */
 async function readBackAll(
   order: PortionOrder,
   ports: readonly NbdClient[],
@@ -159,7 +163,7 @@ async function readBackAll(
 function differs(lease: Lease, piece: Piece, found: Uint8Array, expected: Uint8Array): Fault {
   const at = piece.offset + found.findIndex((byte, index) => byte !== expected[index]);
   return new Fault(
-    `Disk ${lease.diskId} of vm ${lease.vmId} does not hold what was written to it: read back through proxy ${lease.proxyId} it differs at offset ${at}, in chunk ${piece.digest}`,
+    `Disk ${lease.diskId} of vm ${lease.vmId} does not hold what was written to it: read back from the host it differs at offset ${at}, in chunk ${piece.digest}`,
     { permanent: true, code: 'ReadBackDiffers' },
   );
 }

@@ -61,6 +61,7 @@ export function leaseOf(plan: RecoveryPlan, index: number, fence: number, uris: 
     ...{ purpose: 'recovery', runId: plan.recoveryId, hostId: plan.hostId, vmId: plan.vmId },
     ...{ childJobId, diskId, offset, length, leaseId: `lease-${fence}`, fence, attempt: fence, wave: 1 },
     ...{ proxyId: 'p1', ports: uris.map((uri, port) => ({ port, uri })), diskBytes: disk.sizeBytes },
+    readBack: uris[0] ?? '',
   };
 }
 

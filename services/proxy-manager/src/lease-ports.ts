@@ -231,8 +231,12 @@ function leaseOf(
 function whatIsDone(run: Run, diskId: string) {
   if (run.order.purpose === 'recovery') {
     const ordered = run.order.disks.find((disk) => disk.diskId === diskId);
-    invariant(ordered !== undefined, `A child job writes a disk ${diskId} that was not ordered`);
-    return { purpose: 'recovery' as const, diskBytes: ordered.sizeBytes };
+    const readBack = run.targets.get(diskId);
+    invariant(
+      ordered !== undefined && readBack !== undefined,
+      `A child job writes a disk ${diskId} that is not there`,
+    );
+    return { purpose: 'recovery' as const, diskBytes: ordered.sizeBytes, readBack };
   }
   const disk = run.disks.find((frozen) => frozen.diskId === diskId);
   invariant(disk !== undefined, `A child job reads a disk ${diskId} that is not frozen`);

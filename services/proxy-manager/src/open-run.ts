@@ -8,6 +8,7 @@ export const openRun = (order: Order, number: number): Run => ({
   takenAt: null,
   holdsLost: 0,
   disks: [],
+  targets: new Map(),
   chosen: undefined,
   shortfall: null,
   proxiesLost: 0,

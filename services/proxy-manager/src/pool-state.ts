@@ -40,8 +40,10 @@ export interface Run {
   /** The instant that the first snapshot froze: one taken anew must be of the same. */
   takenAt: string | null;
   holdsLost: number;
-  /** Frozen disks of a backup. A recovery's are as its order says. */
+  /** The frozen disks of a backup. */
   disks: readonly SnapshotDisk[];
+  /** The empty disks of a recovery: NBD URI of the host's own view, by disk. */
+  targets: ReadonlyMap<string, string>;
   /** Undefined until proxies were chosen; ids of those that are still of use to the run. */
   chosen: Map<string, { readonly shared: boolean; readonly why: string }> | undefined;
   shortfall: string | null;

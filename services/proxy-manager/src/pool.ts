@@ -59,6 +59,7 @@ function change(pool: Pool, event: HostEvent): void {
     case 'TargetCreated':
       withRun(pool, event.data.runId, (run) => {
         run.hold = 'ready';
+        run.targets = new Map(event.data.disks.map(({ diskId, endpoint }) => [diskId, endpoint]));
       });
       break;
     case 'SnapshotLost':

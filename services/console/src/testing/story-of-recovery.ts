@@ -230,6 +230,7 @@ function leased(
   let written = 0;
   tell.append('host', facts.hostId, 'PortsLeased', {
     purpose: 'recovery',
+    readBack: `nbd+unix:///${diskId}?socket=/run/host/target.sock`,
     ...run(facts),
     vmId: facts.vmId,
     childJobId,
