@@ -152,6 +152,39 @@ test('an incremental restores alone, into a folder', async () => {
   expect((await readFile(join(to, disk ?? ''))).equals(await contents())).toBe(true);
 });
 
+test('a VM is recovered from the newest restore point of another, listed, told and explained', async () => {
+  const made = await backhaul(
+    ...['recover', 'web-1', '--name', 'web-2', '--policy', 'small', '--mode', 'proxy-vm', '--wait'],
+  );
+  expect(made).toMatchObject({
+    exitCode: 0,
+    out: expect.stringMatching(
+      /completed in .*: 20 MiB written of 20 MiB .* VM web-2 stands on host lab\.\n$/,
+    ),
+    errors: expect.stringMatching(/recovery, through 2 proxies\nmaking the VM\ncompleted\n$/),
+  });
+  const recovered = join(folder, 'recovered.raw');
+  const disk = join(folder, 'images', 'web-2', 'web-1.qcow2');
+  await run('qemu-img', ['convert', '-O', 'raw', disk, recovered]);
+  expect((await readFile(recovered)).equals(await contents())).toBe(true);
+
+  const id = /Recovery ([0-9a-f-]+)/.exec(made.out)?.[1] ?? '';
+  expect((await backhaul('recoveries')).out).toMatch(
+    new RegExp(`${id.slice(0, 8)} .* lab +web-2 +completed +proxy-vm +20 MiB of 20 MiB +2/2 +no`),
+  );
+  expect((await backhaul('explain', id.slice(0, 9))).out).toMatch(
+    /Data streams: 1 disk \* maxStreamsPerDisk 2 = 2, all used/,
+  );
+  const story = (await backhaul('events', id)).out;
+  for (const told of ['ProxyActivated', 'ChunkExported .* written$', 'TargetKept', 'RecoveryCompleted'])
+    expect(story).toMatch(new RegExp(told, 'm'));
+  const again = await backhaul('recover', 'web-1', '--name', 'web-2', '--wait');
+  expect(again).toMatchObject({
+    exitCode: 3,
+    errors: expect.stringMatching(/made no VM: There is a VM web-2 .*replace it\./),
+  });
+});
+
 test('lists show what stands: proxies with their ports, VMs with their restore points, and nothing owed', async () => {
   expect((await backhaul('proxies', '--all')).out).toMatch(/lab +p1\S+ +(idle +0:free|deactivated) /);
   expect((await backhaul('vms')).out).toMatch(/lab +web-1 +\d{4}-\d\d-\d\d .* completed/);
@@ -187,7 +220,7 @@ test('what is refused ends with code 3, the reason and the way out', async () =>
   const unknown = await backhaul('backup', 'nobody', '--wait');
   expect(unknown).toMatchObject({
     exitCode: 3,
-    errors: expect.stringMatching(/There is no VM nobody .* There are: web-1\./),
+    errors: expect.stringMatching(/There is no VM nobody .* There are: web-1, web-2\./),
   });
   const host = await backhaul('backup', 'web-1', '--host', 'mars');
   expect(host).toMatchObject({ exitCode: 3, errors: expect.stringMatching(/^backhaul: .*mars.*\n$/) });

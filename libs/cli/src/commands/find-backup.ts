@@ -11,10 +11,9 @@ export interface FoundBackup {
   readonly vmId: string;
 }
 
-export async function findBackup(
-  client: Pick<BackhaulClient, 'all' | 'backup'>,
-  name: string,
-): Promise<FoundBackup> {
+type Console = Pick<BackhaulClient, 'all' | 'backup' | 'page'>;
+
+export async function findBackup(client: Console, name: string): Promise<FoundBackup> {
   const [byId, ofVm] = [await byItsId(client, name), await newestOf(client, name)];
   if (byId !== undefined && ofVm.length > 0)
     throw usage(
@@ -32,10 +31,7 @@ export async function findBackup(
   );
 }
 
-async function byItsId(
-  client: Pick<BackhaulClient, 'backup'>,
-  name: string,
-): Promise<FoundBackup | undefined> {
+async function byItsId(client: Console, name: string): Promise<FoundBackup | undefined> {
   try {
     const { backupId, vmId } = await client.backup(name);
     return { backupId, vmId: vmId ?? '' };
@@ -46,14 +42,17 @@ async function byItsId(
   }
 }
 
+/** One for each host that has a VM of the name. A backup is a restore point from the moment it completed. */
 async function newestOf(
-  client: Pick<BackhaulClient, 'all'>,
+  client: Console,
   name: string,
 ): Promise<(FoundBackup & { readonly hostId: string })[]> {
   const found = [];
-  for await (const { hostId, vmId, lastRestorePoint } of client.all('vms')) {
-    if (lastRestorePoint !== null && (vmId === name || `${hostId}/${vmId}` === name))
-      found.push({ hostId, vmId, backupId: lastRestorePoint.backupId });
+  for await (const { hostId, vmId } of client.all('vms')) {
+    if (vmId !== name && `${hostId}/${vmId}` !== name) continue;
+    const query = { host: hostId, vm: vmId, state: 'completed', limit: 1 };
+    const [newest] = (await client.page('backups', query)).items;
+    if (newest !== undefined) found.push({ hostId, vmId, backupId: newest.backupId });
   }
   return found;
 }
