@@ -37,6 +37,10 @@ const peers: readonly Tool[] = [
   { command: 'restic', package: 'restic', for: 'benchmark peer' },
   { command: 'borg', package: 'borgbackup', for: 'benchmark peer' },
   { command: 'zstd', package: 'zstd', for: 'benchmark peer' },
+  { command: 'virtnbdbackup', package: 'virtnbdbackup', for: 'benchmark peer' },
+  { command: 'libvirtd', package: 'libvirt-daemon', for: 'the VM of a benchmark peer' },
+  { command: 'virt-qemu-run', package: 'libvirt-daemon-driver-qemu', for: 'the VM of a benchmark peer' },
+  { command: 'virsh', package: 'libvirt-clients', for: 'the VM of a benchmark peer' },
 ];
 
 const onPath = (command: string): boolean =>

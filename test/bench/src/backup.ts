@@ -3,22 +3,16 @@
  * for the same disk: restic and borg of the image file, and `nbdcopy | zstd -1` of the same export. Each into an empty repository,
  * interleaved, medians. Ours is durable when it ends; `...Synced` peers are followed by a sync of what they wrote.
  */
-import { randomBytes } from 'node:crypto';
-import { mkdtemp, open, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { requestBackup } from '@backhaul/client';
-import type { EventData } from '@backhaul/contracts';
-import { connectEventStore, serviceUrl } from '@backhaul/event-store';
-import { Fault, GiB, MiB, TiB } from '@backhaul/kernel';
-import { type Stack, startStack } from '@backhaul/local';
+import { GiB, MiB, TiB } from '@backhaul/kernel';
+import { makeDisk } from './disk-data.ts';
 import type { Note } from './figures.ts';
-import { find } from './find-event.ts';
+import { type Ours, openOurs } from './ours.ts';
 import { median, peakMemoryMiB, timed, withQemuNbd } from './peers.ts';
 
 const ROUNDS = Number(process.env.BACKHAUL_BENCH_ROUNDS ?? 3);
-const HOST = 'bench';
-/** A third random, a third text, a third zero. */
 const SIZE = 4 * GiB;
 
 export async function run(note: Note): Promise<undefined> {
@@ -27,11 +21,11 @@ export async function run(note: Note): Promise<undefined> {
     const images = join(directory, 'images');
     await timed(`mkdir -p ${images}`);
     const image = join(images, 'disk.qcow2');
-    await makeDisk(directory, image);
+    await makeDisk(image, SIZE);
     await timed(
       `qemu-img create -q -f qcow2 ${images}/huge.qcow2 ${8 * TiB} && qemu-io -f qcow2 -c 'write -q 3T 64M' ${images}/huge.qcow2`,
     );
-    const ours = await openOurs(directory, images);
+    const ours = await openOurs(directory, { kind: 'directory', address: images });
     try {
       note(await full(directory, image, ours, note));
       note(await incremental(image, ours));
@@ -42,86 +36,6 @@ export async function run(note: Note): Promise<undefined> {
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
-}
-
-/** Text that compresses as text does, without repeating in the chunk size: numbered lines of words in random order. */
-function text(bytes: number, firstLine: number): Buffer {
-  const words =
-    'the backup of a virtual machine goes through proxies and every change is an event in the log of the host'.split(
-      ' ',
-    );
-  const lines: string[] = [];
-  for (let length = 0; length < bytes; ) {
-    const picked = Array.from({ length: 14 }, () => words[Math.floor(Math.random() * words.length)]);
-    const line = `${firstLine + lines.length} ${picked.join(' ')} ${Math.random()}\n`;
-    lines.push(line);
-    length += line.length;
-  }
-  return Buffer.from(lines.join('').slice(0, bytes));
-}
-
-async function makeDisk(directory: string, image: string): Promise<void> {
-  const raw = join(directory, 'disk.raw');
-  const third = Math.floor(SIZE / 3 / (16 * MiB));
-  const file = await open(raw, 'w');
-  try {
-    await file.truncate(SIZE);
-    for (let i = 0; i < third; i += 1) {
-      await file.write(randomBytes(16 * MiB), 0, undefined, i * 16 * MiB);
-      await file.write(text(16 * MiB, i * 1_000_000), 0, undefined, (third + i) * 16 * MiB);
-    }
-  } finally {
-    await file.close();
-  }
-  await timed(`qemu-img convert -f raw -O qcow2 ${raw} ${image} && rm ${raw} && sync`);
-}
-
-interface Ours {
-  readonly stack: Stack;
-  backup(
-    vm: string,
-    kind: 'full' | 'auto',
-  ): Promise<{ seconds: number; completed: EventData<'BackupCompleted'>; first: number }>;
-  forget(): Promise<void>;
-  close(): Promise<void>;
-}
-
-/** The stack, with its log: each full goes into the repository after its chunks were removed, as the peers begin with an empty one. */
-async function openOurs(directory: string, images: string): Promise<Ours> {
-  const repository = join(directory, 'repository');
-  const stack = await startStack({
-    directory,
-    repository,
-    hosts: [{ hostId: HOST, kind: 'directory', address: images }],
-  });
-  const log = await connectEventStore({ url: serviceUrl(stack.adminUrl, 'console', 'backhaul') });
-  return {
-    stack,
-    async backup(vm, kind) {
-      const begun = Date.now();
-      const answer = await requestBackup({ natsUrl: stack.natsUrl, host: HOST, vm, kind });
-      if (answer.backupId === undefined)
-        throw new Fault(`The backup was refused: ${answer.refusal?.message}`);
-      const completed = await find(log, answer.backupId, 'BackupCompleted');
-      const chunk = await find(log, answer.backupId, 'ChunkReceived');
-      await find(log, answer.backupId, 'RunClosed');
-      return {
-        seconds: (Date.parse(completed.data.completedAt) - begun) / 1000,
-        completed: completed.data as EventData<'BackupCompleted'>,
-        first: (Date.parse(chunk.recordedAt) - begun) / 1000,
-      };
-    },
-    async forget() {
-      const ingest = stack.services.get('ingest');
-      await ingest?.stop();
-      await timed(`rm -rf ${repository} && mkdir ${repository} && sync`);
-      await ingest?.start();
-    },
-    async close() {
-      await log.close();
-      await stack.stop();
-    },
-  };
 }
 
 async function full(

@@ -2,6 +2,7 @@
  * `npm run bench [-- NAME...] [--json FILE]`: the benchmarks named, or all, each beside its peers in the same run. Prints a figure
  * a line under a stable key as soon as it is known; FILE holds all that are known, at any moment. A benchmark that fails is told
  * at the end, and the others run all the same. Ratios say more than times: machines differ, and so do their hours.
+ * BACKHAUL_BENCH_ROUNDS and BACKHAUL_BENCH_DISK_MIB make the long ones shorter, for whoever tries them.
  */
 import { parseArgs } from 'node:util';
 import { describeError } from '@backhaul/kernel';
@@ -16,7 +17,9 @@ const suites: Record<string, Suite> = {
   repository: () => import('./repository.ts'),
   mount: () => import('./mount.ts'),
   backup: () => import('./backup.ts'),
+  recovery: () => import('./recovery.ts'),
   proxies: () => import('./proxies.ts'),
+  virtnbdbackup: () => import('./virtnbdbackup.ts'),
   burst: () => import('./burst.ts'),
 };
 
