@@ -8,11 +8,13 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { exportUri } from '@backhaul/contracts';
 import { Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import { droppedDisks } from '../dropped-disks.ts';
 import type { Target, TargetInspection, TargetOrder } from '../host.ts';
 import { syncFolder } from '../state-file.ts';
 import { bytesNeeded, bytesTaken, freeBytesIn, noSpace } from '../target-room.ts';
 import { serveTarget, targetExportOf, whyTargetNotServed } from '../target-server.ts';
 import { runTool } from '../tool.ts';
+import { imagesOf } from './folder.ts';
 import type { SnapshotStates } from './snapshot-state.ts';
 import type { StagedTarget, StagedTargets } from './staged-target.ts';
 import { isDaemonRunning, nbdEndpointOf } from './storage-daemon.ts';
@@ -34,6 +36,16 @@ export async function inspectTarget(site: TargetSite, order: TargetOrder): Promi
   if (unsupported !== undefined) return refuse(unsupported);
   const place = await placeFor(site.folder, order.vmId, order.replace);
   if (!place.ok) return place;
+  // One that is too damaged to say what it has can be replaced: that is what a recovery is for.
+  const replaced = place.value === undefined ? undefined : await imagesOf(site.folder, order.vmId);
+  const dropped =
+    replaced?.ok === true
+      ? droppedDisks(
+          order,
+          replaced.value.map(({ diskId }) => diskId),
+        )
+      : undefined;
+  if (dropped !== undefined) return refuse(dropped);
   return await whileOff(site, order.vmId, place.value, async () => {
     const freeBytes = await freeBytesIn(site.folder, await bytesPromised(site, order.targetId));
     const full = noSpace(order.disks, freeBytes, site.folder);

@@ -5,7 +5,7 @@
  */
 import { mkdir, open } from 'node:fs/promises';
 import { exportUri } from '@backhaul/contracts';
-import { describeError, Fault, ok, type Result, refuse } from '@backhaul/kernel';
+import { describeError, Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import {
   endDaemon,
   isDaemonRunning,
@@ -14,6 +14,7 @@ import {
   requireSocketPath,
   type StorageDaemon,
 } from '../directory/storage-daemon.ts';
+import { droppedDisks } from '../dropped-disks.ts';
 import type { Observation, Target, TargetOrder } from '../host.ts';
 import { syncFolder } from '../state-file.ts';
 import { bytesNeeded, bytesTaken, freeBytesIn, noSpace } from '../target-room.ts';
@@ -58,13 +59,18 @@ export async function inspectTarget(
   order: TargetOrder,
 ): Promise<Result<{ freeBytes: number }>> {
   requireSocketPath(nbdSocketOf(serverOf(site, order.targetId)));
-  const refusal = (await nameTaken(site, order)) ?? unsupported(order);
+  const refusal = (await nameTaken(site, order)) ?? unsupported(order) ?? (await droppedDisksOf(site, order));
   if (refusal !== undefined) return refuse(refusal);
   const folder = await site.defined.nearestFolder();
   const freeBytes = await freeBytesIn(folder, await promisedToOthers(site, order.targetId));
   const made = (await site.states.read(order.targetId))?.phase === 'made';
   const lack = made ? undefined : noSpace(order.disks, freeBytes, folder);
   return lack === undefined ? ok({ freeBytes }) : refuse(lack);
+}
+
+async function droppedDisksOf({ defined }: TargetSite, order: TargetOrder): Promise<Refusal | undefined> {
+  const replaced = await defined.read(order.vmId);
+  return droppedDisks(order, replaced?.disks.map(({ diskId }) => diskId) ?? []);
 }
 
 async function promisedToOthers(site: TargetSite, targetId: string): Promise<number> {
