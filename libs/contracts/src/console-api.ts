@@ -3,25 +3,24 @@
  * OpenAPI document made from them. `asOf` is the last event of the log that anything in the answer has seen.
  */
 import { z } from 'zod';
+import { DataStreamView, RecoveryState, RecoveryView } from './console-recovery-views.ts';
 import {
   BackupState,
   BackupView,
   ChildJobState,
   ChildJobView,
-  DataStreamView,
   DeadLetterView,
   HostView,
   ObligationView,
   PolicyView,
   ProxyState,
   ProxyView,
-  RecoveryState,
-  RecoveryView,
   ScheduleView,
   VmView,
 } from './console-views.ts';
 import { BackupKind, Refusal, TransportMode } from './vocabulary.ts';
 
+export * from './console-recovery-views.ts';
 export * from './console-views.ts';
 
 const count = z.int().nonnegative();

@@ -14,7 +14,7 @@ test('a proxy boots, hot-adds, and its ports are held one after the other: each 
     moment(32, 'ProxyActivated', { proxyId: 'p1' }),
     moment(32, 'DiskAttachRequested', { proxyId: 'p1' }),
     moment(36, 'DiskAttached', { proxyId: 'p1' }),
-    moment(36, 'PortsLeased', { proxyId: 'p1', ports: [{ port: 0, uri: '' }] }),
+    moment(36, 'PortsLeased', { purpose: 'backup', proxyId: 'p1', ports: [{ port: 0, uri: '' }] }),
     moment(48, 'PortsReleased', { proxyId: 'p1', ports: [0] }),
     moment(64, 'RunClosed', {}),
   ]);
@@ -28,11 +28,27 @@ test('a proxy boots, hot-adds, and its ports are held one after the other: each 
 test('what is shorter than a column is still seen', () => {
   const [, port] = timeline([
     moment(10, 'ProxyActivated', { proxyId: 'p1' }),
-    moment(500.1, 'PortsLeased', { proxyId: 'p1', ports: [{ port: 0, uri: '' }] }),
+    moment(500.1, 'PortsLeased', { purpose: 'backup', proxyId: 'p1', ports: [{ port: 0, uri: '' }] }),
     moment(500.2, 'PortsReleased', { proxyId: 'p1', ports: [0] }),
     moment(1000, 'RunClosed', {}),
   ]);
   expect(port?.match(/█/g)).toHaveLength(1);
+});
+
+test('what a recovery writes through is told from what a backup reads through, and explained', () => {
+  const leased = (port: number, purpose: string) =>
+    moment(1, 'PortsLeased', { purpose, proxyId: 'p1', ports: [{ port, uri: '' }] });
+  const picture = timeline([
+    moment(0, 'ProxyActivated', { proxyId: 'p1' }),
+    leased(0, 'backup'),
+    leased(1, 'recovery'),
+    moment(2, 'RunClosed', {}),
+  ]);
+  expect(picture.slice(1, 3)).toEqual([
+    `  port 0 │${' '.repeat(32)}${'█'.repeat(32)}│`,
+    `  port 1 │${' '.repeat(32)}${'▓'.repeat(32)}│`,
+  ]);
+  expect(picture.at(-1)).toContain('by a data stream of a recovery');
 });
 
 test('a run without proxies has no picture', () => {
