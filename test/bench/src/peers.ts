@@ -18,16 +18,16 @@ export async function timed(command: string, environment: Record<string, string>
   return (performance.now() - begun) / 1000;
 }
 
-/** Serves an image read-only while `work` runs. */
+/** Serves an image, read-only by default, while `work` runs; closed when this resolves. */
 export async function withQemuNbd<T>(
   image: string,
   format: string,
   socket: string,
   work: (uri: string) => Promise<T>,
+  { writable = false, options = [] }: { writable?: boolean; options?: readonly string[] } = {},
 ): Promise<T> {
-  const server = spawn('qemu-nbd', ['-r', '-f', format, '-k', socket, '-t', '-e', '8', image], {
-    stdio: 'ignore',
-  });
+  const args = [...(writable ? [] : ['-r']), ...options, '-f', format, '-k', socket, '-t', '-e', '8', image];
+  const server = spawn('qemu-nbd', args, { stdio: 'ignore' });
   const ended = new Promise((resolve) => server.once('exit', resolve));
   try {
     const uri = `nbd+unix:///?socket=${socket}`;
@@ -49,6 +49,17 @@ export async function withQemuNbd<T>(
 export async function peakMemoryMiB(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
   return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) / 1024;
+}
+
+/** Of Linux, for whoever reads /proc. */
+const TICKS_PER_SECOND = 100;
+
+/** The processor time that a process has used, all its threads together. */
+export async function cpuSecondsOf(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  // Behind the name, which may hold anything: the 14th and the 15th field of proc(5).
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
 export function median(values: readonly number[]): number {
