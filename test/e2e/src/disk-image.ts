@@ -34,8 +34,13 @@ export async function writeRandom(path: string, offset: number, length: number):
 }
 
 /** The disk as a guest sees it now, in a raw file. */
-export async function copyOf(path: string, copy: string): Promise<string> {
-  await run('qemu-img', ['convert', '-f', formatOf(path), '-O', 'raw', path, copy], {
+export async function copyOf(
+  path: string,
+  copy: string,
+  { despiteLock = false }: { despiteLock?: boolean } = {},
+): Promise<string> {
+  const shared = despiteLock ? ['-U'] : [];
+  await run('qemu-img', ['convert', ...shared, '-f', formatOf(path), '-O', 'raw', path, copy], {
     timeout: milliseconds,
   });
   return copy;

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { buildAppliance, buildWritingGuest, type WritingGuest } from '@backhaul/appliance';
+import { withQmp } from '@backhaul/hypervisor';
 import { startWritingVm, type WritingVm } from '@backhaul/local';
 import { makeImage, sha256Of, writeRandom } from './disk-image.ts';
 import { HOST, type Lab, openLab } from './lab.ts';
@@ -39,6 +40,10 @@ export interface QemuLab extends Lab {
     diskIds: readonly string[],
     more: Record<string, unknown>,
   ): Promise<{ backupId: string; truth: Record<string, string> }>;
+  /** The disk of a VM that was recovered to the host. */
+  recoveredDisk(vmId: string, diskId: string): string;
+  /** Ends a VM that a recovery has started. */
+  quit(vmId: string): Promise<void>;
   /** What lies in the host's state directory of snapshots, proxies and scratch files: nothing, once all was given back. */
   leftovers(): Promise<string[]>;
   close(): Promise<void>;
@@ -101,6 +106,11 @@ export async function openQemuLab(): Promise<QemuLab> {
       } finally {
         await vm.go();
       }
+    },
+    recoveredDisk: (vmId, diskId) => join(folder, 'vms', vmId, `${diskId}.qcow2`),
+    async quit(vmId) {
+      const monitor = { path: join(folder, `${vmId}.qmp`), target: `VM ${vmId}` };
+      await withQmp(monitor, (qmp) => qmp.execute('quit'));
     },
     async leftovers() {
       const state = join(lab.stack.stateDirectory, HOST);

@@ -1,18 +1,27 @@
 /**
- * Rows M2, M5, M6, M7 and M11 with real proxy VMs: source VMs that keep writing, disks frozen under them, hot-added to proxies that
+ * Rows M2, M5, M6, M7, M8, M10 and M11 with real proxy VMs: source VMs that keep writing, disks frozen under them, hot-added to proxies that
  * boot for the purpose, read through their ports, restored and held against the instant.
  */
 import { lastRecordOf } from '@backhaul/appliance';
+import type { Recorded } from '@backhaul/contracts';
 import { MiB } from '@backhaul/kernel';
 import type { WritingVm } from '@backhaul/local';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { sha256Of } from './disk-image.ts';
-import { everythingWasGivenBack, nothingWasReadTwice, ofType, portsWereExclusive } from './log-checks.ts';
+import { copyOf, sha256Of } from './disk-image.ts';
+import {
+  everythingWasGivenBack,
+  nothingWasReadTwice,
+  nothingWasWrittenTwice,
+  ofType,
+  portsWereExclusive,
+} from './log-checks.ts';
 import { openQemuLab, type QemuLab } from './qemu-lab.ts';
 
 const DISKS = ['vda', 'vdb'] as const;
 let lab: QemuLab;
 let web: WritingVm;
+/** The newest restore point of `web` whose instant is known. */
+let known: { backupId: string; truth: Record<string, string> };
 
 beforeAll(async () => {
   lab = await openQemuLab();
@@ -24,6 +33,8 @@ beforeAll(async () => {
     fullThresholdBytes: 16 * MiB,
     incrementalThresholdBytes: 64 * MiB,
     proxyIdleSeconds: 60,
+    recoveryThresholdBytes: 16 * MiB,
+    maxStreamsPerDisk: 1,
   });
   web = await lab.vm('web', {
     pauseMilliseconds: 150,
@@ -88,6 +99,7 @@ test.each([
     everythingWasGivenBack(story);
     expect(await restoredDigests(backupId)).toEqual(truth);
     expect(await web.leftovers()).toEqual([]);
+    known = { backupId, truth };
   },
 );
 
@@ -124,3 +136,50 @@ test('a second VM is backed up through the proxies of the first', async () => {
   );
   expect(await lastRecordOf(await lab.restore(other, 'vda'))).toBeGreaterThan(0);
 });
+
+test('a VM is recovered through a proxy VM that serves a backup too, starts, and is backed up itself', async () => {
+  const recoveryId = await lab.recover(known.backupId, 'web-2', { policy: 'proxies', start: true });
+  await lab.until(recoveryId, 'PortsLeased', 1);
+  const beside = await lab.backup('db', { policy: 'proxies', kind: 'full' });
+  expect(await lab.ended(recoveryId, 180_000)).toMatchObject({
+    type: 'RecoveryCompleted',
+    data: { mode: 'proxy-vm', started: true, notStarted: null },
+  });
+  try {
+    expect((await lab.ended(beside, 120_000)).type).toBe('BackupCompleted');
+    await Promise.all([lab.closed(recoveryId), lab.closed(beside)]);
+    const both = [...(await lab.story(recoveryId)), ...(await lab.story(beside))].sort(
+      (a, b) => a.position - b.position,
+    );
+    portsWereExclusive(both);
+    nothingWasWrittenTwice(both);
+    everythingWasGivenBack(both);
+    expect(proxiesThatHeldDisksOf([recoveryId, beside], both)).not.toEqual([]);
+    for (const diskId of DISKS) {
+      const copy = lab.imageOf('web-2', diskId);
+      await copyOf(lab.recoveredDisk('web-2', diskId), copy, { despiteLock: true });
+      expect(await sha256Of(copy)).toBe(known.truth[diskId]);
+    }
+    const ofRecovered = await lab.backup('web-2', { policy: 'proxies' });
+    expect((await lab.ended(ofRecovered, 120_000)).type).toBe('BackupCompleted');
+    await lab.closed(ofRecovered);
+  } finally {
+    await lab.quit('web-2');
+  }
+});
+
+/** Proxies to which disks of all these runs were attached at one moment. */
+function proxiesThatHeldDisksOf(runIds: readonly string[], events: readonly Recorded[]): string[] {
+  const attached = new Map<string, Set<string>>();
+  const found = new Set<string>();
+  for (const { type, data } of events) {
+    if (type !== 'DiskAttached' && type !== 'DiskDetached') continue;
+    const disks = attached.get(data.proxyId) ?? new Set();
+    attached.set(data.proxyId, disks);
+    const key = `${data.runId} ${data.diskId}`;
+    if (type === 'DiskDetached') disks.delete(key);
+    else disks.add(key);
+    if (runIds.every((runId) => [...disks].some((disk) => disk.startsWith(runId)))) found.add(data.proxyId);
+  }
+  return [...found];
+}
