@@ -1,6 +1,7 @@
 import type { Recorded } from '@backhaul/contracts';
 import { expect, test } from 'vitest';
 import { explainRecovery } from './explain-recovery.ts';
+import { proxyLines } from './explain-run.ts';
 import { backupIdOf, recorded, recoveryStory, sharedProxyStory, teller } from './testing/story.ts';
 
 const id = backupIdOf('r1');
@@ -60,4 +61,10 @@ test('is the same with and without its chunks, and events of no recovery explain
   const without = story.filter((event) => event.type !== 'ChunkExported');
   expect(explainRecovery(id, without)).toEqual(explainRecovery(id, story));
   expect(explainRecovery('nobody', story)).toBeUndefined();
+});
+
+test('direct to the host no proxy is spoken of', () => {
+  const waves = [{ wave: 1, childJobs: 2, proxies: 1 }];
+  const lines = proxyLines({ proxies: [], shortfall: null, waves }, { run: 'recovery', job: 'data stream' });
+  expect(lines).toEqual(["Wave 1: 2 data streams through the host's own export."]);
 });

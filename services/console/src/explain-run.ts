@@ -111,7 +111,7 @@ export function proxyLines(
     ...(shortfall === null ? [] : [`Fewer proxies than asked for: ${shortfall}.`]),
     ...waves.map(
       ({ wave, childJobs, proxies: through }) =>
-        `Wave ${wave}: ${count(childJobs, noun.job)} through ${through === 1 ? '1 proxy' : `${through} proxies`}.`,
+        `Wave ${wave}: ${count(childJobs, noun.job)} through ${proxies.length === 0 ? "the host's own export" : count(through, 'proxy', 'proxies')}.`,
     ),
   ];
 }
@@ -129,4 +129,4 @@ export function troubleLines(
   ];
 }
 
-const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
+const count = (n: number, noun: string, nouns = `${noun}s`): string => `${n} ${n === 1 ? noun : nouns}`;

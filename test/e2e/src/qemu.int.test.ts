@@ -141,13 +141,20 @@ test('a VM is recovered through a proxy VM that serves a backup too, starts, and
   const recoveryId = await lab.recover(known.backupId, 'web-2', { policy: 'proxies', start: true });
   await lab.until(recoveryId, 'PortsLeased', 1);
   const beside = await lab.backup('db', { policy: 'proxies', kind: 'full' });
+  // Two of one VM at once: the second waits for its turn, and builds on the first.
+  const behind = await lab.backup('db', { policy: 'proxies' });
   expect(await lab.ended(recoveryId, 180_000)).toMatchObject({
     type: 'RecoveryCompleted',
     data: { mode: 'proxy-vm', started: true, notStarted: null },
   });
   try {
     expect((await lab.ended(beside, 120_000)).type).toBe('BackupCompleted');
-    await Promise.all([lab.closed(recoveryId), lab.closed(beside)]);
+    expect(await lab.ended(behind, 120_000)).toMatchObject({
+      type: 'BackupCompleted',
+      data: { kind: 'incremental' },
+    });
+    expect(ofType(await lab.story(behind), 'BackupQueued')[0]?.data).toMatchObject({ behind: beside });
+    await Promise.all([recoveryId, beside, behind].map((runId) => lab.closed(runId)));
     const both = [...(await lab.story(recoveryId)), ...(await lab.story(beside))].sort(
       (a, b) => a.position - b.position,
     );
