@@ -1,7 +1,7 @@
 /**
  * Looking into a restore point over NBD, beside `nbdkit file` on a raw file with the same bytes, in turns. The peer has nothing to unpack
  * and nothing to check, and its file is in the page cache: what a ratio below 1 costs is what restoring first would
- * have cost in time and room. 768 MiB: a third each random, text and zero, in turns of 4 MiB.
+ * have cost in time and room. 768 MiB: a third each random, text and zero, in turns of 4 MiB. Then a guest boots from a mount (mount-boot.ts).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -10,15 +10,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually, invariant, KiB, MiB } from '@backhaul/kernel';
 import { connectNbd } from '@backhaul/nbd';
-import { openRepository, type Segment } from '@backhaul/repository';
 import { type Note, print } from './figures.ts';
+import { run as boot } from './mount-boot.ts';
 import { median, peakMemoryMiB, timed } from './peers.ts';
-import { CHUNK_BYTES, chunksOf, type DataKind } from './repository-data.ts';
+import { BACKUP, CHUNK_BYTES, chunksOf, type DataKind, putRestorePoint } from './repository-data.ts';
 
 const KINDS: readonly DataKind[] = ['random', 'text', 'zero'];
 const CHUNKS_OF_EACH = 64;
 const SIZE = KINDS.length * CHUNKS_OF_EACH * CHUNK_BYTES;
-const BACKUP = '00000000-0000-5000-8000-000000000001';
 const ROUNDS = 3;
 const IN_FLIGHT = 16;
 
@@ -68,6 +67,7 @@ export async function run(note: Note): Promise<undefined> {
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+  await boot(note);
 }
 
 interface Figures {
@@ -147,26 +147,19 @@ async function readAtRandom(uri: string, reads: number, bytes: number): Promise<
 /** The same bytes as a raw file and as a restore point. */
 async function writeDisk(raw: string, location: string): Promise<void> {
   const kinds = await Promise.all(KINDS.map((kind) => chunksOf(kind, CHUNKS_OF_EACH)));
-  const repository = await openRepository({ location });
+  const chunks = Array.from({ length: SIZE / CHUNK_BYTES }, (_, n) => {
+    const chunk = kinds[n % KINDS.length]?.[Math.floor(n / KINDS.length)];
+    invariant(chunk !== undefined, 'There is a chunk of each kind for each place');
+    return chunk;
+  });
+  await putRestorePoint(location, SIZE, () => chunks);
   const file = await open(raw, 'w');
   try {
     await file.truncate(SIZE);
-    const segments: Segment[] = [];
-    for (let n = 0; n * CHUNK_BYTES < SIZE; n += 1) {
-      const chunk = kinds[n % KINDS.length]?.[Math.floor(n / KINDS.length)];
-      invariant(chunk !== undefined, 'There is a chunk of each kind for each place');
-      const offset = n * CHUNK_BYTES;
-      const { digest } = await repository.putChunk(chunk);
-      if (digest !== null) await file.write(chunk, 0, chunk.length, offset);
-      segments.push({ offset, length: CHUNK_BYTES, digest, chunkOffset: 0 });
-    }
-    await repository.putManifest({
-      ...{ backupId: BACKUP, hostId: 'host', vmId: 'vm', kind: 'full', parentBackupId: null },
-      ...{ takenAt: '2025-01-01T00:00:00Z', disks: [{ diskId: 'vda', sizeBytes: SIZE, segments }] },
-    });
+    for (const [n, chunk] of chunks.entries())
+      if (KINDS[n % KINDS.length] !== 'zero') await file.write(chunk, 0, chunk.length, n * CHUNK_BYTES);
   } finally {
     await file.close();
-    await repository.close();
   }
 }
 

@@ -4,7 +4,8 @@
  */
 import { randomFillSync } from 'node:crypto';
 import { glob, readFile } from 'node:fs/promises';
-import { MiB } from '@backhaul/kernel';
+import { invariant, MiB } from '@backhaul/kernel';
+import { openRepository, type Segment } from '@backhaul/repository';
 
 export type DataKind = 'random' | 'text' | 'zero';
 
@@ -27,6 +28,35 @@ export async function chunksOf(kind: DataKind, count: number): Promise<Uint8Arra
     }
   }
   return chunks;
+}
+
+/** The restore point that `putRestorePoint` leaves, and its disk. */
+export const BACKUP = '00000000-0000-5000-8000-000000000001';
+export const DISK = 'vda';
+
+/** As a full leaves it, of a disk that comes in chunks of CHUNK_BYTES, the last one maybe shorter. */
+export async function putRestorePoint(
+  location: string,
+  sizeBytes: number,
+  chunks: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): Promise<void> {
+  const repository = await openRepository({ location });
+  try {
+    const segments: Segment[] = [];
+    let offset = 0;
+    for await (const chunk of chunks()) {
+      const { digest } = await repository.putChunk(chunk);
+      segments.push({ offset, length: chunk.length, digest, chunkOffset: 0 });
+      offset += chunk.length;
+    }
+    invariant(offset === sizeBytes, 'The chunks are the disk');
+    await repository.putManifest({
+      ...{ backupId: BACKUP, hostId: 'host', vmId: 'vm', kind: 'full', parentBackupId: null },
+      ...{ takenAt: '2025-01-01T00:00:00Z', disks: [{ diskId: DISK, sizeBytes, segments }] },
+    });
+  } finally {
+    await repository.close();
+  }
 }
 
 const CORPUS_BYTES_MAX = 128 * MiB;
