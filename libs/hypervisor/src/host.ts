@@ -53,6 +53,11 @@ export interface TargetOrder {
   /** Over a VM of that name, and only when it is off. Until the new one is whole the old one is not touched. */
   readonly replace: boolean;
   readonly machine: Machine;
+  /**
+   * The disks were made before, and hold what nobody will write again: they are served as they are. Where they are gone it is a refusal
+   * with the code `TargetLost`; empty ones in their place would pass for whole.
+   */
+  readonly again?: boolean;
 }
 
 export interface TargetInspection {

@@ -210,7 +210,7 @@ export function describeRecoveryContract(kind: string, makeFixture: () => Promis
       expect((await host.observe()).targets).toMatchObject([
         { targetId, alive: false, detail: expect.stringMatching(/./) },
       ]);
-      const [, data] = must(await host.createTarget(order)).disks;
+      const [, data] = must(await host.createTarget({ ...order, again: true })).disks;
       expect((await host.observe()).targets).toMatchObject([{ targetId, alive: true }]);
       const contents = await readExport(data?.endpoint ?? '');
       expect(sameBytes(contents.subarray(2 * MiB, 2 * MiB + 200 * KiB), patterned(6, 200 * KiB))).toBe(true);
@@ -284,11 +284,17 @@ export function describeRecoveryContract(kind: string, makeFixture: () => Promis
       expect((await host.observe()).targets).toEqual([]);
     });
 
-    test('giving back what is not there is success; keeping it, or writing to it, is a fault that names it', async () => {
+    test('giving back what is not there is success; keeping it, or writing to it, is a fault that names it, and it is never made again', async () => {
       const targetId = randomUUID();
       await host.discardTarget(targetId, NEW_VM);
       await host.discardTarget(targetId, fixture.vmId);
       expect(await host.listVms()).toContain(fixture.vmId);
+      // What was written to them is not written twice: empty disks in their place would be kept for whole ones.
+      expect(await host.createTarget({ ...orderOf(), targetId, again: true })).toMatchObject({
+        ok: false,
+        refusal: { code: 'TargetLost', message: expect.stringContaining(targetId) },
+      });
+      expect((await host.observe()).targets).toEqual([]);
       const unknown = { code: 'TargetUnknown', message: expect.stringContaining(targetId) };
       await expect(host.keepTarget({ targetId, vmId: NEW_VM, start: false })).rejects.toMatchObject(unknown);
       await expect(attachWritable(targetId, 'system')).rejects.toMatchObject(unknown);

@@ -1,9 +1,9 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { readState, removeFolder, writeState } from './state-file.ts';
+import { isThere, readState, removeFolder, writeState } from './state-file.ts';
 
 const Shape = z.object({ n: z.int() });
 
@@ -37,5 +37,19 @@ describe('a state file', () => {
         message: expect.stringContaining(path),
       });
     }
+  });
+
+  test('or folder that cannot be looked at is not taken for one that is gone', async () => {
+    const loop = join(folder, 'loop');
+    await symlink(loop, loop);
+    expect([await isThere(loop), await isThere(join(folder, 'none')), await isThere(folder)]).toEqual([
+      true,
+      false,
+      true,
+    ]);
+    await expect(isThere(join(loop, 'below'))).rejects.toMatchObject({
+      message: expect.stringContaining('below'),
+      cause: { code: 'ELOOP' },
+    });
   });
 });

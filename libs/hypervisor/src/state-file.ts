@@ -2,7 +2,7 @@
  * Small JSON files that say what is about to be done or what stands, so that a crash at any line can be continued or
  * undone. A file is there whole or not at all: written beside, synced, renamed, and its folder synced.
  */
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
@@ -45,6 +45,16 @@ export async function readState<S extends z.ZodType>(
     code: 'StateUnreadable',
   });
 }
+
+/** Throws what says neither: to take a folder that cannot be looked at for one that has gone would be to remove what it was left for. */
+export const isThere = (path: string): Promise<boolean> =>
+  lstat(path).then(
+    () => true,
+    (cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return false;
+      throw new Fault(`Looking whether there is a ${path} failed`, { cause });
+    },
+  );
 
 /** Removes a folder and all in it, durably. No such folder is success. */
 export async function removeFolder(folder: string): Promise<void> {

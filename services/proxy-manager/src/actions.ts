@@ -8,7 +8,8 @@ export type Action =
       readonly order: BackupOrder;
       readonly checkpoints: 'committed' | 'discarded';
     }
-  | { readonly type: 'CreateTarget'; readonly order: RecoveryOrder }
+  /** `again`: the disks were made before, and are to be served again as they are. */
+  | { readonly type: 'CreateTarget'; readonly order: RecoveryOrder; readonly again: boolean }
   /** Makes the written disks the VM. */
   | { readonly type: 'KeepTarget'; readonly order: RecoveryOrder }
   | { readonly type: 'DiscardTarget'; readonly order: RecoveryOrder }

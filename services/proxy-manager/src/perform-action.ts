@@ -28,7 +28,7 @@ export async function performAction(host: HypervisorHost, action: Action): Promi
       return [{ type: 'SnapshotReleased', data: { hostId, runId, vmId, checkpoints: action.checkpoints } }];
     }
     case 'CreateTarget':
-      return createTarget(host, action.order);
+      return createTarget(host, action);
     case 'KeepTarget':
       return keepTarget(host, action.order);
     case 'DiscardTarget': {
@@ -107,9 +107,12 @@ const targetOrder = ({ runId, vmId, disks, replace, machine }: RecoveryOrder): T
   ...{ vmId, disks, replace, machine },
 });
 
-async function createTarget(host: HypervisorHost, order: RecoveryOrder): Promise<HostEvent[]> {
+async function createTarget(
+  host: HypervisorHost,
+  { order, again }: Extract<Action, { type: 'CreateTarget' }>,
+): Promise<HostEvent[]> {
   const { hostId, runId, vmId } = order;
-  const created = await host.createTarget(targetOrder(order));
+  const created = await host.createTarget({ ...targetOrder(order), again });
   if (!created.ok) return [failureOf(order, created.refusal)];
   return [{ type: 'TargetCreated', data: { hostId, runId, vmId, disks: [...created.value.disks] } }];
 }

@@ -64,6 +64,7 @@ function change(pool: Pool, event: HostEvent): void {
       break;
     case 'SnapshotLost':
     case 'TargetLost':
+      if (event.type === 'TargetLost') attachAgain(pool, event.data.runId);
       withRun(pool, event.data.runId, (run) => {
         run.hold = 'lost';
         run.holdsLost += 1;
@@ -189,6 +190,14 @@ function closeRun(pool: Pool, runId: string): void {
   for (const proxyId of [...(run?.chosen?.keys() ?? []), ...(run?.at ?? [])])
     pool.due.users.get(proxyId)?.delete(runId);
   pool.runs.delete(runId);
+}
+
+/** Whoever was attached to the server that died has to be let go of before the disks are served again (libs/hypervisor, target-server.ts). */
+function attachAgain(pool: Pool, runId: string): void {
+  for (const proxyId of pool.runs.get(runId)?.at ?? []) {
+    for (const attachment of pool.proxies.get(proxyId)?.attachments.values() ?? [])
+      if (attachment.runId === runId) attachment.state = 'requested';
+  }
 }
 
 function addProxy(pool: Pool, proxy: PooledProxy): void {

@@ -75,7 +75,7 @@ function takeHold(run: Run, { decisions, actions }: Steps): void {
     decisions.push({ type, data: { hostId, runId, vmId } });
   } else if (run.holdsLost > HOLDS_LOST_MAX) decisions.push(failureOf(run.order, holdLostRefusal(run)));
   else if (order.purpose === 'backup') actions.push({ type: 'TakeSnapshot', order, takenAt: run.takenAt });
-  else actions.push({ type: 'CreateTarget', order });
+  else actions.push({ type: 'CreateTarget', order, again: run.targets.size > 0 });
 }
 
 function runDirect(pool: Pool, run: Run, { decisions, actions }: Steps): void {

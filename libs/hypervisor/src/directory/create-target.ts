@@ -5,12 +5,13 @@
  *  3. one server opens them all for writing.
  */
 import { mkdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { exportUri } from '@backhaul/contracts';
 import { Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { droppedDisks } from '../dropped-disks.ts';
 import type { Target, TargetInspection, TargetOrder } from '../host.ts';
-import { syncFolder } from '../state-file.ts';
+import { isThere, syncFolder } from '../state-file.ts';
+import { targetGone } from '../target-gone.ts';
 import { bytesNeeded, bytesTaken, freeBytesIn, noSpace } from '../target-room.ts';
 import { serveTarget, targetExportOf, whyTargetNotServed } from '../target-server.ts';
 import { runTool } from '../tool.ts';
@@ -19,7 +20,7 @@ import type { SnapshotStates } from './snapshot-state.ts';
 import type { StagedTarget, StagedTargets } from './staged-target.ts';
 import { isDaemonRunning, nbdEndpointOf } from './storage-daemon.ts';
 import { syncFiles } from './sync-files.ts';
-import { isThere, type PlaceSite, placeFor, whileOff } from './vm-place.ts';
+import { type PlaceSite, placeFor, whileOff } from './vm-place.ts';
 
 export interface TargetSite extends PlaceSite {
   readonly states: SnapshotStates;
@@ -60,6 +61,7 @@ export async function createTarget(site: TargetSite, order: TargetOrder): Promis
   const known = await targets.read(order.targetId);
   if (known !== undefined) requireSame(known, order);
   if (known !== undefined && known.stage !== 'making') return ok(await standingAgain(site, known));
+  if (order.again === true) return refuse(targetGone(site.hostId, order));
   await requireNoOther(site, order);
   const inspected = await inspectTarget(site, order);
   if (!inspected.ok) return inspected;
@@ -130,10 +132,11 @@ async function standingAgain(site: TargetSite, known: StagedTarget): Promise<Tar
   };
 }
 
-/** Whether everything is still where it was before it was to be kept. */
+/** Whether everything is still where it was before it was to be kept: then the VM in its place may have been started again since. */
 export async function isUnmoved({ targets }: TargetSite, target: StagedTarget): Promise<boolean> {
   const { fresh, aside } = targets.stagingOf(target.targetId);
-  return (await isThere(fresh)) && !(await isThere(aside));
+  const movedAside = target.replaced !== null && (await isThere(join(aside, target.replaced)));
+  return (await isThere(fresh)) && !movedAside;
 }
 
 async function makeImages({ targets, folder }: TargetSite, target: StagedTarget): Promise<void> {

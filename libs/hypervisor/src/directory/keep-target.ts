@@ -11,14 +11,14 @@
 import { mkdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Fault, ok, type Result, refuse } from '@backhaul/kernel';
-import { removeFolder, syncFolder, writeState } from '../state-file.ts';
+import { isThere, removeFolder, syncFolder, writeState } from '../state-file.ts';
 import { closeTarget } from '../target-server.ts';
 import { isUnmoved, type TargetSite } from './create-target.ts';
 import { checkImage } from './image-file.ts';
 import type { StagedTarget } from './staged-target.ts';
 import { endDaemon } from './storage-daemon.ts';
 import { syncFiles } from './sync-files.ts';
-import { isThere, markerIn, markerOf, placeFor, recoveryThatMade, vmExists, whileOff } from './vm-place.ts';
+import { markerIn, markerOf, placeFor, recoveryThatMade, vmExists, whileOff } from './vm-place.ts';
 
 export async function keepTarget(site: TargetSite, targetId: string, vmId: string): Promise<Result<null>> {
   const known = await site.targets.read(targetId);
@@ -46,13 +46,14 @@ export async function discardTarget(site: TargetSite, targetId: string): Promise
   const known = await targets.read(targetId);
   if (known === undefined) {
     await endDaemon(targets.serverOf(targetId));
+    await removeUnnoted(site, targetId);
     await targets.forget(targetId);
     return;
   }
   await site.letGo(known);
   await endDaemon(targets.serverOf(targetId));
   const { fresh, folder } = targets.stagingOf(targetId);
-  if (known.stage === 'keeping' && !(await isThere(fresh))) {
+  if (known.stage === 'keeping' && (await hasItsName(site, known))) {
     await removeRest(site, known);
     return;
   }
@@ -105,9 +106,20 @@ async function changeNames(site: TargetSite, target: StagedTarget): Promise<Resu
     await syncFolder(folder);
     await syncFolder(staging);
   }
+  if (!(await hasItsName(site, target))) throw lostOnTheWay(site, target);
   await removeRest(site, target);
   return ok(null);
 }
+
+/** Seen by the mark in it, and not by what is gone: what was replaced is removed only where the new VM stands. */
+const hasItsName = async ({ folder }: TargetSite, { vmId, targetId }: StagedTarget): Promise<boolean> =>
+  (await recoveryThatMade(folder, vmId)) === targetId;
+
+const lostOnTheWay = ({ folder, targets }: TargetSite, { vmId, targetId }: StagedTarget): Fault =>
+  new Fault(
+    `The disks of target ${targetId} are neither in ${targets.stagingOf(targetId).fresh} nor at the name of their VM, ${join(folder, vmId)}`,
+    { permanent: true, code: 'TargetLost' },
+  );
 
 /** Somebody took the name in the moment between looking and renaming. */
 function nameTaken({ folder, targets }: TargetSite, { vmId, targetId, replaced }: StagedTarget) {
@@ -119,6 +131,14 @@ function nameTaken({ folder, targets }: TargetSite, { vmId, targetId, replaced }
     message: `${refusal.message} It came while the VM of that name was being replaced, which is whole, in ${aside}.`,
     wayOut: `Rename the VM that is at ${join(folder, vmId)} now, and ask again.`,
   };
+}
+
+/** Disks whose notes were lost. A VM that they were to replace may lie beside them: that one is nobody's to remove without a note. */
+async function removeUnnoted({ targets }: TargetSite, targetId: string): Promise<void> {
+  const { fresh, folder } = targets.stagingOf(targetId);
+  if (!(await isThere(fresh))) return;
+  await removeFolder(fresh);
+  for (const each of [folder, dirname(folder)]) await rmdir(each).catch(() => undefined);
 }
 
 /** The VM that was to be replaced gets its name again. */

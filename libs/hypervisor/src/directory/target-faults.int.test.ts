@@ -17,24 +17,27 @@ describe('a target of a directory host', () => {
   let host: HypervisorHost;
   beforeEach(async () => {
     images = await makeImageFolder();
-    await images.create('web/old.qcow2', '1M');
-    await images.guest('web/old.qcow2', 'write -P 1 0 1M');
+    await images.create('web/disk.raw', '1M');
+    await images.guest('web/disk.raw', 'write -P 1 0 1M');
     host = await images.open();
   });
   afterEach(async () => {
     await images?.remove();
   });
 
-  const orderOf = (replace: boolean, vmId = 'web'): TargetOrder => ({
+  /** Of one disk as the VM has that it may replace, which is told from it by its format. */
+  const orderOf = (replace: boolean, vmId = 'web', diskId = 'disk'): TargetOrder => ({
     targetId: randomUUID(),
     vmId,
-    disks: [{ diskId: 'new', sizeBytes: 1 * MiB, bytesToWrite: 1 * MiB }],
+    disks: [{ diskId, sizeBytes: 1 * MiB, bytesToWrite: 1 * MiB }],
     replace,
     machine: { memoryMiB: 64, cpus: 1 },
   });
   const write = async (targetId: string, byte: number): Promise<void> => {
     const { ports, exportNameOf } = await host.openDirectEndpoint(targetId, 1);
-    const client = await connectNbd({ uri: exportUri(ports[0]?.endpoint ?? '', exportNameOf.new ?? '') });
+    const client = await connectNbd({
+      uri: exportUri(ports[0]?.endpoint ?? '', Object.values(exportNameOf)[0] ?? ''),
+    });
     await client.write(0, Buffer.alloc(1 * MiB, byte));
     await client.flush();
     await client.close();
@@ -49,7 +52,7 @@ describe('a target of a directory host', () => {
     (await images.contentsOf(vmId, diskId)).equals(Buffer.alloc(1 * MiB, byte));
   /** All images there are, VMs or not. */
   const imageNames = async () =>
-    (await readdir(images.folder, { recursive: true })).filter((name) => name.endsWith('.qcow2'));
+    (await readdir(images.folder, { recursive: true })).filter((name) => /\.(qcow2|raw)$/.test(name));
 
   test('that replaces a VM, and whose caller is killed before any step of the keeping, is kept when asked again', async () => {
     let moment = 0;
@@ -57,18 +60,18 @@ describe('a target of a directory host', () => {
       const order = await made(orderOf(true), 2);
       const killed = await dyingAt(moment, images, 'keepTarget', { ...order, start: false });
       const there = await imageNames();
-      expect(there.filter((name) => name.endsWith('/new.qcow2'))).toHaveLength(1);
-      if (!there.includes('web/new.qcow2')) {
-        expect(there.filter((name) => name.endsWith('/old.qcow2'))).toHaveLength(1);
+      expect(there.filter((name) => name.endsWith('/disk.qcow2'))).toHaveLength(1);
+      if (!there.includes('web/disk.qcow2')) {
+        expect(there.filter((name) => name.endsWith('/disk.raw'))).toHaveLength(1);
       }
       must(await keep(order));
-      expect(await imageNames()).toEqual(['web/new.qcow2']);
-      expect(await isFilled('web', 'new', 2)).toBe(true);
+      expect(await imageNames()).toEqual(['web/disk.qcow2']);
+      expect(await isFilled('web', 'disk', 2)).toBe(true);
       expect(await images.leftovers()).toEqual([]);
       if (!killed) break;
       moment += 1;
       await rm(images.path('web'), { recursive: true });
-      await images.create('web/old.qcow2', '1M');
+      await images.create('web/disk.raw', '1M');
     }
     // As many as there are files and folders that are made, renamed or removed.
     expect(moment).toBe(10);
@@ -81,13 +84,14 @@ describe('a target of a directory host', () => {
       expect(await dyingAt(moment, images, 'keepTarget', { ...order, start: false })).toBe(true);
       await host.discardTarget(order.targetId, 'web');
       expect(await images.leftovers()).toEqual([]);
-      const [diskId = ''] = must(await host.inspect('web', null)).disks.map((disk) => disk.diskId);
-      outcomes.push(diskId);
-      expect(await isFilled('web', diskId, diskId === 'new' ? 2 : 1)).toBe(true);
-      if (diskId === 'new') {
+      const isNew = (await imageNames()).includes('web/disk.qcow2');
+      must(await host.inspect('web', null));
+      outcomes.push(isNew ? 'new' : 'old');
+      expect(await isFilled('web', 'disk', isNew ? 2 : 1)).toBe(true);
+      if (isNew) {
         await rm(images.path('web'), { recursive: true });
-        await images.create('web/old.qcow2', '1M');
-        await images.guest('web/old.qcow2', 'write -P 1 0 1M');
+        await images.create('web/disk.raw', '1M');
+        await images.guest('web/disk.raw', 'write -P 1 0 1M');
       }
     }
     expect(outcomes).toEqual(['old', 'old', 'new']);
@@ -104,7 +108,7 @@ describe('a target of a directory host', () => {
       if (moment === 2) {
         await made(order, 3);
         must(await keep(order));
-        expect(await isFilled('second', 'new', 3)).toBe(true);
+        expect(await isFilled('second', 'disk', 3)).toBe(true);
         await rm(images.path('second'), { recursive: true });
       } else {
         await host.discardTarget(order.targetId, 'second');
@@ -121,7 +125,7 @@ describe('a target of a directory host', () => {
     await write(order.targetId, 4);
     await rename(images.path('second.raw'), images.path('third.raw'));
     must(await keep(order));
-    expect(await isFilled('second', 'new', 4)).toBe(true);
+    expect(await isFilled('second', 'disk', 4)).toBe(true);
   });
 
   test('stays as it is when the VM that it replaces was started meanwhile', async () => {
@@ -131,18 +135,60 @@ describe('a target of a directory host', () => {
     expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, alive: true }]);
     await images.turnOff();
     must(await keep(order));
-    expect(await imageNames()).toEqual(['web/new.qcow2']);
+    expect(await imageNames()).toEqual(['web/disk.qcow2']);
+  });
+
+  test('whose keeping was interrupted before any name changed looks again whether the VM that it replaces is off', async () => {
+    const order = await made(orderOf(true), 3);
+    // At this step the place for the old VM has been made, and nothing is in it.
+    expect(await dyingAt(5, images, 'keepTarget', { ...order, start: false })).toBe(true);
+    const folderAside = join(images.folder, '.backhaul-targets', order.targetId, 'replaced');
+    expect(await readdir(folderAside)).toEqual([]);
+    await images.turnOn();
+    expect(await keep(order)).toMatchObject({ ok: false, refusal: { code: 'VmRunning' } });
+    expect(await imageNames()).toContain('web/disk.raw');
+    await images.turnOff();
+  }, 60_000);
+
+  test('that vanished while it was being kept is no VM, and what it was to replace comes back', async () => {
+    const order = await made(orderOf(true), 3);
+    const staging = join(images.folder, '.backhaul-targets', order.targetId);
+    expect(await dyingAt(6, images, 'keepTarget', { ...order, start: false })).toBe(true);
+    expect(await imageNames()).not.toContain('web/disk.raw');
+    await rm(join(staging, 'vm'), { recursive: true });
+    await expect(keep(order)).rejects.toMatchObject({ permanent: true, code: 'TargetLost' });
+    await host.discardTarget(order.targetId, 'web');
+    expect(await imageNames()).toEqual(['web/disk.raw']);
+    expect(await isFilled('web', 'disk', 1)).toBe(true);
+    expect(await images.leftovers()).toEqual([]);
+  }, 60_000);
+
+  test('whose notes were lost is not made again, and goes when it is discarded', async () => {
+    const order = await made(orderOf(false, 'second'), 3);
+    await rm(join(images.stateFolder, 'targets'), { recursive: true });
+    expect(await host.createTarget({ ...order, again: true })).toMatchObject({
+      ok: false,
+      refusal: { code: 'TargetLost' },
+    });
+    expect(await imageNames()).toHaveLength(2);
+    await host.discardTarget(order.targetId, 'second');
+    expect(await images.leftovers()).toEqual([]);
+    expect(await imageNames()).toEqual(['web/disk.raw']);
   });
 
   test('takes the place of a VM that is one image, and of one too damaged to be opened', async () => {
     await images.create('alone.qcow2', '1M');
     await truncate(images.path('alone.qcow2'), 70_000);
-    await writeFile(images.path('web/old.qcow2'), 'no image at all');
-    for (const vmId of ['alone', 'web']) {
-      must(await keep(await made(orderOf(true, vmId), 5)));
-      expect(await isFilled(vmId, 'new', 5)).toBe(true);
+    await rm(images.path('web/disk.raw'));
+    await writeFile(images.path('web/disk.qcow2'), 'no image at all');
+    for (const [vmId, diskId] of [
+      ['alone', 'alone'],
+      ['web', 'disk'],
+    ] as const) {
+      must(await keep(await made(orderOf(true, vmId, diskId), 5)));
+      expect(await isFilled(vmId, diskId, 5)).toBe(true);
     }
-    expect((await imageNames()).sort()).toEqual(['alone/new.qcow2', 'web/new.qcow2']);
+    expect((await imageNames()).sort()).toEqual(['alone/alone.qcow2', 'web/disk.qcow2']);
   });
 
   test('replaces nothing but a VM, and nothing that holds more than one', async () => {
@@ -175,7 +221,7 @@ describe('a target of a directory host', () => {
   test('leaves room for what others are still to write', async () => {
     const { freeBytes } = must(await host.inspectTarget(orderOf(false, 'second')));
     const half = Math.ceil(((freeBytes ?? 0) * 2) / 3 / 512) * 512;
-    const large = { disks: [{ diskId: 'new', sizeBytes: half, bytesToWrite: half }] };
+    const large = { disks: [{ diskId: 'disk', sizeBytes: half, bytesToWrite: half }] };
     must(await host.createTarget({ ...orderOf(false, 'second'), ...large }));
     expect(await host.inspectTarget({ ...orderOf(false, 'third'), ...large })).toMatchObject({
       ok: false,

@@ -2,11 +2,11 @@
  * The place of a VM in the folder of a host, for one that is to stand there: what is in the way, and what of it may be replaced. Only
  * what is known to be a VM is ever replaced, only as a whole, and only while nobody has its images open for writing.
  */
-import { lstat, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { z } from 'zod';
-import { readState } from '../state-file.ts';
+import { isThere, readState } from '../state-file.ts';
 import { closeDisk, exportDisk, openDisk } from './block-graph.ts';
 import { type ImageFile, imagesAlone, imagesOf, nameUnusableForVm } from './folder.ts';
 import { despiteLocks, ImageHeld, orHeld } from './image-lock.ts';
@@ -35,12 +35,6 @@ export const markerIn = (vmFolder: string): string => join(vmFolder, MARKER);
 export const markerOf = (recoveryId: string): z.infer<typeof Marker> => ({ schema: 1, recoveryId });
 export const recoveryThatMade = async (folder: string, vmId: string): Promise<string | undefined> =>
   (await readState(markerIn(join(folder, vmId)), Marker))?.recoveryId;
-
-export const isThere = (path: string): Promise<boolean> =>
-  lstat(path).then(
-    () => true,
-    () => false,
-  );
 
 /** What has to go for a VM of this name to stand there, or null. Refuses what may not go. */
 export async function placeFor(

@@ -6,12 +6,12 @@
  * to it, one by one, they are found where they were made; so the VM is whole from that step on, whatever is interrupted.
  * A VM that was made by hand is as good: a folder with disks, and a definition without a target.
  */
-import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Machine, Name } from '@backhaul/contracts';
 import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
-import { readState, removeFolder, syncFolder, writeState } from '../state-file.ts';
+import { isThere, readState, removeFolder, syncFolder, writeState } from '../state-file.ts';
 
 export const VmDefinition = z.object({
   schema: z.literal(1),
@@ -40,7 +40,7 @@ export class DefinedVms {
 
   /** The folder of VMs, or where it will be made. */
   async nearestFolder(): Promise<string> {
-    return (await exists(this.path)) ? this.path : dirname(this.path);
+    return (await isThere(this.path)) ? this.path : dirname(this.path);
   }
 
   folderOf(vmId: string): string {
@@ -77,7 +77,7 @@ export class DefinedVms {
   async diskOf(definition: VmDefinition, diskId: string): Promise<string> {
     const { vmId, targetId } = definition;
     const staged = targetId === null ? undefined : this.stagedDisk(vmId, targetId, diskId);
-    if (staged !== undefined && (await exists(staged))) return staged;
+    if (staged !== undefined && (await isThere(staged))) return staged;
     return join(this.folderOf(vmId), fileOf(diskId));
   }
 
@@ -91,11 +91,11 @@ export class DefinedVms {
 
   /** Brings every disk into the folder of its VM, and removes those of the VM that was there before. Done already is success. */
   async settle({ vmId, targetId, disks, replaced }: VmDefinition): Promise<void> {
-    if (targetId === null || !(await exists(this.stagingOf(vmId, targetId)))) return;
+    if (targetId === null || !(await isThere(this.stagingOf(vmId, targetId)))) return;
     const folder = this.folderOf(vmId);
     for (const { diskId } of disks) {
       const staged = this.stagedDisk(vmId, targetId, diskId);
-      if (await exists(staged)) await rename(staged, join(folder, fileOf(diskId)));
+      if (await isThere(staged)) await rename(staged, join(folder, fileOf(diskId)));
     }
     for (const diskId of replaced) {
       if (!disks.some((disk) => disk.diskId === diskId))
@@ -108,7 +108,7 @@ export class DefinedVms {
   /** Removes what was made for a VM to be. */
   async unstage(vmId: string, targetId: string): Promise<void> {
     const staging = this.stagingOf(vmId, targetId);
-    if (!(await exists(staging))) return;
+    if (!(await isThere(staging))) return;
     await removeFolder(staging);
     // Empty, it says nothing; somebody else may need it at this moment.
     await rmdir(join(this.path, STAGING)).catch(() => undefined);
@@ -124,12 +124,6 @@ export class DefinedVms {
     });
   }
 }
-
-const exists = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  );
 
 async function namesIn(folder: string): Promise<string[]> {
   return await readdir(folder).catch((cause: NodeJS.ErrnoException) => {

@@ -17,6 +17,7 @@ import {
 import { droppedDisks } from '../dropped-disks.ts';
 import type { Observation, Target, TargetOrder } from '../host.ts';
 import { syncFolder } from '../state-file.ts';
+import { targetGone } from '../target-gone.ts';
 import { bytesNeeded, bytesTaken, freeBytesIn, noSpace } from '../target-room.ts';
 import {
   closeTarget,
@@ -92,6 +93,7 @@ export async function createTarget(site: TargetSite, order: TargetOrder): Promis
     const fate = known?.phase === 'discarding' ? 'is being discarded' : `is VM ${vmId} already`;
     throw new Fault(`Target ${targetId} ${fate}`, { permanent: true, code: 'TargetUnknown' });
   }
+  if (order.again === true && known?.phase !== 'made') return refuse(targetGone(site.hostId, order));
   const inspected = await inspectTarget(site, order);
   if (!inspected.ok) return inspected;
   const fresh: TargetState = {
@@ -195,9 +197,8 @@ export async function keepTarget(
         code: 'TargetUnknown',
       });
     }
-    const refusal = await nameTaken(site, state);
+    const refusal = (await nameTaken(site, state)) ?? (await makeVm(site, state));
     if (refusal !== undefined) return refuse(refusal);
-    await makeVm(site, state);
   }
   const definition = await site.defined.read(vmId);
   if (definition === undefined) throw new Fault(`The definition of VM ${vmId} is gone`);
@@ -213,7 +214,8 @@ export async function keepTarget(
   }
 }
 
-async function makeVm(site: TargetSite, state: TargetState): Promise<void> {
+/** Refused where the name is taken at the last moment. */
+async function makeVm(site: TargetSite, state: TargetState): Promise<Refusal | undefined> {
   const { targetId, vmId, disks, machine } = state;
   await site.letGo(
     targetId,
@@ -221,6 +223,9 @@ async function makeVm(site: TargetSite, state: TargetState): Promise<void> {
   );
   await closeTarget(serverOf(site, targetId), imagesOf(site, state));
   await syncDisks(site, state);
+  // Closing and syncing take minutes where much was written: the VM that is replaced may have been started meanwhile.
+  const taken = await nameTaken(site, state);
+  if (taken !== undefined) return taken;
   const old = await site.defined.read(vmId);
   // One that took another's place and was not brought to its end: its disks must be where those of an old VM are looked for.
   if (old !== undefined) await site.defined.settle(old);
@@ -232,6 +237,7 @@ async function makeVm(site: TargetSite, state: TargetState): Promise<void> {
     replaced: old?.disks.map(({ diskId }) => diskId) ?? [],
     disks: disks.map(({ diskId }) => ({ diskId })),
   });
+  return undefined;
 }
 
 export async function discardTarget(site: TargetSite, targetId: string, vmId: string): Promise<void> {

@@ -6,6 +6,7 @@
 import type { Inspection } from '@backhaul/contracts';
 import { Fault, GiB, MiB, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import type { HypervisorHost, Observation, Snapshot, SnapshotOrder, Target, TargetOrder } from '../host.ts';
+import { targetGone } from '../target-gone.ts';
 
 const DISK_BYTES = 1 * GiB;
 const NOWHERE = 'nbd+unix:///?socket=/nonexistent/simulated.sock';
@@ -95,6 +96,7 @@ export function openSimulatedHost({ hostId, address }: { hostId: string; address
     createTarget: async (order): Promise<Result<Target>> => {
       const refusal = refusalOf(order);
       if (refusal !== undefined) return refuse(refusal);
+      if (order.again === true && !targets.has(order.targetId)) return refuse(targetGone(hostId, order));
       targets.set(order.targetId, order);
       return ok({
         disks: order.disks.map(({ diskId, sizeBytes }) => ({ diskId, sizeBytes, endpoint: NOWHERE })),
