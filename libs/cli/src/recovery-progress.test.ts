@@ -21,6 +21,17 @@ test('progress is what was written and flushed', () => {
   expect([chunk, chunk].reduce(recoveryProgressAfter, noRecoveryProgress).writtenBytes).toBe(8192);
 });
 
+test('no more data streams are done than there are, also where one says so twice', () => {
+  const done = told('ExportJobCompleted', {
+    ...ids,
+    ...{ childJobId: 'j', diskId: 'vda', leaseId: 'l', fence: 1, attempt: 1, proxyId: 'p', chunks: 1 },
+    ...{ writtenBytes: 1, resumedBytes: 0, zeroBytes: 0, verifiedBytes: 1, milliseconds: 1 },
+    completedAt: '2026-01-01T00:00:00.000Z',
+  });
+  const planned = { ...noRecoveryProgress, streams: 2 };
+  expect([done, done, done].reduce(recoveryProgressAfter, planned).streamsDone).toBe(2);
+});
+
 test('all written is no end yet: the VM is to be made of it', () => {
   const exportedAt = '2026-01-01T00:00:00.000Z';
   const progress = recoveryProgressAfter(

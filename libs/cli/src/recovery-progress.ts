@@ -59,9 +59,10 @@ export function recoveryProgressAfter(
     case 'ChunkExported':
       return { ...progress, writtenBytes: progress.writtenBytes + event.data.length };
     case 'ExportJobCompleted':
-      return { ...progress, streamsDone: progress.streamsDone + 1 };
+      // One that was done under an earlier lease says so again under the next.
+      return { ...progress, streamsDone: Math.min(progress.streams, progress.streamsDone + 1) };
     case 'DataExported':
-      return { ...progress, phase: 'making the VM' };
+      return { ...progress, phase: 'making the VM', streamsDone: progress.streams };
     case 'RecoveryCompleted': {
       const { totals, started, notStarted } = event.data;
       return { ...progress, phase: 'completed', end: { outcome: 'completed', totals, started, notStarted } };

@@ -50,6 +50,12 @@ const given = (...events: readonly Event[]) => {
 };
 
 describe('starting an attempt', () => {
+  test('a lease that was given up before it began has nothing to do when its message is sent again', () => {
+    const { when } = given(interrupted(lease(1), 'The log was away.', true));
+    expect(when(1)).toMatchObject({ ok: false, refusal: { code: 'Superseded' } });
+    expect(when(2).ok).toBe(true);
+  });
+
   test('a second attempt says what the first had confirmed', () => {
     const { job, when } = given(started(1), exported(0), exported(1), exported(3));
     const second = when(2);

@@ -55,6 +55,8 @@ export function evolve(job: ExportJob, event: Event): ExportJob {
       break;
     case 'ExportJobInterrupted':
       job.state = 'interrupted';
+      // A lease may be given up before it began: its message, sent again, finds it gone.
+      job.fence = event.data.fence;
       break;
   }
   return job;

@@ -56,6 +56,24 @@ describe('recoveries', () => {
     ]);
   });
 
+  test('a data stream that says a second time that it is done, under a newer lease, is counted once', () => {
+    const twice = whole.flatMap((event): Recorded[] =>
+      event.type === 'ExportJobCompleted' ? [event, event] : [event],
+    );
+    const [once] = projected(recoveries, whole);
+    expect(projected(recoveries, twice)).toEqual([once]);
+    expect(projected(recoveries, until('DataExported', twice))[0]?.dataStreamsDone).toBe(2);
+    expect(
+      projected(
+        recoveries,
+        twice.slice(
+          0,
+          twice.findIndex(({ type }) => type === 'DataExported'),
+        ),
+      ),
+    ).toEqual([expect.objectContaining({ dataStreamsDone: 2, state: 'exporting' })]);
+  });
+
   test('a VM that should run and does not is a completed recovery that says why', () => {
     const [row] = projected(
       recoveries,

@@ -2,7 +2,7 @@
  * Recoveries, from the request to the VM that stands at the end: state, what was decided and why, and progress. The state
  * only moves forwards; what arrives after the end still counts, but changes the end no more.
  */
-import type { consoleApi, Recorded } from '@backhaul/contracts';
+import type { consoleApi, Recorded, RecoveryTotals } from '@backhaul/contracts';
 import type { Folded, Projection } from '../projection.ts';
 import { asked, refusedUnread } from './recovery-request.ts';
 
@@ -115,12 +115,19 @@ function changed(recovery: Row, event: Recorded): Row {
         ...recovery,
         verifiedBytes: recovery.verifiedBytes + event.data.verifiedBytes,
         zeroBytes: recovery.zeroBytes + event.data.zeroBytes,
-        dataStreamsDone: recovery.dataStreamsDone + 1,
+        // One that was done under an earlier lease says so again under the next.
+        dataStreamsDone: Math.min(recovery.dataStreams, recovery.dataStreamsDone + 1),
       };
     case 'ExportJobInterrupted':
       return { ...recovery, interruptions: recovery.interruptions + 1 };
     case 'DataExported':
-      return { ...recovery, state: forwards(recovery, 'defining'), exportedAt: event.data.exportedAt };
+      return {
+        ...recovery,
+        ...countedOnce(event.data.totals),
+        dataStreamsDone: recovery.dataStreams,
+        state: forwards(recovery, 'defining'),
+        exportedAt: event.data.exportedAt,
+      };
     case 'RecoveryCompleted': {
       const { completedAt, started, notStarted } = event.data;
       return isEnded(recovery)
@@ -147,6 +154,11 @@ function changed(recovery: Row, event: Recorded): Row {
       return recovery;
   }
 }
+
+/** What was added up until then may have counted a data stream twice. */
+const countedOnce = ({ writtenBytes, verifiedBytes, zeroBytes, chunks }: RecoveryTotals) => ({
+  ...{ writtenBytes, verifiedBytes, zeroBytes, chunks },
+});
 
 function planned(recovery: Row, { data: plan, recordedAt }: Recorded<'RecoveryProxiesCalculated'>): Row {
   return {
