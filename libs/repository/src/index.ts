@@ -21,6 +21,7 @@ export type {
   StoredChunk,
   StoredManifest,
 } from './repository.ts';
+export { requireRepository } from './require-repository.ts';
 export { type RestoreDiskOptions, type RestoredDisk, restoreDisk } from './restore-disk.ts';
 export { SharedChunks } from './shared-chunks.ts';
 export { type Problem, type VerifyOptions, type VerifyReport, verify } from './verify.ts';

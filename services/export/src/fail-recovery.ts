@@ -6,14 +6,17 @@ import type { EventData, Recorded, RecoveryPlan } from '@backhaul/contracts';
 import { streamName } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { describeError, withDeadline } from '@backhaul/kernel';
-import { newestWhole, type Repository } from '@backhaul/repository';
+import { newestWhole, type Repository, requireRepository } from '@backhaul/repository';
 import type { Logger } from 'pino';
 import { type LastingCode, readReason } from './reasons.ts';
 import { causedBy, decideRecovery, eventsOf, loadRecovery, planOf, recoveryFailed } from './recovery.ts';
 
 export interface FailureParts {
   readonly store: EventStore;
-  readonly repository: Pick<Repository, 'listManifests' | 'readSegments' | 'readChunk'>;
+  readonly repository: Pick<
+    Repository,
+    'location' | 'repositoryId' | 'listManifests' | 'readSegments' | 'readChunk'
+  >;
   /** How long another restore point is looked for. */
   readonly alternativeSeconds: number;
   readonly log: Logger;
@@ -86,6 +89,8 @@ async function lookForAnother(
   try {
     const asked = await askedOf(store, plan.recoveryId);
     if (asked === undefined) return { alternative: null, wayOut: 'Recover another restore point.' };
+    // One that is out of reach has no restore points, and none of them is lost.
+    await requireRepository(repository);
     const whole = await withDeadline('Looking for one', alternativeSeconds * 1000, (deadline) =>
       newestWhole({
         repository,

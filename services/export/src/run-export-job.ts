@@ -4,7 +4,7 @@
  */
 import type { Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
-import type { Repository } from '@backhaul/repository';
+import { type Repository, requireRepository } from '@backhaul/repository';
 import type { Logger } from 'pino';
 import {
   chunkExported,
@@ -17,13 +17,16 @@ import {
 } from './export-job.ts';
 import { ExportLog, Superseded } from './export-log.ts';
 import { exportPortion } from './export-portion.ts';
-import { isWorthAnotherPort, reasonOf } from './reasons.ts';
+import { codeOf, isWorthAnotherPort, reasonOf } from './reasons.ts';
 import { causedBy, loadRecovery, planOf } from './recovery.ts';
 import { plannedDisk } from './restore-point.ts';
 
 export interface ExportParts {
   readonly store: EventStore;
-  readonly repository: Pick<Repository, 'readManifest' | 'readSegments' | 'readChunk'>;
+  readonly repository: Pick<
+    Repository,
+    'location' | 'repositoryId' | 'readManifest' | 'readSegments' | 'readChunk'
+  >;
   readonly requestMilliseconds: number;
   readonly log: Logger;
 }
@@ -58,7 +61,7 @@ export async function runExportJob(
     const { resumedBytes } = started.value.data;
     await stream.append(completed(stream.job, lease, { ...portion, resumedBytes, milliseconds, at: now() }));
   } catch (error) {
-    await endBadly(stream, lease, error, signal, log);
+    await endBadly(parts, stream, lease, error, signal);
   }
 }
 
@@ -82,19 +85,23 @@ async function exportAsPlanned(
   });
 }
 
-/** Stopping the service is no interruption: the lease goes on. */
+/**
+ * Stopping the service is no interruption: the lease goes on. So it does while the repository is out of reach: thrown, the message is
+ * tried again later.
+ */
 async function endBadly(
+  { repository, log }: ExportParts,
   stream: ExportLog,
   lease: Lease,
   error: unknown,
   signal: AbortSignal,
-  log: Logger,
 ): Promise<void> {
   if (error instanceof Superseded) {
     log.info({ childJob: lease.childJobId, why: error.message }, 'another attempt went on');
     return;
   }
   if (signal.aborted) throw error;
+  if (codeOf(error) === 'RestorePointDamaged') await requireRepository(repository);
   const reason = reasonOf(error);
   log.warn(
     { childJob: lease.childJobId, attempt: lease.attempt, error: reason },

@@ -1,5 +1,5 @@
 /** Real restore points in a real repository; the host here says what it is told to, which the real one does not. */
-import { mkdtemp, readdir, rm, truncate } from 'node:fs/promises';
+import { mkdtemp, readdir, rename, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CHUNK_BYTES } from '@backhaul/contracts';
@@ -133,6 +133,18 @@ test('a restore point that is not what was meant is refused, and the host is not
     { code: 'UnknownDisk', message: expect.stringMatching(/no disk vdx, only: vda, vdb, vdc/) },
   ]);
   expect(orders).toEqual([]);
+});
+
+test('a repository that is out of reach has lost no restore point', async () => {
+  await store();
+  expect((await inspect(recoveryOf(stored))).ok).toBe(true);
+  const away = `${location}.away`;
+  await rename(location, away);
+  const found = await inspect(recoveryOf(stored)).finally(() => rename(away, location));
+  expect(found).toMatchObject({
+    ok: false,
+    refusal: { code: 'RepositoryAway', message: expect.stringContaining(location) },
+  });
 });
 
 test('where there is no repository yet a recovery is refused, and one that comes later is found', async () => {

@@ -13,7 +13,7 @@ import { type OnFault, type Patience, patiently } from './patience.ts';
 import { measureRestorePoint } from './restore-point.ts';
 
 export interface Places {
-  repository(): Promise<Pick<Repository, 'location' | 'readManifest' | 'readSegments'>>;
+  repository(): Promise<Pick<Repository, 'location' | 'repositoryId' | 'readManifest' | 'readSegments'>>;
   hostNamed(hostId: HostId): Promise<Pick<HypervisorHost, 'inspectTarget'> | undefined>;
 }
 

@@ -5,19 +5,22 @@
 import type { RecoveryInspection } from '@backhaul/contracts';
 import { countDensity } from '@backhaul/hypervisor';
 import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
-import type { Manifest, ManifestDisk, Repository } from '@backhaul/repository';
+import { type Manifest, type ManifestDisk, type Repository, requireRepository } from '@backhaul/repository';
 import type { TriggeredRecovery } from './core/recovery-plan.ts';
 
 type Disk = RecoveryInspection['disks'][number];
 
 /** Throws what the repository throws: a permanent Fault where a manifest or a map is damaged. */
 export async function measureRestorePoint(
-  repository: Pick<Repository, 'location' | 'readManifest' | 'readSegments'>,
+  repository: Pick<Repository, 'location' | 'repositoryId' | 'readManifest' | 'readSegments'>,
   { backupId, restorePoint, disks: asked }: TriggeredRecovery,
   signal: AbortSignal,
 ): Promise<Result<Disk[]>> {
   const stored = await repository.readManifest(backupId);
-  if (stored === undefined) return refuse(missing(backupId, repository.location));
+  if (stored === undefined) {
+    await requireRepository(repository);
+    return refuse(missing(backupId, repository.location));
+  }
   const { manifest, digest } = stored;
   if (digest !== restorePoint.manifestDigest) {
     return refuse(differs(backupId, repository.location, restorePoint.manifestDigest, digest));
