@@ -7,6 +7,12 @@
 import { CHUNK_BYTES, type Density, type PlannedChildJob } from '@backhaul/contracts';
 import { bytesBefore, bytesIn, offsetAfter } from './density.ts';
 
+/**
+ * A plan is one event, and an event is one message of NATS, which carries 1 MiB unless it is told otherwise. One that is larger is never
+ * delivered, and its VM's turn would not end: refused it is, with the number that would do.
+ */
+export const CHILD_JOBS_MAX = 3_000;
+
 export interface DiskToCut {
   readonly diskId: string;
   readonly sizeBytes: number;

@@ -1,6 +1,7 @@
 import { type Policy, type RecoveryAsked, RecoveryPlan } from '@backhaul/contracts';
-import { GiB, MiB, TiB } from '@backhaul/kernel';
+import { GiB, KiB, MiB, TiB } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
+import { CHILD_JOBS_MAX } from './child-jobs.ts';
 import { planRecovery } from './plan-recovery.ts';
 import {
   type DiskOfRestorePoint,
@@ -262,6 +263,19 @@ describe('a plan of a recovery is refused', () => {
     expect(planFor({ disks: [toWrite('vda', 100 * GiB, 5 * GiB)], freeBytes: 5 * GiB - 1 })).toMatchObject({
       refusal: { code: 'NotEnoughSpace', message: expect.stringMatching(/web-2 .* 1 byte too few/) },
     });
+  });
+
+  test('when it is more than an event can carry, with the number that would do', () => {
+    const many = (maxStreamsPerDisk: number) => ({ disks: three, policy: { maxStreamsPerDisk } });
+    const refused = planFor(many(CHILD_JOBS_MAX));
+    expect(refused).toMatchObject({
+      refusal: { code: 'TooManyStreams', wayOut: expect.stringContaining('at most 1000 ') },
+    });
+    expect(accepted(many(1000)).childJobs).toHaveLength(CHILD_JOBS_MAX);
+    // With the longest names there can be, it is still a message that NATS carries.
+    const longest = toWrite('d'.repeat(63), 512 * TiB);
+    const plan = accepted({ disks: [longest], policy: { maxStreamsPerDisk: CHILD_JOBS_MAX } });
+    expect(JSON.stringify(plan).length).toBeLessThan(1000 * KiB);
   });
 
   test('when the mode is not available and the policy wants no other', () => {

@@ -3,9 +3,15 @@
  * already. A pure function beside `plan.ts`, of the same rules: the mode by the bytes to write, the disks cut by where their
  * data is, and the second quantity of proxies.
  */
-import type { RecoveryAsked, RecoveryInspection, RecoveryPlan } from '@backhaul/contracts';
+import type { Policy, RecoveryAsked, RecoveryInspection, RecoveryPlan } from '@backhaul/contracts';
 import { formatBytes, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
-import { countStreams, cutIntoChildJobs, type DiskToCut, STREAM_BYTES_MIN } from './child-jobs.ts';
+import {
+  CHILD_JOBS_MAX,
+  countStreams,
+  cutIntoChildJobs,
+  type DiskToCut,
+  STREAM_BYTES_MIN,
+} from './child-jobs.ts';
 import { counted } from './counted.ts';
 import { bytesIn } from './density.ts';
 import type { PoolView } from './plan.ts';
@@ -32,6 +38,8 @@ export function planRecovery(
   const choice = chooseMode(inspection, amount, triggered.mode, policy);
   if (!choice.ok) return choice;
 
+  const count = disks.reduce((sum, disk) => sum + countStreams(disk, policy.maxStreamsPerDisk), 0);
+  if (count > CHILD_JOBS_MAX) return refuse(tooManyStreams(count, disks.length, policy));
   const cut = disks.map((disk) =>
     cutIntoChildJobs(triggered.recoveryId, disk, countStreams(disk, policy.maxStreamsPerDisk)),
   );
@@ -112,6 +120,12 @@ function whyNotAtAll(
     wayOut: 'Make room there, recover fewer disks, or recover to another host.',
   };
 }
+
+const tooManyStreams = (count: number, disks: number, { policyId, maxStreamsPerDisk }: Policy): Refusal => ({
+  code: 'TooManyStreams',
+  message: `Policy ${policyId} makes ${count} data streams of ${counted(disks, 'disk')} (maxStreamsPerDisk is ${maxStreamsPerDisk}), and a plan holds ${CHILD_JOBS_MAX}.`,
+  wayOut: `Set maxStreamsPerDisk to at most ${Math.max(1, Math.floor(CHILD_JOBS_MAX / disks))} in policy ${policyId}.`,
+});
 
 /** The formula counts the streams that a disk may have; one with little data is not worth all of them. */
 function fewerStreams(

@@ -274,6 +274,14 @@ describe('a plan is refused', () => {
     expect(!result.ok && result.refusal.message).toMatch(/serves no exports.*maxProxiesPerHost is 0/);
   });
 
+  test('when it is more than an event can carry, with the number that would do', () => {
+    const disks = [disk('vda', TiB), disk('vdb', GiB)];
+    const refused = planFor({ disks, policy: { childJobBytes: 64 * MiB } });
+    expect(refused).toMatchObject({ refusal: { code: 'TooManyChildJobs' } });
+    const needed = Number(/at least (\d+)/.exec((!refused.ok && refused.refusal.wayOut) || '')?.[1]);
+    expect(planFor({ disks, policy: { childJobBytes: needed } }).ok).toBe(true);
+  });
+
   test('when the VM has no disks', () => {
     expect(planFor({ disks: [] })).toMatchObject({ refusal: { code: 'VmHasNoDisks' } });
   });

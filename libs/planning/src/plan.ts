@@ -3,9 +3,17 @@
  * already. A pure function: the same input gives the same plan, today and in an audit years later. Each rule lives in
  * its own file; this one only puts their answers together.
  */
-import type { BackupKind, Inspection, Plan, Policy, RestorePoint, TransportMode } from '@backhaul/contracts';
-import { ok, type Result, refuse } from '@backhaul/kernel';
-import { countChildJobs, cutIntoChildJobs } from './child-jobs.ts';
+import {
+  type BackupKind,
+  CHUNK_BYTES,
+  type Inspection,
+  type Plan,
+  type Policy,
+  type RestorePoint,
+  type TransportMode,
+} from '@backhaul/contracts';
+import { formatBytes, ok, type Result, refuse } from '@backhaul/kernel';
+import { CHILD_JOBS_MAX, countChildJobs, cutIntoChildJobs } from './child-jobs.ts';
 import { backupKind, chooseDiskKind, type DiskToRead } from './disk-kind.ts';
 import { capacityPerProxy, directQuantity, proxyQuantity, READING } from './quantity.ts';
 import { amountToRead, bytesToRead } from './threshold-share.ts';
@@ -38,6 +46,8 @@ export function plan(
   const choice = chooseMode(inspection, amount, request.mode, policy);
   if (!choice.ok) return choice;
 
+  const count = disks.reduce((sum, disk) => sum + countChildJobs(disk, policy.childJobBytes), 0);
+  if (count > CHILD_JOBS_MAX) return refuse(tooManyChildJobs(count, bytesToRead(disks), policy));
   const childJobs = disks.flatMap((disk) =>
     cutIntoChildJobs(request.backupId, disk, countChildJobs(disk, policy.childJobBytes)),
   );
@@ -84,6 +94,12 @@ function rejectedIncremental(disks: readonly DiskToRead[], requested: PlanReques
   const why = disks.map((disk) => `${disk.diskId}: ${disk.kindReason}`).join('; ');
   return [{ what: 'incremental', why: `no disk has usable change tracking (${why})` }];
 }
+
+const tooManyChildJobs = (count: number, bytes: number, { policyId, childJobBytes }: Policy) => ({
+  code: 'TooManyChildJobs',
+  message: `Policy ${policyId} makes ${count} child jobs of ${formatBytes(bytes)} (childJobBytes is ${childJobBytes}), and a plan holds ${CHILD_JOBS_MAX}.`,
+  wayOut: `Set childJobBytes to at least ${Math.ceil((2 * bytes) / CHILD_JOBS_MAX / CHUNK_BYTES) * CHUNK_BYTES} in policy ${policyId}.`,
+});
 
 const noDisks = (inspection: Inspection) => ({
   code: 'VmHasNoDisks',
