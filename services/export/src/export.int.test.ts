@@ -1,15 +1,9 @@
 /** Data streams against a real log, a real repository and real NBD servers: what is on the disk, what is said of it, and in which order. */
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  type Event,
-  type EventData,
-  type Recorded,
-  RecoveryAsked,
-  type RecoveryPlan,
-  streamName,
-} from '@backhaul/contracts';
+import type { Event, EventData, RecoveryPlan } from '@backhaul/contracts';
+import { streamName } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { derivedId, MiB } from '@backhaul/kernel';
@@ -18,10 +12,7 @@ import { openRepository, type Repository } from '@backhaul/repository';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { exportJobStream } from './export-job.ts';
-import { failRecovery } from './fail-recovery.ts';
-import { damaged } from './reasons.ts';
 import {
-  AT,
   CHUNK,
   leased,
   leaseOf,
@@ -31,7 +22,6 @@ import {
   type Target,
   targetDisk,
 } from './recovery.fixture.ts';
-import { recoveryStream } from './recovery.ts';
 import { type ExportParts, giveUpExportJob, runExportJob } from './run-export-job.ts';
 
 let server: TestStore;
@@ -310,69 +300,6 @@ test('damage is named by disk, offset and digest, and only the manifest that was
   await attempt(other, 1, await portOf(targetDisk(SIZE)));
   expect((await story(other)).at(-1)?.data).toMatchObject({
     ...{ retryable: false, reason: expect.stringMatching(/^RestorePointDamaged: .*as planned/) },
-  });
-});
-
-test('a repository that is out of reach is no damage: the lease stays, and goes on when it is back', async () => {
-  const plan = await planned('out of reach');
-  const target = targetDisk(SIZE);
-  const port = await portOf(target);
-  const away = `${repository.location}.away`;
-  await rename(repository.location, away);
-  try {
-    await expect(runExportJob(parts, leased(leaseOf(plan, 0, 1, [port])), never)).rejects.toMatchObject({
-      permanent: false,
-      code: 'RepositoryAway',
-      message: expect.stringContaining(repository.location),
-    });
-  } finally {
-    await rename(away, repository.location);
-  }
-  expect((await story(plan)).map(({ type }) => type)).toEqual(['ExportJobStarted']);
-  await runExportJob(parts, leased(leaseOf(plan, 0, 1, [port])), never);
-  expect((await story(plan)).at(-1)?.type).toBe('ExportJobCompleted');
-});
-
-test('while the repository is out of reach nobody says that no older restore point is whole', async () => {
-  const plan = await planned('out of reach at the end');
-  const { recoveryId, hostId, vmId } = plan;
-  const lease = leased(leaseOf(plan, 0, 1, ['nbd+unix:///vda?socket=/nowhere']));
-  await giveUpExportJob(parts, lease, damaged('A chunk is gone'));
-  const asked = RecoveryAsked.parse({
-    ...{ recoveryId, backupId: plan.backupId, source: { hostId, vmId }, hostId, vmId, disks: ['vda'] },
-    restorePoint: { ...restorePoint, takenAt: AT, disks: [] },
-    ...{ mode: 'auto', policy: {}, replace: false, start: false, verify: false, machine: {} },
-    ...{ origin: { via: 'http', requestId: 'test' }, requestedAt: AT },
-  });
-  const trigger = await server.store('trigger');
-  await trigger.append(
-    [
-      {
-        stream: streamName('recovery', recoveryId),
-        expected: 'none',
-        events: [{ type: 'RecoveryTriggered', data: asked }],
-      },
-    ],
-    { commandId: 'asked', metadata: { correlation: recoveryId, causation: 'test', actor: 'trigger' } },
-  );
-  const refusal = { code: 'ChildJobFailed', message: 'It was interrupted.' };
-  const failed: Recorded<'RunFailed'> = {
-    ...{ type: 'RunFailed', data: { runId: recoveryId, purpose: 'recovery', hostId, vmId, refusal } },
-    ...{ eventId: derivedId('failed', recoveryId), stream: lease.stream, category: 'host', position: 1 },
-    ...{ version: 2, schemaVersion: 1, metadata: lease.metadata, recordedAt: AT },
-  };
-  const away = `${repository.location}.away`;
-  await rename(repository.location, away);
-  await failRecovery({ ...parts, repository, alternativeSeconds: 10 }, failed, never).finally(() =>
-    rename(away, repository.location),
-  );
-  const [told] = await Array.fromAsync(parts.store.readStream(recoveryStream(recoveryId)));
-  expect(told).toMatchObject({
-    type: 'RecoveryFailed',
-    data: {
-      alternative: null,
-      refusal: { code: 'RestorePointDamaged', wayOut: expect.stringContaining('out of reach') },
-    },
   });
 });
 
