@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { exportUri, type Inspection, type RestorePoint } from '@backhaul/contracts';
 import { eventually, type Result, totalLength } from '@backhaul/kernel';
 import { connectNbd } from '@backhaul/nbd';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { HypervisorHost, Snapshot, SnapshotOrder } from './host.ts';
 import { changedExtents, readExport } from './testing/read-export.ts';
 
@@ -32,12 +32,19 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
     let diskIds: string[];
     const proxyId = 'proxy-1';
 
-    beforeEach(async () => {
+    beforeAll(async () => {
       fixture = await makeFixture();
       host = await fixture.open();
       diskIds = (await inspected(host, fixture.vmId)).disks.map((disk) => disk.diskId);
     });
+    // Each test takes its own snapshot and finds nothing attached. A proxy stays up for the next, because one may be a VM that boots.
     afterEach(async () => {
+      const { proxies, snapshots } = await host.observe();
+      for (const { attachments } of proxies)
+        for (const attachment of attachments) await host.detachDisk({ proxyId, ...attachment });
+      for (const { snapshotId, vmId } of snapshots) await host.releaseSnapshot(snapshotId, vmId, 'discarded');
+    });
+    afterAll(async () => {
       await host?.close();
       await fixture?.remove();
     });
@@ -59,8 +66,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
     });
     const readOnly = (snapshotId: string) =>
       ({ proxyId, ownerId: snapshotId, diskId: diskIds[0] ?? '', access: 'read-only' }) as const;
-    const activate = async (ports = 2) =>
-      (await host.activateProxy({ proxyId, ports, deadlineSeconds: 60 })).ports;
+    const activate = async () => (await host.activateProxy({ proxyId, ports: 2, deadlineSeconds: 60 })).ports;
 
     test('a VM is inspected: its disks, their sizes, and where data lies', async () => {
       expect(await host.listVms()).toContain(fixture.vmId);
@@ -81,6 +87,22 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
         ok: false,
         refusal: { code: 'VmUnknown' },
       });
+    });
+
+    test('giving back what is not there is success', async () => {
+      await host.detachDisk({ proxyId, ownerId: randomUUID(), diskId: 'vda' });
+      await host.deactivateProxy(proxyId);
+      await host.releaseSnapshot(randomUUID(), fixture.vmId, 'committed');
+      await host.releaseSnapshot(randomUUID(), 'nobody', 'discarded');
+      expect(await fixture.leftovers()).toEqual([]);
+    });
+
+    test('two callers of one process, at the same moment, get one proxy and one snapshot', async () => {
+      const order = fullOrder(randomUUID());
+      const [one, other] = await Promise.all([host.takeSnapshot(order), host.takeSnapshot(order)]);
+      expect(must(one)).toEqual(must(other));
+      const [here, there] = await Promise.all([activate(), activate()]);
+      expect(here).toEqual(there);
     });
 
     test('every disk reads the same as its image: at each port, and at the host itself', async () => {
@@ -109,7 +131,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
     test('a port serves one client: the next one is refused or waits until the first has gone', async () => {
       const snapshotId = randomUUID();
       must(await host.takeSnapshot(fullOrder(snapshotId)));
-      const [port] = await activate(1);
+      const [port] = await activate();
       const { exportName } = await host.attachDisk(readOnly(snapshotId));
       const uri = exportUri(port?.endpoint ?? '', exportName);
       const first = await connectNbd({ uri });
@@ -135,14 +157,6 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       expect(await activate()).toEqual(ports);
       expect(await host.attachDisk(attachment)).toEqual(attached);
       expect(await fixture.leftovers()).toEqual(before);
-    });
-
-    test('at the same moment too: two callers of one process get one proxy and one snapshot', async () => {
-      const order = fullOrder(randomUUID());
-      const [one, other] = await Promise.all([host.takeSnapshot(order), host.takeSnapshot(order)]);
-      expect(must(one)).toEqual(must(other));
-      const [here, there] = await Promise.all([activate(), activate()]);
-      expect(here).toEqual(there);
     });
 
     test('a caller that was restarted finds everything, and can go on and give it back', async () => {
@@ -171,7 +185,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
     test('a detached disk is served no more, and a client that still reads it is told', async () => {
       const snapshotId = randomUUID();
       must(await host.takeSnapshot(fullOrder(snapshotId)));
-      const [port] = await activate(1);
+      const [port] = await activate();
       const attachment = readOnly(snapshotId);
       const uri = exportUri(port?.endpoint ?? '', (await host.attachDisk(attachment)).exportName);
       const client = await connectNbd({ uri, requestMilliseconds: 5000 });
@@ -202,14 +216,6 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       const [port] = await activate();
       const { exportName } = await host.attachDisk(attachment);
       expect((await readExport(exportUri(port?.endpoint ?? '', exportName))).length).toBeGreaterThan(0);
-    });
-
-    test('giving back what is not there is success', async () => {
-      await host.detachDisk({ proxyId, ownerId: randomUUID(), diskId: 'vda' });
-      await host.deactivateProxy(proxyId);
-      await host.releaseSnapshot(randomUUID(), fixture.vmId, 'committed');
-      await host.releaseSnapshot(randomUUID(), 'nobody', 'discarded');
-      expect(await fixture.leftovers()).toEqual([]);
     });
 
     test('attaching to no proxy, or from no snapshot, is a fault that names it', async () => {
