@@ -22,8 +22,13 @@ import { streamInfo } from './streams.ts';
 import { Wakeup } from './wakeup.ts';
 import { Watchdog } from './watchdog.ts';
 
-export const ACK_WAIT_MILLISECONDS = 10_000;
-const WORKING_MILLISECONDS = 3_000;
+/**
+ * What a process held that was killed goes to another this long after its last sign of life. One that only stood still for as long
+ * is overtaken: harmless, because its handlers take effect once, but work done twice; so it is no shorter.
+ */
+export const ACK_WAIT_MILLISECONDS = 5_000;
+/** Two signs of life may be late or lost. */
+const WORKING_MILLISECONDS = 1_500;
 const FETCH_MILLISECONDS = 5_000;
 const RETRY_MILLISECONDS = 500;
 /** How long room may gather before the next fetch, so that it is not asked for one message at a time. */

@@ -49,7 +49,8 @@ test('work of a process that is killed goes to another one, and only then', asyn
     await exited;
     await eventually('the other process to take it', 20_000, () => taken.length || undefined);
     expect(taken).toEqual([String(line).trim()]);
-    expect(Date.now() - killedAt).toBeLessThan(15_000);
+    // Its last sign of life was before it was killed; what is more is for a busy machine.
+    expect(Date.now() - killedAt).toBeLessThan(ACK_WAIT_MILLISECONDS + 4_000);
     await heir.messaging.close();
   } finally {
     child.kill('SIGKILL');
