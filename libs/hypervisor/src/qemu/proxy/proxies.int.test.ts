@@ -186,12 +186,13 @@ describe('a proxy VM that runs', () => {
   test('killed, it is seen and said why; giving back what it held is success; it can be activated anew', async () => {
     const [mark] = await lab.processes(proxyId);
     process.kill(mark?.pid ?? 0, 'SIGKILL');
+    // While it dies it is a process that cannot be reached.
     await eventually('Its end', patience, async () =>
-      (await lab.processes(proxyId)).length === 0 ? true : undefined,
+      (await observed(proxyId)).proxy.detail.includes('QEMU process is gone') ? true : undefined,
     );
+    expect(await lab.processes(proxyId)).toEqual([]);
     const { proxy, health } = await observed(proxyId);
     expect(proxy).toMatchObject({ alive: false, attachments: [] });
-    expect(proxy.detail).toContain('QEMU process is gone');
     expect(health).toBeNull();
     await expect(proxies.attach({ ...disk('vda'), source })).rejects.toThrow(proxyId);
     await proxies.detach(disk('vda'));
