@@ -110,10 +110,13 @@ export async function openLab(options: Partial<StackOptions> = {}): Promise<Lab>
     milliseconds: number,
     types: readonly EventType[],
   ): Promise<Event> =>
-    eventually(`${what} of run ${runId}`, milliseconds, async () => {
-      const page = await log.readLog(0, { correlation: runId, types });
-      return page.events[0];
-    }).catch(async (error: unknown) => {
+    eventually(
+      `${what} of run ${runId}`,
+      milliseconds,
+      async () => (await log.readLog(0, { correlation: runId, types })).events[0],
+      // An end is waited for by seconds: nothing depends on seeing it at once.
+      100,
+    ).catch(async (error: unknown) => {
       throw new Error(`${String(error)}\n${await tail(directory)}`, { cause: error });
     });
 

@@ -10,9 +10,14 @@ import { sha256Of } from './disk-image.ts';
 import { everythingWasGivenBack, nothingWasReadTwice, ofType, portsWereExclusive } from './log-checks.ts';
 import { openQemuLab, type QemuLab, type VmOrder } from './qemu-lab.ts';
 
-/** Enough to be in the middle of when something is killed: several seconds through emulated proxies. */
+/** Enough to be in the middle of when a proxy or a service is killed: a second or two through emulated proxies. */
+const MEDIUM: VmOrder = {
+  disks: [{ diskId: 'vda', sizeBytes: 160 * MiB, random: [[8 * MiB, 112 * MiB]] }],
+  pauseMilliseconds: 100,
+};
+/** Enough for a guest to write its last records and to power off in the middle of: several seconds. */
 const LARGE: VmOrder = {
-  disks: [{ diskId: 'vda', sizeBytes: 512 * MiB, random: [[8 * MiB, 240 * MiB]] }],
+  disks: [{ diskId: 'vda', sizeBytes: 256 * MiB, random: [[8 * MiB, 240 * MiB]] }],
   pauseMilliseconds: 100,
 };
 let lab: QemuLab;
@@ -21,7 +26,7 @@ let web: WritingVm;
 beforeAll(async () => {
   lab = await openQemuLab();
   await lab.definePolicy('proxies', {
-    childJobBytes: 32 * MiB,
+    childJobBytes: 16 * MiB,
     maxPortsPerProxy: 2,
     maxChildJobsPerProxy: 2,
     maxProxiesPerHost: 2,
@@ -34,7 +39,7 @@ beforeAll(async () => {
     maxProxiesPerHost: 1,
     proxyIdleSeconds: 0,
   });
-  web = await lab.vm('web', LARGE);
+  web = await lab.vm('web', MEDIUM);
 }, 300_000);
 afterAll(() => lab?.close());
 
@@ -114,8 +119,14 @@ test('kill -9 of the proxy-manager in the middle of the freeze leaves no guest s
 });
 
 test.each([
-  ['killed', async (vm: WritingVm) => vm.kill()],
-  // It has a few records left to write when it goes on, and then powers off.
+  [
+    'killed',
+    async (vm: WritingVm, backupId: string) => {
+      await lab.until(backupId, 'ProxiesActivated', 1);
+      await vm.kill();
+    },
+  ],
+  // It has a few records left to write when it goes on, and then powers off: on a busy machine before its proxies are there.
   ['powered off by its guest', async (vm: WritingVm) => void (await vm.ended)],
 ])(
   'a source VM %s in mid-backup fails its backup with the reason, and leaves nothing at the host',
@@ -125,8 +136,7 @@ test.each([
     const vm = await lab.vm(vmId, { ...LARGE, ...records });
     if (how !== 'killed') await vm.hasWritten(2 * 50);
     const { backupId } = await lab.backupOfKnownInstant(vm, ['vda'], { policy: 'proxies', kind: 'full' });
-    await lab.until(backupId, 'ProxiesActivated', 1);
-    await ends(vm);
+    await ends(vm, backupId);
     const ended = await lab.ended(backupId, 180_000);
     expect(ended).toMatchObject({
       type: 'BackupFailed',
