@@ -9,6 +9,7 @@ import * as deadLetter from './dead-letter-events.ts';
 import * as exporting from './export-events.ts';
 import * as disks from './host-disk-events.ts';
 import * as host from './host-events.ts';
+import * as mount from './mount-events.ts';
 import * as plan from './plan-events.ts';
 import * as recovery from './recovery-events.ts';
 import * as recoveryPlan from './recovery-plan-events.ts';
@@ -52,6 +53,10 @@ export const catalogue = {
   TargetLost: disks.TargetLost,
   TargetKept: disks.TargetKept,
   TargetDiscarded: disks.TargetDiscarded,
+  FillProgressed: disks.FillProgressed,
+  FillInterrupted: disks.FillInterrupted,
+  TargetFilled: disks.TargetFilled,
+  TargetLeft: disks.TargetLeft,
   ProxiesChosen: host.ProxiesChosen,
   ProxyActivationRequested: host.ProxyActivationRequested,
   ProxyActivated: host.ProxyActivated,
@@ -81,6 +86,11 @@ export const catalogue = {
   ChunkExported: exporting.ChunkExported,
   ExportJobCompleted: exporting.ExportJobCompleted,
   ExportJobInterrupted: exporting.ExportJobInterrupted,
+  MountRequested: mount.MountRequested,
+  MountOpened: mount.MountOpened,
+  MountReadFailed: mount.MountReadFailed,
+  MountEnding: mount.MountEnding,
+  MountClosed: mount.MountClosed,
   DataExported: exporting.DataExported,
   RecoveryCompleted: exporting.RecoveryCompleted,
   RecoveryFailed: exporting.RecoveryFailed,
@@ -109,6 +119,7 @@ export const owners = {
   childJob: 'ingest',
   transfer: 'ingest',
   exportJob: 'export',
+  mount: 'export',
   export: 'export',
 } as const satisfies Record<Category, Service>;
 

@@ -13,6 +13,9 @@ export interface EventDefinition<Type extends string, Category extends string, S
   readonly upcasters: readonly ((data: unknown) => unknown)[];
 }
 
+/** Upcaster to a version that has fields which may be absent. */
+export const unchanged = (stored: unknown): unknown => stored;
+
 export function defineEvent<
   const Type extends string,
   const Category extends string,

@@ -3,9 +3,9 @@
  * a recovery the empty disks of a VM to be (a target).
  */
 import { z } from 'zod';
-import { defineEvent } from './define-event.ts';
+import { defineEvent, unchanged } from './define-event.ts';
 import { namedByBackup, run } from './run-naming.ts';
-import { BackupKind, Bytes, DiskId, ImageIdentity, Instant, VmId } from './vocabulary.ts';
+import { BackupKind, Bytes, DiskId, ImageIdentity, Instant, Mounts, VmId } from './vocabulary.ts';
 
 /** Obligation opened: a snapshot may exist from now on. Closed by SnapshotReleased. */
 export const SnapshotRequested = defineEvent('host', 'SnapshotRequested', z.object({ ...run, vmId: VmId }), [
@@ -63,10 +63,21 @@ export const SnapshotReleased = defineEvent(
   [namedByBackup],
 );
 
-/** Obligation opened: disks of a VM to be may exist from now on. Closed by TargetKept or TargetDiscarded. */
-export const TargetRequested = defineEvent('host', 'TargetRequested', z.object({ ...run, vmId: VmId }));
+/**
+ * Obligation opened: disks of a VM to be may exist from now on. Closed by TargetKept or TargetDiscarded; of an instant recovery, which has
+ * `mounts` to fill them from, by TargetFilled, TargetLeft or TargetDiscarded. Version 2: `mounts`.
+ */
+export const TargetRequested = defineEvent(
+  'host',
+  'TargetRequested',
+  z.object({ ...run, vmId: VmId, mounts: Mounts.optional() }),
+  [unchanged],
+);
 
-/** The disks are there, empty, and no VM yet. `endpoint`: NBD URI, with export, of the host's own writable view of the disk. */
+/**
+ * The disks are there, empty, and no VM yet. `endpoint`: NBD URI, with export, of the host's own writable view of the disk; of an instant
+ * recovery the mount that the disk shows where nothing is written yet.
+ */
 export const TargetCreated = defineEvent(
   'host',
   'TargetCreated',
@@ -80,7 +91,10 @@ export const TargetCreated = defineEvent(
 /** Nobody serves the disks any more (a crash of the host's process). What was flushed to them is still there. */
 export const TargetLost = defineEvent('host', 'TargetLost', z.object({ ...run, reason: z.string() }));
 
-/** The disks are a VM now, whole, at its name; `started`: and it runs. `notStarted`: it should, and why it does not. */
+/**
+ * The disks are a VM now, whole, at its name; `started`: and it runs. `notStarted`: it should, and why it does not. The VM of an instant
+ * recovery runs, and is not whole before TargetFilled.
+ */
 export const TargetKept = defineEvent(
   'host',
   'TargetKept',
@@ -89,3 +103,30 @@ export const TargetKept = defineEvent(
 
 /** Nothing is left of the VM that was to be. */
 export const TargetDiscarded = defineEvent('host', 'TargetDiscarded', z.object({ ...run, vmId: VmId }));
+
+/** How much of the disks of a running VM is its own by now. All of it: what is left is to let go of the mount. */
+export const FillProgressed = defineEvent(
+  'host',
+  'FillProgressed',
+  z.object({ ...run, filledBytes: Bytes, totalBytes: Bytes }),
+);
+
+/** The VM has ended, or its disks could not be filled further. It is started again, and filled on. */
+export const FillInterrupted = defineEvent(
+  'host',
+  'FillInterrupted',
+  z.object({ ...run, reason: z.string() }),
+);
+
+/** The running VM stands on its own disks alone: whole, and nothing of the mount is left in it. */
+export const TargetFilled = defineEvent(
+  'host',
+  'TargetFilled',
+  z.object({ ...run, vmId: VmId, filledBytes: Bytes }),
+);
+
+/**
+ * A VM that could not be filled has ended. Somebody may have worked in it, so its disks are left where they are, with what was written to
+ * them and what was filled; nobody cares for them any more.
+ */
+export const TargetLeft = defineEvent('host', 'TargetLeft', z.object({ ...run, vmId: VmId }));

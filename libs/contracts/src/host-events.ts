@@ -4,7 +4,7 @@
  * after a crash the open requests are the list of what to look for.
  */
 import { z } from 'zod';
-import { defineEvent } from './define-event.ts';
+import { defineEvent, unchanged } from './define-event.ts';
 import { namedByBackup, ofBackup, run } from './run-naming.ts';
 import {
   BackupKind,
@@ -14,6 +14,7 @@ import {
   HostId,
   ImageIdentity,
   Instant,
+  InstantRecovery,
   Machine,
   ProxyId,
   Purpose,
@@ -52,7 +53,7 @@ const order = {
 
 /**
  * A planned backup asks the host for its snapshot, its quantity of proxies and ports for its child jobs; a planned recovery asks for
- * empty disks of a VM to be, its second quantity of proxies, and ports for its data streams.
+ * empty disks of a VM to be, its second quantity of proxies, and ports for its data streams. Version 3: `instant`.
  */
 export const ActivationRequested = defineEvent(
   'host',
@@ -80,9 +81,11 @@ export const ActivationRequested = defineEvent(
       /** The VM is started when it is whole. */
       start: z.boolean(),
       machine: Machine,
+      /** It is started before, and its disks are filled from a mount while it runs. */
+      instant: InstantRecovery.optional(),
     }),
   ]),
-  [ofBackup],
+  [ofBackup, unchanged],
 );
 
 /**

@@ -1,13 +1,14 @@
 /** Owned by trigger. Stream `recovery-<recoveryId>`: one request to recover a restore point, and what became of it. */
 import { z } from 'zod';
 import { Origin } from './backup-events.ts';
-import { defineEvent } from './define-event.ts';
+import { defineEvent, unchanged } from './define-event.ts';
 import { Policy } from './policy.ts';
 import {
   BackupId,
   DiskId,
   HostId,
   Instant,
+  InstantRecovery,
   Machine,
   RecoveryId,
   Refusal,
@@ -37,20 +38,23 @@ export const RecoveryAsked = z.object({
   start: z.boolean(),
   /** All that was written is read back and compared, instead of a sample. */
   verify: z.boolean(),
+  /** Absent: the VM is whole before it is one. */
+  instant: InstantRecovery.optional(),
   machine: Machine,
   origin: Origin,
   requestedAt: Instant,
 });
 export type RecoveryAsked = z.infer<typeof RecoveryAsked>;
 
-/** The recovery starts now: nothing else runs for the VM that it makes. */
-export const RecoveryTriggered = defineEvent('recovery', 'RecoveryTriggered', RecoveryAsked);
+/** The recovery starts now: nothing else runs for the VM that it makes. Version 2: `instant`. */
+export const RecoveryTriggered = defineEvent('recovery', 'RecoveryTriggered', RecoveryAsked, [unchanged]);
 
-/** Accepted, but something else runs for that VM: it is triggered when that has ended. */
+/** Accepted, but something else runs for that VM: it is triggered when that has ended. Version 2: `instant`. */
 export const RecoveryQueued = defineEvent(
   'recovery',
   'RecoveryQueued',
   RecoveryAsked.extend({ behind: RunId }),
+  [unchanged],
 );
 
 /** The request will not be done. `request` is what was asked, as it came, cut at 16 KiB. */

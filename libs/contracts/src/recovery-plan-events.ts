@@ -1,6 +1,6 @@
 /** Owned by planner. Stream `plan-<recoveryId>`: what was found in the restore point and at the host, and what was calculated from it. */
 import { z } from 'zod';
-import { defineEvent } from './define-event.ts';
+import { defineEvent, unchanged } from './define-event.ts';
 import { Density, PlannedChildJob } from './plan-events.ts';
 import { Policy } from './policy.ts';
 import {
@@ -9,6 +9,7 @@ import {
   Digest,
   DiskId,
   HostId,
+  InstantRecovery,
   Machine,
   RecoveryId,
   Refusal,
@@ -23,16 +24,19 @@ export const RecoveryInspection = z.object({
   disks: z.array(z.object({ diskId: DiskId, sizeBytes: Bytes, data: Density })),
   /** From the host: each mode, and why it cannot be used where it cannot. */
   modes: z.record(TransportMode, z.object({ available: z.boolean(), reason: z.string().optional() })),
+  /** From the host: whether a VM can start before its disks are filled. Absent where nobody asked the host. */
+  instant: z.object({ available: z.boolean(), reason: z.string().optional() }).optional(),
   /** Room where the disks will be; null where the host cannot say. */
   freeBytes: Bytes.nullable(),
 });
 export type RecoveryInspection = z.infer<typeof RecoveryInspection>;
 
-/** The answers of repository and host, kept as an event because a replay cannot ask them again. */
+/** The answers of repository and host, kept as an event because a replay cannot ask them again. Version 2: `instant`. */
 export const RecoveryInspected = defineEvent(
   'plan',
   'RecoveryInspected',
   RecoveryInspection.extend({ recoveryId: RecoveryId, backupId: BackupId }),
+  [unchanged],
 );
 
 export const RecoveryPlan = z.object({
@@ -52,6 +56,8 @@ export const RecoveryPlan = z.object({
   replace: z.boolean(),
   start: z.boolean(),
   verify: z.boolean(),
+  /** Then there are no data streams: the host fills the disks of the running VM from a mount. */
+  instant: InstantRecovery.optional(),
   machine: Machine,
   /** Every number the second quantity came from, so that a person can redo it on paper. */
   arithmetic: z.object({
@@ -78,8 +84,10 @@ export const RecoveryPlan = z.object({
 });
 export type RecoveryPlan = z.infer<typeof RecoveryPlan>;
 
-/** The plan, with the second quantity. Nothing that runs it has a choice left but which of equal proxies to use. */
-export const RecoveryProxiesCalculated = defineEvent('plan', 'RecoveryProxiesCalculated', RecoveryPlan);
+/** The plan, with the second quantity. Nothing that runs it has a choice left but which of equal proxies to use. Version 2: `instant`. */
+export const RecoveryProxiesCalculated = defineEvent('plan', 'RecoveryProxiesCalculated', RecoveryPlan, [
+  unchanged,
+]);
 
 export const RecoveryPlanRefused = defineEvent(
   'plan',

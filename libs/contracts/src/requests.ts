@@ -61,6 +61,10 @@ export const RecoveryRequested = z.strictObject({
   start: z.boolean().default(false),
   /** Compare all that was written, instead of a sample. */
   verify: z.boolean().default(false),
+  /** The VM starts at once, from a mount of the restore point, and its disks are filled behind it. Implies `start`. */
+  instant: z.boolean().default(false),
+  /** For an instant recovery: no faster than this. */
+  fillBytesPerSecond: z.int().positive().optional(),
   machine: Machine.prefault({}),
   requestedBy: z.string().max(200).optional(),
 });

@@ -1,7 +1,7 @@
 /** Owned by trigger. Stream `vm-<hostId>.<vmId>`: whose turn it is at a VM. Backups of it and recoveries to it take turns. */
 import { z } from 'zod';
 import { BackupAsked } from './backup-events.ts';
-import { defineEvent } from './define-event.ts';
+import { defineEvent, unchanged } from './define-event.ts';
 import { withNewerPolicyFields } from './policy.ts';
 import { RecoveryAsked } from './recovery-events.ts';
 import { namedByBackup, run } from './run-naming.ts';
@@ -13,7 +13,7 @@ const turn = { ...run, vmId: VmId };
 /** The VM's turn was given to this run. */
 export const VmClaimed = defineEvent('vm', 'VmClaimed', z.object(turn), [namedByBackup]);
 
-/** A backup or a recovery waits for its turn behind another run, with all it needs to be triggered later. */
+/** A backup or a recovery waits for its turn behind another run, with all it needs to be triggered later. Version 3: `instant`. */
 export const VmAwaited = defineEvent(
   'vm',
   'VmAwaited',
@@ -31,6 +31,7 @@ export const VmAwaited = defineEvent(
       const { hostId, vmId, backupId } = asked;
       return { hostId, vmId, runId: backupId, behind, asked: { purpose: 'backup', ...asked } };
     },
+    unchanged,
   ],
 );
 

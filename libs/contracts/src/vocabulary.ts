@@ -75,6 +75,17 @@ export const Machine = z.object({
 export type Machine = z.infer<typeof Machine>;
 
 /**
+ * An instant recovery: the VM starts at once from a mount of the restore point, and its disks are filled behind it. `null`: as fast as it
+ * goes.
+ */
+export const InstantRecovery = z.object({ fillBytesPerSecond: z.int().positive().nullable() });
+export type InstantRecovery = z.infer<typeof InstantRecovery>;
+
+/** NBD URI, with export, of each disk of a restore point as it is served. */
+export const Mounts = z.record(DiskId, z.string());
+export type Mounts = z.infer<typeof Mounts>;
+
+/**
  * What an image was when it was last seen. Two images with different identities are different disks, whatever their
  * names: a checkpoint bound to another identity is worth nothing.
  */

@@ -172,6 +172,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
         proxies: [{ proxyId, alive: true, detail: '', attachments: [attachedDisk(attachment)] }],
         snapshots: [{ snapshotId, vmId: fixture.vmId, alive: true, detail: '' }],
         targets: [],
+        fills: [],
       });
       expect(must(await host.takeSnapshot(fullOrder(snapshotId)))).toEqual(snapshot);
       const uri = exportUri(ports[0]?.endpoint ?? '', exportName);

@@ -11,6 +11,7 @@ import type {
   ImageIdentity,
   Inspection,
   Machine,
+  Mounts,
   Port,
   RestorePoint,
   SnapshotDisk,
@@ -58,21 +59,32 @@ export interface TargetOrder {
    * with the code `TargetLost`; empty ones in their place would pass for whole.
    */
   readonly again?: boolean;
+  /** Of an instant recovery: where each disk of the restore point is served. What nobody has written yet reads as it does there. */
+  readonly mounts?: Mounts;
 }
 
 export interface TargetInspection {
   readonly modes: Inspection['modes'];
+  /** Whether a VM can start here before its disks are filled. */
+  readonly instant: { readonly available: boolean; readonly reason?: string };
   /** Room where the disks will be; null where nobody can say. */
   readonly freeBytes: number | null;
 }
 
 export interface Target {
-  /** NBD URI, with export, of the host's own writable view of each disk. */
+  /** NBD URI, with export, of the host's own writable view of each disk; where there are mounts, of the mount. */
   readonly disks: readonly {
     readonly diskId: string;
     readonly sizeBytes: number;
     readonly endpoint: string;
   }[];
+}
+
+/** How much of the disks of a running VM is its own, the rest being read from mounts. */
+export interface Filling {
+  readonly filledBytes: number;
+  readonly totalBytes: number;
+  readonly filled: boolean;
 }
 
 export interface Observation {
@@ -94,6 +106,18 @@ export interface Observation {
     readonly targetId: string;
     readonly vmId: string;
     readonly alive: boolean;
+    readonly detail: string;
+  }[];
+  /**
+   * VMs that run from mounts. `copied`: nothing is left to read there, and `fillTarget` lets go of them; `stopped`: the VM has ended, or
+   * its disks are not being filled, for the reason in `detail`; `unknown`: it could not be asked.
+   */
+  readonly fills: readonly {
+    readonly targetId: string;
+    readonly vmId: string;
+    readonly state: 'filling' | 'copied' | 'stopped' | 'unknown';
+    readonly filledBytes: number;
+    readonly totalBytes: number;
     readonly detail: string;
   }[];
 }
@@ -164,6 +188,8 @@ export interface HypervisorHost {
    * Ends the serving, and makes the disks a VM of that name in one step that cannot be half done: before it there is no such VM (or the
    * old one), after it the whole new one. `start`: and has it run, where the host can; where it cannot, or the start fails, the VM is
    * kept all the same and `notStarted` says why it does not run. Asked again it is success.
+   * With mounts the VM is started in any case, and is not whole before `fillTarget` says so. Refused with `VmNotStarted`, and nothing is
+   * left of it, when it cannot be started.
    */
   keepTarget(order: {
     targetId: string;
@@ -171,7 +197,17 @@ export interface HypervisorHost {
     start: boolean;
   }): Promise<Result<{ readonly started: boolean; readonly notStarted: string | null }>>;
 
-  /** Nothing of the target is left; no such target is success. A VM that was kept is not touched. */
+  /**
+   * Has the disks of a VM with mounts filled behind the running guest, and says how far that is, at once: asked again, it starts a VM that
+   * has ended, and goes on. When all is copied it lets go of the mounts, without a stop of the guest. A Fault with the code
+   * `TargetUnknown` when the VM is gone, and `InstantUnavailable` where there is none of this.
+   */
+  fillTarget(order: { targetId: string; vmId: string; bytesPerSecond: number | null }): Promise<Filling>;
+
+  /** Forgets that a VM was being filled, once it has ended, and leaves all that there is of it. A Fault with the code `VmRunning` before. */
+  leaveTarget(targetId: string, vmId: string): Promise<void>;
+
+  /** Nothing of the target is left; no such target is success. A VM that was kept, and is whole, is not touched. */
   discardTarget(targetId: string, vmId: string): Promise<void>;
 
   /** What is really there, by looking: never from memory. */

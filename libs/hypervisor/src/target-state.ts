@@ -1,8 +1,8 @@
 /**
  * What is known of a target between calls, and after a crash: one file per target, written before each step that it makes possible
- * to undo. No file: there is no server, and no disk that is not a VM's.
+ * to undo, and kept as long as the disks of a VM that runs already are being filled. No file: there is no server, and no disk that is not a VM's.
  */
-import { Machine, Name } from '@backhaul/contracts';
+import { Machine, Mounts, Name } from '@backhaul/contracts';
 import { z } from 'zod';
 import { NotedThings } from './noted-things.ts';
 
@@ -13,8 +13,13 @@ export const TargetState = z.object({
   disks: z.array(z.object({ diskId: Name, sizeBytes: z.int(), bytesToWrite: z.int() })),
   replace: z.boolean(),
   machine: Machine,
-  /** `making`: what there is of the disks is worth nothing. `made`: they are there, and may have been written to. */
-  phase: z.enum(['making', 'made', 'discarding']),
+  /** Of an instant recovery. */
+  mounts: Mounts.optional(),
+  /**
+   * `making`: what there is of the disks is worth nothing. `made`: they are there, and may have been written to. `filling`: they are those
+   * of a VM that has run.
+   */
+  phase: z.enum(['making', 'made', 'filling', 'discarding']),
 });
 export type TargetState = z.infer<typeof TargetState>;
 

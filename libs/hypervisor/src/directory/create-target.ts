@@ -10,6 +10,7 @@ import { exportUri } from '@backhaul/contracts';
 import { Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { droppedDisks } from '../dropped-disks.ts';
 import type { Target, TargetInspection, TargetOrder } from '../host.ts';
+import { withoutInstantRecovery } from '../no-instant.ts';
 import { isThere, syncFolder } from '../state-file.ts';
 import { targetGone } from '../target-gone.ts';
 import { bytesNeeded, bytesTaken, freeBytesIn, noSpace } from '../target-room.ts';
@@ -50,9 +51,10 @@ export async function inspectTarget(site: TargetSite, order: TargetOrder): Promi
   return await whileOff(site, order.vmId, place.value, async () => {
     const freeBytes = await freeBytesIn(site.folder, await bytesPromised(site, order.targetId));
     const full = noSpace(order.disks, freeBytes, site.folder);
+    const { instant } = withoutInstantRecovery('directory');
     if (full !== undefined) return refuse(full);
     const available = { available: true };
-    return ok({ modes: { 'proxy-vm': available, 'direct-to-host': available }, freeBytes });
+    return ok({ modes: { 'proxy-vm': available, 'direct-to-host': available }, instant, freeBytes });
   });
 }
 

@@ -8,6 +8,7 @@ import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { describeError, Fault, ok, type Result, refuse } from '@backhaul/kernel';
 import type { HypervisorHost, Observation, SnapshotOrder } from '../host.ts';
+import { withoutInstantRecovery } from '../no-instant.ts';
 import { requireTools, storageTools } from '../required-tools.ts';
 import { targetExportOf } from '../target-server.ts';
 import { Turns } from '../turns.ts';
@@ -100,7 +101,9 @@ export async function openDirectoryHost(options: DirectoryHostOptions): Promise<
     });
   };
 
+  const { instant: _, ...noInstant } = withoutInstantRecovery('directory');
   return {
+    ...noInstant,
     hostId,
     kind: 'directory',
     address: folder,
@@ -170,6 +173,7 @@ export async function openDirectoryHost(options: DirectoryHostOptions): Promise<
     async observe(): Promise<Observation> {
       const [observed, known, staged] = await Promise.all([proxies.observe(), states.all(), targets.all()]);
       return {
+        fills: [],
         proxies: observed,
         snapshots: await Promise.all(known.map((state) => observeSnapshot(states, state))),
         targets: await Promise.all(staged.map((target) => observeTarget(site, target))),

@@ -8,7 +8,7 @@
  */
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Machine, Name } from '@backhaul/contracts';
+import { Machine, Mounts, Name } from '@backhaul/contracts';
 import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
 import { isThere, readState, removeFolder, syncFolder, writeState } from '../state-file.ts';
@@ -21,6 +21,8 @@ export const VmDefinition = z.object({
   machine: Machine,
   /** Disks of the VM that it took the place of, as long as they have not been removed. */
   replaced: z.array(Name).default([]),
+  /** It runs from these, and is not whole, as long as its disks are being filled (fill.ts). */
+  mounts: Mounts.optional(),
   /** In the order in which the machine has them: it boots from the first that can be booted from. */
   disks: z.array(z.object({ diskId: Name })).min(1),
 });
@@ -74,7 +76,7 @@ export class DefinedVms {
   }
 
   /** Where the disk of a defined VM is. */
-  async diskOf(definition: VmDefinition, diskId: string): Promise<string> {
+  async diskOf(definition: Pick<VmDefinition, 'vmId' | 'targetId'>, diskId: string): Promise<string> {
     const { vmId, targetId } = definition;
     const staged = targetId === null ? undefined : this.stagedDisk(vmId, targetId, diskId);
     if (staged !== undefined && (await isThere(staged))) return staged;
@@ -103,6 +105,15 @@ export class DefinedVms {
     }
     await syncFolder(folder);
     await this.unstage(vmId, targetId);
+  }
+
+  /** The inverse of `define` and `settle`, in one step as well: what was the VM is again what was made for one to be. */
+  async undefine({ vmId }: VmDefinition, targetId: string): Promise<void> {
+    const staging = this.stagingOf(vmId, targetId);
+    await this.unstage(vmId, targetId);
+    await mkdir(dirname(staging), { recursive: true });
+    await rename(this.folderOf(vmId), staging);
+    for (const folder of [dirname(staging), this.path]) await syncFolder(folder);
   }
 
   /** Removes what was made for a VM to be. */

@@ -14,6 +14,7 @@ import { targetExportOf } from '../target-server.ts';
 import { TargetStates } from '../target-state.ts';
 import { Turns } from '../turns.ts';
 import { DefinedVms } from './defined-vms.ts';
+import { fillTarget, leaveTarget, observeFills } from './fill.ts';
 import { exportNameOf } from './node-names.ts';
 import { observeSnapshots } from './observe-snapshots.ts';
 import type { ChosenAccelerator } from './proxy/accelerator.ts';
@@ -204,22 +205,27 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
         const inspected = await inspectTarget(targets, order);
         if (!inspected.ok) return inspected;
         const modes = { 'proxy-vm': await proxies.mode(), 'direct-to-host': { available: true } };
-        return ok({ modes, freeBytes: inspected.value.freeBytes });
+        return ok({ modes, instant: { available: true }, freeBytes: inspected.value.freeBytes });
       }),
 
     createTarget: (order) => turns.take(vmTurn(order.vmId), () => createTarget(targets, order)),
 
     keepTarget: (order) => turns.take(vmTurn(order.vmId), () => keepTarget(targets, order)),
 
+    fillTarget: (order) => turns.take(vmTurn(order.vmId), () => fillTarget(targets, order)),
+
+    leaveTarget: (targetId, vmId) => turns.take(vmTurn(vmId), () => leaveTarget(targets, targetId, vmId)),
+
     discardTarget: (targetId, vmId) => turns.take(vmTurn(vmId), () => discardTarget(targets, targetId, vmId)),
 
     async observe(): Promise<Observation> {
-      const [observed, snapshots, targetsSeen] = await Promise.all([
+      const [observed, snapshots, targetsSeen, fills] = await Promise.all([
         (await proxies.ids()).length === 0 ? [] : (await proxies.open()).observe(),
         observeSnapshots(site),
         observeTargets(targets),
+        observeFills(targets),
       ]);
-      return { proxies: observed.map(({ proxy }) => proxy), snapshots, targets: targetsSeen };
+      return { proxies: observed.map(({ proxy }) => proxy), snapshots, targets: targetsSeen, fills };
     },
 
     close: () => proxies.close(),

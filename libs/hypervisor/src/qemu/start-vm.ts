@@ -6,6 +6,7 @@
 import { eventually, Fault } from '@backhaul/kernel';
 import { requireSocketPath } from '../directory/storage-daemon.ts';
 import type { DefinedVms, VmDefinition } from './defined-vms.ts';
+import { diskNode, isMounted, mountBlockdev, mountNode } from './mounted-disk.ts';
 import type { Accelerator, ChosenAccelerator } from './proxy/accelerator.ts';
 import {
   consoleOf,
@@ -33,7 +34,7 @@ export interface VmStartSite {
   accelerator(): Promise<ChosenAccelerator>;
 }
 
-const processOf = ({ vms, defined }: VmStartSite, vmId: string): QemuProcess => ({
+export const processOf = ({ vms, defined }: VmStartSite, vmId: string): QemuProcess => ({
   what: vms.nameOf(vmId),
   folder: defined.folderOf(vmId),
 });
@@ -71,7 +72,7 @@ export async function startVm(site: VmStartSite, definition: VmDefinition): Prom
 }
 
 /** Undefined as long as its monitor does not answer. */
-async function statusOf({ vms }: VmStartSite, vmId: string): Promise<string | undefined> {
+export async function statusOf({ vms }: VmStartSite, vmId: string): Promise<string | undefined> {
   if (!(await vms.isRunning(vmId))) return undefined;
   const asked = vms.tell(vmId, (qmp) => qmp.execute('query-status', { reply: RunState }));
   return await asked.then(
@@ -85,10 +86,18 @@ async function vmArguments(
   definition: VmDefinition,
   accelerator: Accelerator,
 ): Promise<string[]> {
-  const { vmId, machine, disks } = definition;
+  const { vmId, machine, disks, mounts } = definition;
   const socket = (id: string, path: string) => `socket,id=${id},path=${escaped(path)},server=on,wait=off`;
   const paths = await Promise.all(disks.map(({ diskId }) => site.defined.diskOf(definition, diskId)));
+  const images = await Promise.all(
+    paths.map(async (path, index) => {
+      const mount = mounts?.[disks[index]?.diskId ?? ''];
+      return { path, mount: mount !== undefined && (await isMounted(path)) ? mount : undefined };
+    }),
+  );
   return [
+    // One that powers itself off stays until its disks are filled (fill.ts).
+    ...(mounts === undefined ? [] : ['-action', 'shutdown=pause']),
     ...['-name', vmId, '-M', 'pc', '-accel', accelerator, '-cpu', accelerator === 'kvm' ? 'host' : 'max'],
     ...['-smp', String(machine.cpus), '-m', String(machine.memoryMiB)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-vga', 'std'],
@@ -97,17 +106,21 @@ async function vmArguments(
     ...['-chardev', socket('monitor', site.vms.monitorOf(vmId)), '-mon', 'chardev=monitor,mode=control'],
     ...['-chardev', socket('agent', site.vms.agentSocketOf(vmId)), '-device', 'virtio-serial-pci'],
     ...['-device', 'virtserialport,chardev=agent,name=org.qemu.guest_agent.0'],
-    ...disks.flatMap(({ diskId }, index) => [
+    ...images.flatMap(({ path, mount }, index) => [
+      ...(mount === undefined ? [] : ['-blockdev', JSON.stringify(mountBlockdev(index, mount))]),
       '-blockdev',
       JSON.stringify({
         driver: 'qcow2',
-        'node-name': `disk-${index}`,
+        'node-name': diskNode(index),
         discard: 'unmap',
-        file: { driver: 'file', filename: paths[index], discard: 'unmap' },
+        file: { driver: 'file', filename: path, discard: 'unmap' },
+        ...(mount === undefined ? {} : { backing: mountNode(index) }),
       }),
+    ]),
+    ...disks.flatMap(({ diskId }, index) => [
       '-device',
       // The id is what a backup of it will call the disk.
-      `virtio-blk-pci,drive=disk-${index},id=${diskId},serial=${diskId.slice(0, SERIAL_CHARACTERS)},bootindex=${index + 1}`,
+      `virtio-blk-pci,drive=${diskNode(index)},id=${diskId},serial=${diskId.slice(0, SERIAL_CHARACTERS)},bootindex=${index + 1}`,
     ]),
   ];
 }

@@ -3,7 +3,7 @@
  * to proxies and to direct clients, and made a VM when they are whole. The steps of one VM come one after the other: that is the caller's
  * to see to.
  */
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import { exportUri } from '@backhaul/contracts';
 import { describeError, Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import {
@@ -28,7 +28,10 @@ import {
 } from '../target-server.ts';
 import type { TargetState, TargetStates } from '../target-state.ts';
 import { runTool } from '../tool.ts';
-import { startVm, type VmStartSite } from './start-vm.ts';
+import type { VmDefinition } from './defined-vms.ts';
+import { makeMountedImage } from './mounted-disk.ts';
+import { endQemu } from './qemu-process.ts';
+import { processOf, startVm, type VmStartSite } from './start-vm.ts';
 import { nameTaken, unsupported } from './target-refusals.ts';
 
 export interface TargetSite extends VmStartSite {
@@ -79,7 +82,12 @@ async function promisedToOthers(site: TargetSite, targetId: string): Promise<num
   for (const other of await site.states.all()) {
     if (other.targetId === targetId) continue;
     for (const disk of other.disks) {
-      const taken = await bytesTaken(site.defined.stagedDisk(other.vmId, other.targetId, disk.diskId));
+      const { vmId, targetId: id, phase } = other;
+      const path =
+        phase === 'filling'
+          ? await site.defined.diskOf(other, disk.diskId)
+          : site.defined.stagedDisk(vmId, id, disk.diskId);
+      const taken = await bytesTaken(path);
       promised += Math.max(0, bytesNeeded([disk]) - taken);
     }
   }
@@ -87,7 +95,7 @@ async function promisedToOthers(site: TargetSite, targetId: string): Promise<num
 }
 
 export async function createTarget(site: TargetSite, order: TargetOrder): Promise<Result<Target>> {
-  const { targetId, vmId, disks, replace, machine } = order;
+  const { targetId, vmId, disks, replace, machine, mounts } = order;
   const known = await site.states.read(targetId);
   if (known?.phase === 'discarding' || (await site.defined.read(vmId))?.targetId === targetId) {
     const fate = known?.phase === 'discarding' ? 'is being discarded' : `is VM ${vmId} already`;
@@ -103,6 +111,7 @@ export async function createTarget(site: TargetSite, order: TargetOrder): Promis
     disks: disks.map(({ diskId, sizeBytes, bytesToWrite }) => ({ diskId, sizeBytes, bytesToWrite })),
     replace,
     machine,
+    ...(mounts === undefined ? {} : { mounts }),
     phase: 'making',
   };
   if (known !== undefined) requireSame(known, fresh);
@@ -113,13 +122,14 @@ export async function createTarget(site: TargetSite, order: TargetOrder): Promis
     state = { ...state, phase: 'made' };
     await site.states.write(state);
   }
-  await keepServed(site, state);
+  // With mounts, what is written to the disks is written by the VM itself.
+  if (state.mounts === undefined) await keepServed(site, state);
   const endpoint = nbdEndpointOf(serverOf(site, targetId));
   return ok({
     disks: state.disks.map(({ diskId, sizeBytes }) => ({
       diskId,
       sizeBytes,
-      endpoint: exportUri(endpoint, targetExportOf({ targetId, diskId })),
+      endpoint: state.mounts?.[diskId] ?? exportUri(endpoint, targetExportOf({ targetId, diskId })),
     })),
   });
 }
@@ -135,13 +145,19 @@ function requireSame(known: TargetState, order: TargetState): void {
 }
 
 async function makeDisks(site: TargetSite, state: TargetState): Promise<void> {
-  const { targetId, vmId, disks } = state;
+  const { targetId, vmId, disks, mounts } = state;
   // Of an attempt that did not get to its end, and that nobody was told of.
   await endDaemon(serverOf(site, targetId));
   await site.defined.unstage(vmId, targetId);
   await mkdir(site.defined.stagingOf(vmId, targetId), { recursive: true });
   for (const [index, { path }] of imagesOf(site, state).entries()) {
-    const args = ['create', '-q', '-f', 'qcow2', path, String(disks[index]?.sizeBytes)];
+    const { diskId = '', sizeBytes = 0 } = disks[index] ?? {};
+    const mount = mounts?.[diskId];
+    if (mount !== undefined) {
+      await makeMountedImage(path, sizeBytes, mount);
+      continue;
+    }
+    const args = ['create', '-q', '-f', 'qcow2', path, String(sizeBytes)];
     await runTool('qemu-img', args, { milliseconds: TOOL_MILLISECONDS });
   }
   await syncDisks(site, state);
@@ -203,6 +219,7 @@ export async function keepTarget(
   const definition = await site.defined.read(vmId);
   if (definition === undefined) throw new Fault(`The definition of VM ${vmId} is gone`);
   await site.defined.settle(definition);
+  if (definition.mounts !== undefined) return await startFromMounts(site, definition, targetId, state);
   if (state !== undefined) await site.states.forget(targetId);
   if (!start) return ok({ started: false, notStarted: null });
   try {
@@ -214,9 +231,41 @@ export async function keepTarget(
   }
 }
 
+/** It is no whole VM: one that cannot be started would never be. */
+async function startFromMounts(
+  site: TargetSite,
+  definition: VmDefinition,
+  targetId: string,
+  state: TargetState | undefined,
+): Promise<Result<{ started: boolean; notStarted: string | null }>> {
+  try {
+    await startVm(site, definition);
+  } catch (error) {
+    await removeVm(site, definition, targetId);
+    if (state !== undefined) await site.states.forget(targetId);
+    return refuse({
+      code: 'VmNotStarted',
+      message: `VM ${definition.vmId} could not be started from its mounts: ${describeError(error)}`,
+      wayOut: 'Mend the cause named, or recover without an instant start.',
+    });
+  }
+  if (state !== undefined) await site.states.write({ ...state, phase: 'filling' });
+  return ok({ started: true, notStarted: null });
+}
+
+/** Of a VM that nobody was told of. */
+async function removeVm(site: TargetSite, definition: VmDefinition, targetId: string): Promise<void> {
+  const { vmId } = definition;
+  await endQemu(processOf(site, vmId));
+  await site.defined.undefine(definition, targetId);
+  await site.defined.unstage(vmId, targetId);
+  for (const socket of [site.vms.monitorOf(vmId), site.vms.agentSocketOf(vmId), site.vms.nbdSocketOf(vmId)])
+    await rm(socket, { force: true });
+}
+
 /** Refused where the name is taken at the last moment. */
 async function makeVm(site: TargetSite, state: TargetState): Promise<Refusal | undefined> {
-  const { targetId, vmId, disks, machine } = state;
+  const { targetId, vmId, disks, machine, mounts } = state;
   await site.letGo(
     targetId,
     disks.map(({ diskId }) => diskId),
@@ -235,6 +284,7 @@ async function makeVm(site: TargetSite, state: TargetState): Promise<Refusal | u
     targetId,
     machine,
     replaced: old?.disks.map(({ diskId }) => diskId) ?? [],
+    ...(mounts === undefined ? {} : { mounts }),
     disks: disks.map(({ diskId }) => ({ diskId })),
   });
   return undefined;
@@ -243,7 +293,9 @@ async function makeVm(site: TargetSite, state: TargetState): Promise<Refusal | u
 export async function discardTarget(site: TargetSite, targetId: string, vmId: string): Promise<void> {
   const state = await site.states.read(targetId);
   const definition = await site.defined.read(vmId);
-  if (definition?.targetId === targetId) {
+  if (definition?.targetId === targetId && definition.mounts !== undefined) {
+    await removeVm(site, definition, targetId);
+  } else if (definition?.targetId === targetId) {
     // It is a VM: only what is left of its making goes.
     await site.defined.settle(definition);
   } else if (state !== undefined) {
@@ -264,15 +316,17 @@ export async function discardTarget(site: TargetSite, targetId: string, vmId: st
 }
 
 export async function observeTargets(site: TargetSite): Promise<Observation['targets']> {
-  const states = await site.states.all();
+  const states = (await site.states.all()).filter(({ phase }) => phase !== 'filling');
   const known = await Promise.all(
     states.map(async (state): Promise<Observation['targets'][number] | undefined> => {
       const { targetId, vmId, phase } = state;
       if ((await site.defined.read(vmId).catch(() => undefined))?.targetId === targetId) return undefined;
       const look = async () =>
-        phase === 'made'
-          ? await whyTargetNotServed(serverOf(site, targetId), imagesOf(site, state))
-          : `it is ${phase === 'making' ? 'not made yet' : 'being discarded'}`;
+        phase === 'made' && state.mounts !== undefined
+          ? undefined
+          : phase === 'made'
+            ? await whyTargetNotServed(serverOf(site, targetId), imagesOf(site, state))
+            : `it is ${phase === 'making' ? 'not made yet' : 'being discarded'}`;
       const detail = await look().catch(describeError);
       return { targetId, vmId, alive: detail === undefined, detail: detail ?? '' };
     }),

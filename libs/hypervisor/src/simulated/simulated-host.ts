@@ -6,6 +6,7 @@
 import type { Inspection } from '@backhaul/contracts';
 import { Fault, GiB, MiB, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import type { HypervisorHost, Observation, Snapshot, SnapshotOrder, Target, TargetOrder } from '../host.ts';
+import { withoutInstantRecovery } from '../no-instant.ts';
 import { targetGone } from '../target-gone.ts';
 
 const DISK_BYTES = 1 * GiB;
@@ -30,7 +31,9 @@ export function openSimulatedHost({ hostId, address }: { hostId: string; address
           wayOut: 'Recover under another name, or ask to replace it.',
         };
 
+  const { instant, ...noInstant } = withoutInstantRecovery('simulated');
   return {
+    ...noInstant,
     hostId,
     kind: 'simulated',
     address,
@@ -91,7 +94,7 @@ export function openSimulatedHost({ hostId, address }: { hostId: string; address
     inspectTarget: async (order) => {
       const refusal = refusalOf(order);
       const modes = { 'proxy-vm': { available: true }, 'direct-to-host': { available: true } };
-      return refusal === undefined ? ok({ modes, freeBytes: null }) : refuse(refusal);
+      return refusal === undefined ? ok({ modes, instant, freeBytes: null }) : refuse(refusal);
     },
     createTarget: async (order): Promise<Result<Target>> => {
       const refusal = refusalOf(order);
@@ -111,6 +114,7 @@ export function openSimulatedHost({ hostId, address }: { hostId: string; address
     },
     discardTarget: async (targetId) => void targets.delete(targetId),
     observe: async (): Promise<Observation> => ({
+      fills: [],
       proxies: [...proxies].map(([proxyId, attachments]) => ({
         proxyId,
         alive: true,

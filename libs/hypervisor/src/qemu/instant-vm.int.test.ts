@@ -1,0 +1,138 @@
+/** A VM that runs before its disks are filled: from a mount that goes away and comes back, through its own death, to disks of its own. */
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buildAppliance, makeBootableDisk } from '@backhaul/appliance';
+import { exportUri } from '@backhaul/contracts';
+import { eventually, MiB } from '@backhaul/kernel';
+import { type NbdExport, type NbdServer, serveNbd } from '@backhaul/nbd';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { HypervisorHost, TargetOrder } from '../host.ts';
+import { must } from '../host-contract.ts';
+import { makeRecoveringVmHost, type RecoveringVmHost } from '../testing/recovering-vm-host.ts';
+import { runTool } from '../tool.ts';
+
+await buildAppliance();
+const patience = 60_000;
+const vmId = 'second';
+let fixture: RecoveringVmHost;
+let host: HypervisorHost;
+let server: NbdServer | undefined;
+
+beforeEach(async () => {
+  fixture = await makeRecoveringVmHost({});
+  host = await fixture.open();
+});
+afterEach(async () => {
+  await host?.close();
+  await fixture?.remove();
+  await server?.close();
+});
+
+const mounted = (name: string, contents: Buffer): NbdExport => ({
+  ...{ name, sizeBytes: contents.length, readOnly: true },
+  read: async (offset, length) => [contents.subarray(offset, offset + length)],
+  extents: async (_, length) => [{ length, isHole: false }],
+});
+
+const orderOf = (sizes: Record<string, number>, mounts: Record<string, string>): TargetOrder => ({
+  targetId: randomUUID(),
+  vmId,
+  disks: Object.entries(sizes).map(([diskId, sizeBytes]) => ({ diskId, sizeBytes, bytesToWrite: 0 })),
+  replace: false,
+  machine: { memoryMiB: 160, cpus: 1 },
+  mounts,
+});
+
+const fillOf = async (targetId: string) =>
+  (await host.observe()).fills.find((fill) => fill.targetId === targetId);
+const filledBeyond = (targetId: string, bytes: number) =>
+  eventually(`More than ${bytes} bytes filled`, patience, async () => {
+    const fill = await fillOf(targetId);
+    return fill?.state === 'copied' || (fill?.filledBytes ?? 0) > bytes ? fill : undefined;
+  });
+
+test('a VM boots from mounts, is filled while it runs, goes on after it was killed, and stands on its own disks at the end', async () => {
+  const image = join(fixture.folder, '..', 'boot.raw');
+  const line = await makeBootableDisk(image, 'from-a-mount');
+  const system = await readFile(image);
+  const data = Buffer.alloc(8 * MiB, 0x42);
+  data.write('hello from the second disk\n');
+  const serve = () =>
+    serveNbd({
+      exports: [mounted('system', system), mounted('data', data)],
+      listen: { kind: 'unix', socketPath: join(fixture.folder, '..', 'mount.sock') },
+    });
+  server = await serve();
+  const { uri } = server;
+  const mounts = { system: exportUri(uri, 'system'), data: exportUri(uri, 'data') };
+  const order = orderOf({ system: system.length, data: data.length }, mounts);
+  const { targetId } = order;
+  must(await host.createTarget(order));
+  expect((await host.observe()).targets).toEqual([{ targetId, vmId, alive: true, detail: '' }]);
+  const kept = must(await host.keepTarget({ targetId, vmId, start: true }));
+  expect(kept).toEqual({ started: true, notStarted: null });
+  expect((await host.observe()).targets).toEqual([]);
+  expect(await fillOf(targetId)).toMatchObject({
+    state: 'stopped',
+    detail: 'disk system is not being filled',
+  });
+  const slowly = { targetId, vmId, bytesPerSecond: 8 * MiB };
+  expect(await host.fillTarget(slowly)).toMatchObject({ filled: false, totalBytes: 40 * MiB });
+  await eventually('The line of the guest that booted', patience, async () =>
+    (await fixture.consoleOf(vmId)).includes(`${line} second disk: hello from the second disk`)
+      ? true
+      : undefined,
+  );
+
+  // Its death costs nothing that was filled, and whoever asks next has it run again.
+  await filledBeyond(targetId, 4 * MiB);
+  for (const pid of await fixture.pidsOf(vmId)) process.kill(pid, 'SIGKILL');
+  const dead = await eventually('The VM seen dead', patience, async () => {
+    const fill = await fillOf(targetId);
+    return fill?.state === 'stopped' ? fill : undefined;
+  });
+  expect(dead.detail).toMatch(/has ended/);
+  await host.close();
+  host = await fixture.open();
+  await host.fillTarget({ ...slowly, bytesPerSecond: 16 * MiB });
+  const pids = await fixture.pidsOf(vmId);
+
+  // The mount goes away for a moment: requests wait, and nothing fails.
+  const before = await filledBeyond(targetId, 8 * MiB);
+  await server.close();
+  expect(before?.state).toBe('filling');
+  server = await serve();
+  await filledBeyond(targetId, 40 * MiB);
+  await expect(host.leaveTarget(targetId, vmId)).rejects.toMatchObject({ code: 'VmRunning' });
+  expect(await host.fillTarget(slowly)).toMatchObject({ filled: true, filledBytes: 40 * MiB });
+  expect(await host.fillTarget(slowly)).toMatchObject({ filled: true });
+  expect((await host.observe()).fills).toEqual([]);
+  expect(server.connections).toBe(0);
+  expect(await fixture.statusOf(vmId)).toBe('running');
+  expect(await fixture.pidsOf(vmId)).toEqual(pids);
+  for (const [diskId, contents] of Object.entries({ system, data })) {
+    const path = await fixture.defined.diskOf({ vmId, targetId }, diskId);
+    const { stdout } = await runTool('qemu-img', ['info', '-U', path], { milliseconds: patience });
+    expect(stdout).not.toMatch(/backing/);
+    expect((await fixture.contentsOf(vmId, diskId)).equals(contents)).toBe(true);
+  }
+  expect((await fixture.defined.read(vmId))?.mounts).toBeUndefined();
+});
+
+test('a VM that cannot be started from its mounts is none: nothing is left of it, and its name is free', async () => {
+  const order = orderOf({ system: 1 * MiB }, { system: 'nbd+unix:///system?socket=/nonexistent/mount.sock' });
+  const before = [await fixture.leftovers(), await host.listVms()];
+  must(await host.createTarget(order));
+  const huge = { ...order, machine: { memoryMiB: 16 * 1024 * 1024, cpus: 1 } };
+  expect(await host.keepTarget({ targetId: order.targetId, vmId, start: true })).toMatchObject({
+    ok: false,
+    refusal: { code: 'VmNotStarted', message: expect.stringMatching(/QEMU said: .*mount.sock/s) },
+  });
+  await host.discardTarget(order.targetId, vmId);
+  expect([await fixture.leftovers(), await host.listVms()]).toEqual(before);
+  expect(await host.inspectTarget({ ...huge, targetId: randomUUID() })).toMatchObject({
+    ok: true,
+    value: { instant: { available: true } },
+  });
+});
