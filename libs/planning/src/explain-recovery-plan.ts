@@ -10,14 +10,24 @@ export function explainRecoveryPlan(plan: RecoveryPlan): string[] {
     `Recovery ${plan.recoveryId} of backup ${plan.backupId} to VM ${plan.vmId} on host ${plan.hostId}: ${plan.mode}, policy ${plan.policy.policyId}.`,
     ...plan.disks.map(explainDisk),
     `Mode ${plan.mode}: ${plan.modeReason}.`,
+    ...(plan.instant === undefined ? explainTransport(plan) : [explainFill(plan)]),
+  ];
+}
+
+function explainTransport(plan: RecoveryPlan): string[] {
+  return [
     explainStreams(plan),
     ...(plan.mode === 'proxy-vm' ? explainProxies(plan) : [explainDirect(plan)]),
     ...explainLimits(plan),
   ];
 }
 
-const explainDisk = (disk: RecoveryPlan['disks'][number]): string =>
-  `Disk ${disk.diskId} (${formatBytes(disk.sizeBytes)}): ${formatBytes(disk.bytesToWrite)} to write in ${counted(disk.streams, 'data stream')}.`;
+/** Where nobody writes it from outside there are no streams. */
+const explainDisk = ({ diskId, sizeBytes, bytesToWrite, streams }: RecoveryPlan['disks'][number]): string =>
+  `Disk ${diskId} (${formatBytes(sizeBytes)}): ${formatBytes(bytesToWrite)} to write${streams === 0 ? '' : ` in ${counted(streams, 'data stream')}`}.`;
+
+const explainFill = ({ arithmetic: a }: RecoveryPlan): string =>
+  `No proxy VM and no data stream: the VM reads ${formatBytes(a.totalBytes)} by itself, while it runs.`;
 
 const explainStreams = ({ arithmetic: a, childJobs }: RecoveryPlan): string =>
   `Data streams: ${counted(a.disks, 'disk')} * maxStreamsPerDisk ${a.maxStreamsPerDisk} = ${a.streams}, ` +

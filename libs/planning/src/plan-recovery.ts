@@ -15,6 +15,7 @@ import {
 import { counted } from './counted.ts';
 import { bytesIn } from './density.ts';
 import type { PoolView } from './plan.ts';
+import { planInstant } from './plan-instant.ts';
 import { capacityPerProxy, directQuantity, WRITING } from './quantity.ts';
 import { countedStreams, secondQuantity } from './second-quantity.ts';
 import { amountToWrite } from './threshold-share.ts';
@@ -28,6 +29,8 @@ export function planRecovery(
   const { policy } = triggered;
   const inTheWay = whyNotAtAll(triggered, inspection);
   if (inTheWay !== undefined) return refuse(inTheWay);
+  const { instant } = triggered;
+  if (instant !== undefined) return planInstant(triggered, instant, inspection, pool);
   const capacity = capacityPerProxy(policy, WRITING);
   if (!capacity.ok) return capacity;
 

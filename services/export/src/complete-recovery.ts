@@ -14,6 +14,7 @@ import {
   planOf,
   recoveryCompleted,
   recoveryFailed,
+  recoveryFilled,
 } from './recovery.ts';
 
 interface Parts {
@@ -78,15 +79,19 @@ export async function giveUpSaying(
   );
 }
 
-/** The VM is there, whole, at its name: the last word of a recovery. */
+/** The VM is there, whole, at its name: the last word of a recovery. One that runs before it is whole is whole when it is filled. */
 export async function completeRecovery(
   transaction: EventTransaction,
-  cause: Recorded<'TargetKept'>,
+  cause: Recorded<'TargetKept' | 'TargetFilled'>,
 ): Promise<void> {
   const recoveryId = cause.data.runId;
   const plan = await planOf(transaction, recoveryId);
+  const isInstant = plan.instant !== undefined;
+  if (isInstant !== (cause.type === 'TargetFilled')) return;
   const command = { commandId: `complete ${cause.eventId}`, metadata: causedBy(cause, recoveryId) };
   await decideRecovery(transaction, recoveryId, command, (standing) =>
-    recoveryCompleted(standing, plan, cause.data, cause.recordedAt),
+    cause.type === 'TargetKept'
+      ? recoveryCompleted(standing, plan, cause.data, cause.recordedAt)
+      : recoveryFilled(standing, plan, cause.recordedAt),
   );
 }

@@ -8,6 +8,7 @@ import type { EventStore } from '@backhaul/event-store';
 import { describeError, withDeadline } from '@backhaul/kernel';
 import { newestWhole, type Repository, requireRepository } from '@backhaul/repository';
 import type { Logger } from 'pino';
+import { mountStream } from './mount.ts';
 import { type LastingCode, readReason } from './reasons.ts';
 import { causedBy, decideRecovery, eventsOf, loadRecovery, planOf, recoveryFailed } from './recovery.ts';
 
@@ -33,7 +34,8 @@ export async function failRecovery(
   const { runId, purpose, refusal } = cause.data;
   if (purpose !== 'recovery' || (await loadRecovery(parts.store, runId)).recovery.ended) return;
   const plan = await planOf(parts.store, runId);
-  const reason = await reasonOfOurs(parts.store, runId, cause.position);
+  const reason =
+    (await damageAt(parts.store, runId)) ?? (await reasonOfOurs(parts.store, runId, cause.position));
   if (reason?.code !== 'RestorePointDamaged') {
     const told = reason === undefined ? refusal : { ...reason, wayOut: WAYS_OUT[reason.code](plan) };
     return await end(parts, cause, told, null);
@@ -67,6 +69,19 @@ const WAYS_OUT: Record<LastingCode, (plan: RecoveryPlan) => string> = {
     `Check the storage of host ${hostId}, which did not hold what was written to it, then start the recovery again.`,
   NoSpace: ({ hostId }) => `Make room at host ${hostId}, then start the recovery again.`,
 };
+
+/** What a VM that runs from the restore point could not read of it. */
+async function damageAt(
+  store: EventStore,
+  recoveryId: string,
+): Promise<{ code: LastingCode; message: string } | undefined> {
+  for await (const event of store.readStream(mountStream(recoveryId))) {
+    if (event.type !== 'MountReadFailed') continue;
+    const { diskId, reason } = event.data;
+    return { code: 'RestorePointDamaged', message: `Disk ${diskId} cannot be read: ${reason}.` };
+  }
+  return undefined;
+}
 
 /** The newest reason for which a data stream of this recovery ended for good, where it is one that we know. */
 async function reasonOfOurs(

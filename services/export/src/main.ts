@@ -1,22 +1,27 @@
 /** Export: carries out the leases of data streams, and says how recoveries end. Start as many as the network can feed. */
-import { RepositorySetting } from '@backhaul/contracts';
-import { openRepository } from '@backhaul/repository';
+import { join } from 'node:path';
+import { RepositorySetting, StateDirectorySetting } from '@backhaul/contracts';
+import { ChunkCache, openRepository } from '@backhaul/repository';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
 import { completeRecovery, giveUpSaying, sayExported } from './complete-recovery.ts';
 import { failRecovery, giveUpFailing } from './fail-recovery.ts';
+import { MountKeeper } from './keep-mounts.ts';
+import { mountOnActivation, unmountOnClose } from './mount-news.ts';
 import { giveUpExportJob, runExportJob } from './run-export-job.ts';
 
 await runService({
   name: 'export',
   configuration: z.object({
     BACKHAUL_REPOSITORY: RepositorySetting,
+    /** Shared with the hosts: sockets that VMs start from are in `mounts/`. */
+    BACKHAUL_STATE_DIRECTORY: StateDirectorySetting.default('/var/lib/backhaul'),
     BACKHAUL_EXPORT_JOBS_AT_ONCE: z.coerce.number().int().positive().default(4),
     BACKHAUL_WRITE_TIMEOUT_MILLISECONDS: z.coerce.number().int().positive().default(30_000),
     /** How long a failed recovery looks for an older restore point that is whole. */
     BACKHAUL_ALTERNATIVE_SECONDS: z.coerce.number().int().positive().default(60),
   }),
-  async start({ configuration, log, store, messaging, onStop }) {
+  async start({ configuration, log, store, messaging, onStop, singleton }) {
     const repository = await openRepository({ location: configuration.BACKHAUL_REPOSITORY });
     onStop('repository', () => repository.close());
     const parts = {
@@ -49,8 +54,27 @@ await runService({
     });
     await messaging.consume({
       purpose: 'recoveries',
-      types: ['TargetKept'],
+      types: ['TargetKept', 'TargetFilled'],
       handle: (event, transaction) => completeRecovery(transaction, event),
+    });
+    const keeper = new MountKeeper({
+      ...{ store, repository, log },
+      cache: new ChunkCache({ repository }),
+      folder: join(configuration.BACKHAUL_STATE_DIRECTORY, 'mounts'),
+    });
+    singleton('mounts', (signal) => keeper.run(signal));
+    const mounts = { store, wake: (recoveryId: string) => keeper.wake(recoveryId) };
+    await messaging.consumeWork({
+      purpose: 'mounts',
+      types: ['ActivationRequested'],
+      concurrency: 1,
+      handle: (event) => mountOnActivation(mounts, event),
+    });
+    await messaging.consumeWork({
+      purpose: 'unmounts',
+      types: ['RunClosed'],
+      concurrency: 1,
+      handle: (event) => unmountOnClose(mounts, event),
     });
   },
 });

@@ -72,6 +72,30 @@ export const recoveryCompleted = (
   ];
 };
 
+/** The host filled the disks of the running VM: every chunk was checked on its way out, and none was read back. */
+export const recoveryFilled = (recovery: Recovery, plan: RecoveryPlan, completedAt: string): Event[] => {
+  if (recovery.ended) return [];
+  const { recoveryId, hostId, vmId, backupId, mode, disks } = plan;
+  const diskBytes = disks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const writtenBytes = disks.reduce((sum, { bytesToWrite }) => sum + bytesToWrite, 0);
+  const totals = {
+    diskBytes,
+    writtenBytes,
+    zeroBytes: diskBytes - writtenBytes,
+    verifiedBytes: 0,
+    chunks: 0,
+  };
+  return [
+    {
+      type: 'RecoveryCompleted',
+      data: {
+        ...{ recoveryId, hostId, vmId, backupId, mode, totals, started: true, notStarted: null },
+        completedAt,
+      },
+    },
+  ];
+};
+
 export const recoveryFailed = (
   recovery: Recovery,
   failed: Omit<EventData<'RecoveryFailed'>, 'failedAt'>,

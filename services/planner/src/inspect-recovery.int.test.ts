@@ -16,6 +16,7 @@ import { storeDisks } from './stored-disks.fixture.ts';
 const backupId = derivedId('backup', 'r1');
 const willing: TargetInspection = {
   modes: { 'proxy-vm': { available: true }, 'direct-to-host': { available: true } },
+  instant: { available: false },
   freeBytes: 10 * CHUNK_BYTES,
 };
 

@@ -66,6 +66,6 @@ export async function inspectRecovery(
     patience,
   );
   if (!target.ok) return target;
-  const { modes, freeBytes } = target.value;
-  return ok({ hostId, vmId, disks, modes, freeBytes });
+  const { modes, instant, freeBytes } = target.value;
+  return ok({ hostId, vmId, disks, modes, instant, freeBytes });
 }

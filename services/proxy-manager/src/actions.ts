@@ -1,4 +1,5 @@
 /** What is done at the hypervisor. Each was announced by an event before, and is confirmed by one afterwards. */
+import type { Mounts } from '@backhaul/contracts';
 import { attachmentKey, type BackupOrder, type Order, type RecoveryOrder } from './pool-state.ts';
 
 export type Action =
@@ -8,11 +9,20 @@ export type Action =
       readonly order: BackupOrder;
       readonly checkpoints: 'committed' | 'discarded';
     }
-  /** `again`: the disks were made before, and are to be served again as they are. */
-  | { readonly type: 'CreateTarget'; readonly order: RecoveryOrder; readonly again: boolean }
+  /** `again`: the disks were made before, and are to be served again as they are. `mounts`: of an instant recovery. */
+  | {
+      readonly type: 'CreateTarget';
+      readonly order: RecoveryOrder;
+      readonly again: boolean;
+      readonly mounts?: Mounts | undefined;
+    }
   /** Makes the written disks the VM. */
   | { readonly type: 'KeepTarget'; readonly order: RecoveryOrder }
   | { readonly type: 'DiscardTarget'; readonly order: RecoveryOrder }
+  /** Has the disks of a VM filled that runs from mounts: begins, goes on, or ends it. */
+  | { readonly type: 'FillTarget'; readonly order: RecoveryOrder }
+  /** Of a VM that cannot be filled, once it has ended. */
+  | { readonly type: 'LeaveTarget'; readonly order: RecoveryOrder }
   | {
       readonly type: 'ActivateProxy';
       readonly proxyId: string;
@@ -57,6 +67,8 @@ export function actionKey(action: Action): string {
     case 'CreateTarget':
     case 'KeepTarget':
     case 'DiscardTarget':
+    case 'FillTarget':
+    case 'LeaveTarget':
     case 'OpenDirectEndpoint':
       return `disks ${action.order.runId}`;
     case 'RemoveStray':

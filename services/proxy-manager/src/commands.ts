@@ -2,8 +2,8 @@
  * What other services' news asks of the pool, and what the pool answers. A command that already took effect yields no
  * events, so redelivery is harmless; one that comes too late (its run is closed) yields none either.
  */
-import type { Event, Plan, RecoveryPlan } from '@backhaul/contracts';
-import { ok, type Result, unreachable } from '@backhaul/kernel';
+import type { Event, Mounts, Plan, RecoveryPlan } from '@backhaul/contracts';
+import { ok, type Refusal, type Result, unreachable } from '@backhaul/kernel';
 import {
   type BackupOrder,
   failureOf,
@@ -26,6 +26,10 @@ export type HostCommand =
       readonly reason: string;
       readonly retryable: boolean;
     }
+  /** The restore point is served. */
+  | { readonly type: 'TakeMounts'; readonly runId: string; readonly mounts: Mounts }
+  /** What is to be recovered cannot be read. */
+  | { readonly type: 'FailRun'; readonly runId: string; readonly refusal: Refusal }
   | {
       readonly type: 'EndRun';
       readonly runId: string;
@@ -50,6 +54,18 @@ export function decide(pool: Pool, command: HostCommand): Result<HostEvent[]> {
       );
     case 'ReleasePorts':
       return ok(releasePorts(pool, command));
+    case 'TakeMounts': {
+      const run = pool.runs.get(command.runId);
+      if (run === undefined || run.outcome !== undefined || run.hold !== 'none') return ok([]);
+      const { hostId, runId, vmId } = run.order;
+      return ok([{ type: 'TargetRequested', data: { hostId, runId, vmId, mounts: command.mounts } }]);
+    }
+    case 'FailRun': {
+      const run = pool.runs.get(command.runId);
+      return ok(
+        run === undefined || run.outcome !== undefined ? [] : [failureOf(run.order, command.refusal)],
+      );
+    }
     case 'EndRun': {
       const run = pool.runs.get(command.runId);
       if (run === undefined || run.outcome !== undefined) return ok([]);
@@ -77,6 +93,8 @@ export const poolNews = [
   'ExportJobCompleted',
   'ExportJobInterrupted',
   'DataExported',
+  'MountOpened',
+  'MountReadFailed',
   'RecoveryFailed',
 ] as const;
 export type PoolNews = (typeof poolNews)[number];
@@ -108,6 +126,14 @@ function commandOf(event: Event<PoolNews>, at: string): HostCommand {
     case 'ExportJobInterrupted': {
       const { childJobId, leaseId, reason, retryable } = event.data;
       return { type: 'ReleasePorts', runId, childJobId, leaseId, completed: false, reason, retryable };
+    }
+    case 'MountOpened':
+      return { type: 'TakeMounts', runId, mounts: event.data.mounts };
+    case 'MountReadFailed': {
+      const { vmId, diskId, reason } = event.data;
+      const message = `Disk ${diskId} of the restore point that vm ${vmId} is recovered from cannot be read: ${reason}`;
+      const wayOut = 'Recover another restore point.';
+      return { type: 'FailRun', runId, refusal: { code: 'RestorePointDamaged', message, wayOut } };
     }
     case 'BackupCompleted':
     // The data is on the disks: what is left is to make a VM of them, which is the host's own work (run-steps.ts).
@@ -152,6 +178,7 @@ const recoveryOrder = (plan: RecoveryPlan, requestedAt: string): RecoveryOrder =
   replace: plan.replace,
   start: plan.start,
   machine: plan.machine,
+  ...(plan.instant === undefined ? {} : { instant: plan.instant }),
 });
 
 const commonOrder = (plan: Plan | RecoveryPlan, requestedAt: string) => ({

@@ -3,7 +3,7 @@
  * or long after it: the append of its confirmation expects the stream as it knows it, and so is decided again on the newest
  * pool, where this is asked. What it has done at the host and no event knows of is found by the next observation (drift.ts).
  */
-import { attachmentKey, directProxyId, type HostEvent, type Pool } from './pool.ts';
+import { attachmentKey, directProxyId, type HostEvent, isInstant, type Pool } from './pool.ts';
 
 export function confirmsSomething(pool: Pool, event: HostEvent): boolean {
   switch (event.type) {
@@ -12,8 +12,17 @@ export function confirmsSomething(pool: Pool, event: HostEvent): boolean {
       const hold = pool.runs.get(event.data.runId)?.hold;
       return hold === 'requested' || hold === 'lost';
     }
+    case 'TargetKept': {
+      const run = pool.runs.get(event.data.runId);
+      // A VM that runs is a fact, also where the run has failed meanwhile.
+      return run !== undefined && isInstant(run) ? run.hold === 'ready' : letsGo(pool, event.data.runId);
+    }
+    case 'FillProgressed':
+    case 'FillInterrupted':
+    case 'TargetFilled':
+    case 'TargetLeft':
+      return pool.runs.get(event.data.runId)?.hold === 'filling';
     case 'SnapshotReleased':
-    case 'TargetKept':
     case 'TargetDiscarded':
       return letsGo(pool, event.data.runId);
     case 'DirectEndpointOpened': {

@@ -10,13 +10,14 @@ import {
   type HostEvent,
   type Pool,
   type PooledProxy,
+  type Run,
   releaseOf,
 } from './pool.ts';
 
 /** A proxy on which so many child jobs in a row were interrupted is given up, although it seems to be up. */
 const INTERRUPTIONS_IN_ROW_MAX = 3;
 
-/** Keys of what the events say is there: `proxy <id>`, `attachment <proxy> <run>.<disk>`, `disks <run>`. */
+/** Keys of what the events say is there: `proxy <id>`, `attachment <proxy> <run>.<disk>`, `disks <run>`, `fill <run>`. */
 export type Settled = ReadonlySet<string>;
 
 export function settledIn(pool: Pool): Settled {
@@ -29,7 +30,9 @@ export function settledIn(pool: Pool): Settled {
     }
   }
   for (const run of pool.runs.values()) {
-    if (run.hold === 'ready' && run.outcome === undefined) keys.add(`disks ${run.order.runId}`);
+    if (run.outcome !== undefined) continue;
+    if (run.hold === 'ready') keys.add(`disks ${run.order.runId}`);
+    if (run.hold === 'filling' && !run.fill.due) keys.add(`fill ${run.order.runId}`);
   }
   return keys;
 }
@@ -78,6 +81,7 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation)
     }
   }
   for (const run of pool.runs.values()) {
+    if (lasting(`fill ${run.order.runId}`)) events.push(...fillSeen(run, seen));
     const { hostId, runId } = run.order;
     const found = seenDisks.get(runId);
     if (!lasting(`disks ${runId}`)) continue;
@@ -95,6 +99,22 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation)
     events.push({ type, data: { hostId, runId, reason: found?.detail ?? `the host knows no such ${what}` } });
   }
   return { events, strays: straysIn(pool, seen) };
+}
+
+/** Of so many parts a progress is worth an event. */
+const FILL_PARTS = 20;
+
+function fillSeen({ order, fill }: Run, seen: Observation): HostEvent[] {
+  const { hostId, runId } = order;
+  const found = seen.fills.find(({ targetId }) => targetId === runId);
+  if (found?.state === 'unknown') return [];
+  if (found === undefined || found.state === 'stopped') {
+    const reason = found?.detail ?? 'the host knows no such VM';
+    return [{ type: 'FillInterrupted', data: { hostId, runId, reason } }];
+  }
+  const { filledBytes, totalBytes, state } = found;
+  if (state === 'filling' && filledBytes - fill.filledBytes < totalBytes / FILL_PARTS) return [];
+  return [{ type: 'FillProgressed', data: { hostId, runId, filledBytes, totalBytes } }];
 }
 
 const seenHealthy = (hostId: string, proxyId: string, detail: string): HostEvent => ({

@@ -9,6 +9,7 @@ export const openRun = (order: Order, number: number): Run => ({
   holdsLost: 0,
   disks: [],
   targets: new Map(),
+  fill: { mounts: undefined, due: false, filledBytes: 0, interruptions: 0 },
   chosen: undefined,
   shortfall: null,
   proxiesLost: 0,

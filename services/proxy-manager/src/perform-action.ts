@@ -31,6 +31,13 @@ export async function performAction(host: HypervisorHost, action: Action): Promi
       return createTarget(host, action);
     case 'KeepTarget':
       return keepTarget(host, action.order);
+    case 'FillTarget':
+      return fillTarget(host, action.order);
+    case 'LeaveTarget': {
+      const { runId, vmId } = action.order;
+      await host.leaveTarget(runId, vmId);
+      return [{ type: 'TargetLeft', data: { hostId, runId, vmId } }];
+    }
     case 'DiscardTarget': {
       const { runId, vmId } = action.order;
       await host.discardTarget(runId, vmId);
@@ -109,10 +116,14 @@ const targetOrder = ({ runId, vmId, disks, replace, machine }: RecoveryOrder): T
 
 async function createTarget(
   host: HypervisorHost,
-  { order, again }: Extract<Action, { type: 'CreateTarget' }>,
+  { order, again, mounts }: Extract<Action, { type: 'CreateTarget' }>,
 ): Promise<HostEvent[]> {
   const { hostId, runId, vmId } = order;
-  const created = await host.createTarget({ ...targetOrder(order), again });
+  const created = await host.createTarget({
+    ...targetOrder(order),
+    again,
+    ...(mounts === undefined ? {} : { mounts }),
+  });
   if (!created.ok) return [failureOf(order, created.refusal)];
   return [{ type: 'TargetCreated', data: { hostId, runId, vmId, disks: [...created.value.disks] } }];
 }
@@ -123,6 +134,19 @@ async function keepTarget(host: HypervisorHost, order: RecoveryOrder): Promise<H
   const kept = await host.keepTarget({ targetId: runId, vmId, start });
   if (!kept.ok) return [failureOf(order, kept.refusal)];
   return [{ type: 'TargetKept', data: { hostId, runId, vmId, ...kept.value } }];
+}
+
+async function fillTarget(host: HypervisorHost, order: RecoveryOrder): Promise<HostEvent[]> {
+  const { hostId, runId, vmId, instant } = order;
+  const bytesPerSecond = instant?.fillBytesPerSecond ?? null;
+  const { filledBytes, totalBytes, filled } = await host.fillTarget({
+    targetId: runId,
+    vmId,
+    bytesPerSecond,
+  });
+  return filled
+    ? [{ type: 'TargetFilled', data: { hostId, runId, vmId, filledBytes } }]
+    : [{ type: 'FillProgressed', data: { hostId, runId, filledBytes, totalBytes } }];
 }
 
 /** What was read before is of the first instant; a restore point must not mix two. */
@@ -183,6 +207,9 @@ export function triesOf(action: Action): number {
     // About two minutes: an operator may make room meanwhile. After that the disks are discarded, and the recovery ends.
     case 'KeepTarget':
       return 12;
+    // Then it is an interruption, and begins anew: how many of those there may be, the run says (instant-steps.ts).
+    case 'FillTarget':
+      return 3;
     default:
       return Number.POSITIVE_INFINITY;
   }
@@ -234,6 +261,11 @@ export function givenUp(pool: Pool, action: Action, error: unknown): HostEvent[]
       };
       const failed = failureOf(action.order, refusal);
       return confirmsSomething(pool, failed) ? [failed] : [];
+    }
+    case 'FillTarget': {
+      const { runId } = action.order;
+      const interrupted: HostEvent = { type: 'FillInterrupted', data: { hostId, runId, reason } };
+      return confirmsSomething(pool, interrupted) ? [interrupted] : [];
     }
     case 'ActivateProxy':
       return [

@@ -2,6 +2,7 @@
 import {
   type Event,
   type EventData,
+  type Mounts,
   type Port,
   type SnapshotDisk,
   type StreamName,
@@ -36,7 +37,7 @@ export interface Run {
   /** Counts the runs of the host: who came first is served first. */
   readonly number: number;
   /** Its hold on disks at the host: of a backup the snapshot, of a recovery the target. */
-  hold: 'none' | 'requested' | 'ready' | 'lost' | 'released';
+  hold: 'none' | 'requested' | 'ready' | 'lost' | 'filling' | 'released';
   /** The instant that the first snapshot froze: one taken anew must be of the same. */
   takenAt: string | null;
   holdsLost: number;
@@ -44,6 +45,8 @@ export interface Run {
   disks: readonly SnapshotDisk[];
   /** The empty disks of a recovery: NBD URI of the host's own view, by disk. */
   targets: ReadonlyMap<string, string>;
+  /** Of an instant recovery. */
+  readonly fill: Fill;
   /** Undefined until proxies were chosen; ids of those that are still of use to the run. */
   chosen: Map<string, { readonly shared: boolean; readonly why: string }> | undefined;
   shortfall: string | null;
@@ -58,6 +61,17 @@ export interface Run {
   /** Proxies that hold disks of it, or were asked to. */
   readonly at: Set<string>;
   outcome: 'completed' | 'failed' | 'cancelled' | undefined;
+}
+
+/** How far the disks of a VM are filled that runs from mounts. */
+export interface Fill {
+  /** Undefined until the restore point is served. */
+  mounts: Mounts | undefined;
+  /** The host must be asked to start it, to go on, or to end it. */
+  due: boolean;
+  filledBytes: number;
+  /** Since something was last filled. */
+  interruptions: number;
 }
 
 export interface Attachment {
@@ -171,6 +185,10 @@ export const emptyPool = (hostId: string): Pool => ({
 /** A proxy may read the disks of a backup, and write those of a recovery. */
 export const accessOf = ({ order }: Run): 'read-only' | 'writable' =>
   order.purpose === 'backup' ? 'read-only' : 'writable';
+
+/** Its VM runs before its disks are filled, which the host does by itself: there are no data streams. */
+export const isInstant = ({ order }: Run): boolean =>
+  order.purpose === 'recovery' && order.instant !== undefined;
 
 export const attachmentKey = (runId: string, diskId: string): string => `${runId}.${diskId}`;
 export const directProxyId = (runId: string): string => `direct-${runId}`;

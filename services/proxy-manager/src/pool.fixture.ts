@@ -1,5 +1,6 @@
 /** A host without a hypervisor: drives the pure core in tests by confirming, refusing or losing what it is asked to do. */
 import { defaultPolicy, type Plan, type Policy, type Purpose, type RecoveryPlan } from '@backhaul/contracts';
+import type { Observation } from '@backhaul/hypervisor';
 import { derivedId, invariant } from '@backhaul/kernel';
 import type { Action } from './actions.ts';
 import { decide, type HostCommand } from './commands.ts';
@@ -115,6 +116,8 @@ export function recoveryPlanOf(
 export class TestPool {
   readonly history: HostEvent[] = [];
   pool: Pool = emptyPool(HOST);
+  /** What the host says of VMs that run from mounts. */
+  fills: Observation['fills'] = [];
   now = Date.parse('2026-01-01T00:00:00Z');
 
   append(events: readonly HostEvent[]): void {
@@ -181,7 +184,7 @@ export class TestPool {
       runs.map(({ order }) => order).filter((order) => order.purpose === purpose);
     const snapshots = of('backup').map(({ runId, vmId }) => ({ snapshotId: runId, vmId, ...seen }));
     const targets = of('recovery').map(({ runId, vmId }) => ({ targetId: runId, vmId, ...seen }));
-    this.append(findDrift(this.pool, before, { proxies, snapshots, targets }).events);
+    this.append(findDrift(this.pool, before, { proxies, snapshots, targets, fills: this.fills }).events);
   }
 
   /** `d0.1@p1-…:2` of every lease, without the backup's id: readable in expectations. */
@@ -233,6 +236,14 @@ export function confirmed(action: Action): HostEvent[] {
     case 'KeepTarget': {
       const { hostId, runId, vmId, start: started } = action.order;
       return [{ type: 'TargetKept', data: { hostId, runId, vmId, started, notStarted: null } }];
+    }
+    case 'FillTarget': {
+      const { hostId, runId } = action.order;
+      return [{ type: 'FillProgressed', data: { hostId, runId, filledBytes: 0, totalBytes: 64 * MiB } }];
+    }
+    case 'LeaveTarget': {
+      const { hostId, runId, vmId } = action.order;
+      return [{ type: 'TargetLeft', data: { hostId, runId, vmId } }];
     }
     case 'DiscardTarget': {
       const { hostId, runId, vmId } = action.order;

@@ -18,6 +18,7 @@ import {
   attachmentKey,
   directProxyId,
   type HostEvent,
+  isInstant,
   type Job,
   type Lease,
   type Pool,
@@ -43,8 +44,13 @@ function change(pool: Pool, event: HostEvent): void {
       pool.runsEver += 1;
       pool.runs.set(event.data.runId, openRun(event.data, pool.runsEver));
       break;
-    case 'SnapshotRequested':
     case 'TargetRequested':
+      withRun(pool, event.data.runId, (run) => {
+        run.hold = 'requested';
+        run.fill.mounts = event.data.mounts;
+      });
+      break;
+    case 'SnapshotRequested':
       withRun(pool, event.data.runId, (run) => {
         run.hold = 'requested';
       });
@@ -71,8 +77,36 @@ function change(pool: Pool, event: HostEvent): void {
       });
       pool.proxies.delete(directProxyId(event.data.runId));
       break;
-    case 'SnapshotReleased':
     case 'TargetKept':
+      withRun(pool, event.data.runId, (run) => {
+        run.hold = isInstant(run) ? 'filling' : 'released';
+        run.fill.due = isInstant(run);
+      });
+      pool.proxies.delete(directProxyId(event.data.runId));
+      break;
+    case 'FillProgressed':
+      withRun(pool, event.data.runId, ({ fill }) => {
+        const { filledBytes, totalBytes } = event.data;
+        // Begun anew it passes what is filled already once more, and nothing comes of that.
+        if (filledBytes > fill.filledBytes) fill.interruptions = 0;
+        fill.filledBytes = Math.max(fill.filledBytes, filledBytes);
+        fill.due = filledBytes === totalBytes;
+      });
+      break;
+    case 'FillInterrupted':
+      withRun(pool, event.data.runId, ({ fill }) => {
+        fill.due = true;
+        fill.interruptions += 1;
+      });
+      break;
+    case 'TargetFilled':
+      withRun(pool, event.data.runId, (run) => {
+        run.hold = 'released';
+        run.outcome ??= 'completed';
+      });
+      break;
+    case 'SnapshotReleased':
+    case 'TargetLeft':
     case 'TargetDiscarded':
       withRun(pool, event.data.runId, (run) => {
         run.hold = 'released';

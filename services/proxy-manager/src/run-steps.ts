@@ -3,6 +3,7 @@
  * (due.ts), so nothing is remembered between looks.
  */
 import type { Action } from './actions.ts';
+import { instantSteps } from './instant-steps.ts';
 import {
   type Attachment,
   accessOf,
@@ -10,6 +11,7 @@ import {
   directProxyId,
   failureOf,
   type HostEvent,
+  isInstant,
   type Pool,
   type PooledProxy,
   proxiesOf,
@@ -30,7 +32,7 @@ const HOLDS_LOST_MAX = 5;
 
 export function stageOf(run: Run): Stage {
   if (run.outcome !== undefined) return 'ending';
-  return run.hold === 'ready' ? 'connecting' : 'beginning';
+  return run.hold === 'ready' || run.hold === 'filling' ? 'connecting' : 'beginning';
 }
 
 /** All but the choice of proxies and of room for disks, which depend on what other runs take (choose-proxies.ts). */
@@ -38,6 +40,7 @@ export function stepsOf(pool: Pool, run: Run): Steps {
   const steps: Steps = { decisions: [], actions: [] };
   const stage = stageOf(run);
   if (stage === 'ending') tearDown(pool, run, steps);
+  else if (run.order.purpose === 'recovery' && isInstant(run)) instantSteps(run, run.order, steps);
   else if (stage === 'beginning') takeHold(run, steps);
   else if (run.order.mode === 'direct-to-host') runDirect(pool, run, steps);
   else if (hasProxies(run)) runThroughProxies(pool, run, steps);
@@ -139,10 +142,12 @@ function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
 }
 
 /** The inverse of `takeHold`, by how the run ended. */
-function letGo({ order, outcome }: Run): Action {
+function letGo({ order, outcome, hold }: Run): Action {
   const completed = outcome === 'completed';
   if (order.purpose === 'backup')
     return { type: 'ReleaseSnapshot', order, checkpoints: completed ? 'committed' : 'discarded' };
+  // Somebody may have worked in it.
+  if (hold === 'filling') return { type: 'LeaveTarget', order };
   return { type: completed ? 'KeepTarget' : 'DiscardTarget', order };
 }
 

@@ -80,6 +80,7 @@ describe('a request for a recovery', () => {
       { replace: true },
       { start: true },
       { verify: true },
+      { instant: true },
       { machine: { cpus: 2 } },
       { machine: { memoryMiB: 64 } },
     ];
@@ -89,6 +90,18 @@ describe('a request for a recovery', () => {
         refusal: { code: 'RequestIdReused' },
       });
     }
+  });
+
+  test('that is instant has its VM started, whether it says so or not, and is the same however often it is sent', () => {
+    const instant = recoveryFor('r1', { instant: true, fillBytesPerSecond: 4096 });
+    const decision = requestRun(unknown, free, instant);
+    const run = decision.ok ? decision.value.run : [];
+    expect(run).toMatchObject([{ data: { start: true, instant: { fillBytesPerSecond: 4096 } } }]);
+    expect(requestRun(after(...run), free, instant)).toEqual(nothing);
+    const same = recoveryFor('r1', { instant: true, start: true, fillBytesPerSecond: 4096 });
+    expect(requestRun(after(...run), free, same)).toEqual(nothing);
+    const faster = recoveryFor('r1', { instant: true, fillBytesPerSecond: 8192 });
+    expect(requestRun(after(...run), free, faster)).toMatchObject({ ok: false });
   });
 
   test('over the VM that was backed up is left to the host, which knows whether it is there', () => {

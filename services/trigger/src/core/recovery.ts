@@ -3,20 +3,22 @@
  * The promise kept here: what is asked can be had of the restore point that is there. Whether it can be had at the host is the
  * business of the planner and the host, which look.
  */
-import type { DiskId, RecoveryRequested } from '@backhaul/contracts';
+import type { DiskId, InstantRecovery, RecoveryRequested } from '@backhaul/contracts';
 import { ok, type Result, refuse } from '@backhaul/kernel';
 import type { Recoverable } from './recoverable.ts';
 import type { AskedFor, Ground } from './run.ts';
 
 /** Who sent it and by which way is no part of it: a retry may take another way. The order of the disks says nothing. */
 export const contentOfRecovery = (
-  { backup, host, vm, mode, policy, replace, start, verify, machine }: Omit<RecoveryRequested, 'requestId'>,
+  request: Omit<RecoveryRequested, 'requestId'>,
   disks: readonly DiskId[] | undefined,
 ): string => {
+  const { backup, host, vm, mode, policy, replace, verify, machine } = request;
   const { memoryMiB, cpus } = machine;
   const chosen = disks === undefined ? null : [...new Set(disks)].sort();
   return JSON.stringify({
-    ...{ backup, host, vm, disks: chosen, mode, policy, replace, start, verify },
+    ...{ backup, host, vm, disks: chosen, mode, policy, replace, verify },
+    ...{ start: request.start || request.instant, instant: instantOf(request) },
     machine: { memoryMiB, cpus },
   });
 };
@@ -24,10 +26,22 @@ export const contentOfRecovery = (
 /** Naming every disk is the same as naming none. */
 export function repeatsRecovery(asked: AskedFor<'recovery'>, request: RecoveryRequested): boolean {
   const { backupId: backup, hostId: host, vmId: vm, policy } = asked;
-  const known = { ...asked, backup, host, vm, policy: policy.policyId };
+  const { fillBytesPerSecond } = asked.instant ?? {};
+  const instant = {
+    instant: asked.instant !== undefined,
+    ...(fillBytesPerSecond == null ? {} : { fillBytesPerSecond }),
+  };
+  const known = { ...asked, ...instant, backup, host, vm, policy: policy.policyId };
   const all = disksOf(asked.restorePoint);
   return contentOfRecovery(known, asked.disks) === contentOfRecovery(request, request.disks ?? all);
 }
+
+/** Null: the VM is whole before it starts. */
+const instantOf = ({
+  instant,
+  fillBytesPerSecond,
+}: Pick<RecoveryRequested, 'instant' | 'fillBytesPerSecond'>): InstantRecovery | null =>
+  instant ? { fillBytesPerSecond: fillBytesPerSecond ?? null } : null;
 
 export function askForRecovery(
   request: RecoveryRequested,
@@ -36,7 +50,8 @@ export function askForRecovery(
 ): Result<AskedFor<'recovery'>> {
   if (!recoverable.ok) return recoverable;
   const { source, restorePoint } = recoverable.value;
-  const { backup: backupId, host: hostId, vm: vmId, mode, replace, start, verify, machine } = request;
+  const { backup: backupId, host: hostId, vm: vmId, mode, replace, verify, machine } = request;
+  const instant = instantOf(request);
   const there = disksOf(restorePoint);
   const unknown = request.disks?.filter((diskId) => !there.includes(diskId)) ?? [];
   if (unknown.length > 0) {
@@ -50,7 +65,9 @@ export function askForRecovery(
     purpose: 'recovery',
     ...{ recoveryId, backupId, source, restorePoint, hostId, vmId },
     disks: there.filter((diskId) => request.disks?.includes(diskId) ?? true),
-    ...{ mode, policy, replace, start, verify, machine, origin, requestedAt },
+    ...{ mode, policy, replace, verify, machine, origin, requestedAt },
+    start: request.start || request.instant,
+    ...(instant === null ? {} : { instant }),
   });
 }
 
