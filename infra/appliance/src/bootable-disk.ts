@@ -7,41 +7,47 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildAppliance } from './build.ts';
-import { writeCpio } from './cpio.ts';
+import { type ArchiveEntry, writeCpio } from './cpio.ts';
 import { run } from './run.ts';
+import { writingGuestFiles } from './writing-guest.ts';
 
 /** Of the disk, a raw image. */
 const KIBIBYTES = 32 * 1024;
 
 /** `says`: a word that the line has. Answers what the line begins with. Builds the appliance where it is not built yet. */
 export async function makeBootableDisk(path: string, says: string): Promise<string> {
+  const init = await readFile(new URL('../booting-guest/init', import.meta.url));
+  const files = [{ path: 'booting-init', kind: 'file' as const, executable: true, contents: init }];
+  await makeDisk(path, files, `rdinit=/booting-init booting.says=${says}`);
+  return `booted: ${says},`;
+}
+
+/** Of a machine whose guest writes numbered records to all its other disks (writing-guest.ts), `pauseMilliseconds` between two of them. */
+export async function makeWritingDisk(path: string, pauseMilliseconds: number): Promise<void> {
+  const options = `writing.pause=${pauseMilliseconds} writing.skip=1`;
+  await makeDisk(path, await writingGuestFiles(), `rdinit=/writing-init ${options}`);
+}
+
+async function makeDisk(path: string, files: readonly ArchiveEntry[], append: string): Promise<void> {
   const appliance = await buildAppliance();
   const work = await mkdtemp(join(tmpdir(), 'bootable-'));
   try {
-    const init = {
-      path: 'booting-init',
-      kind: 'file' as const,
-      executable: true,
-      contents: await readFile(new URL('../booting-guest/init', import.meta.url)),
-    };
     const first = await readFile(join(appliance.directory, 'initramfs.zst'));
     const padding = Buffer.alloc((4 - (first.length % 4)) % 4);
-    await writeFile(join(work, 'initrd'), Buffer.concat([first, padding, writeCpio([init])]));
-    const append = `console=ttyS0 quiet panic=-1 mitigations=off rdinit=/booting-init booting.says=${says}`;
+    await writeFile(join(work, 'initrd'), Buffer.concat([first, padding, writeCpio(files)]));
     const config = [
       'DEFAULT guest',
       'LABEL guest',
       'KERNEL vmlinuz',
       'INITRD initrd',
-      `APPEND ${append}`,
+      `APPEND console=ttyS0 quiet panic=-1 mitigations=off ${append}`,
       '',
     ];
     await writeFile(join(work, 'syslinux.cfg'), config.join('\n'));
     await run('mkfs.vfat', ['-C', '-n', 'BOOT', path, String(KIBIBYTES)]);
     await run('syslinux', ['--install', path]);
-    const files = [join(appliance.directory, 'vmlinuz'), join(work, 'initrd'), join(work, 'syslinux.cfg')];
-    await run('mcopy', ['-i', path, ...files, '::']);
-    return `booted: ${says},`;
+    const onDisk = [join(appliance.directory, 'vmlinuz'), join(work, 'initrd'), join(work, 'syslinux.cfg')];
+    await run('mcopy', ['-i', path, ...onDisk, '::']);
   } finally {
     await rm(work, { recursive: true, force: true });
   }

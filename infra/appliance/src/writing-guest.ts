@@ -7,7 +7,7 @@
 import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buildAppliance } from './build.ts';
-import { writeCpio } from './cpio.ts';
+import { type ArchiveEntry, writeCpio } from './cpio.ts';
 
 const folder = new URL('../writing-guest/', import.meta.url);
 const JOURNAL_SLOTS = 256;
@@ -24,11 +24,10 @@ export interface WritingGuest {
   commandLine(options?: { pauseMilliseconds?: number; records?: number }): string;
 }
 
-/** Makes its initramfs in `directory`; builds the appliance where it is not built yet. */
-export async function buildWritingGuest(directory: string): Promise<WritingGuest> {
-  const appliance = await buildAppliance();
+/** What is unpacked over the appliance. */
+export async function writingGuestFiles(): Promise<ArchiveEntry[]> {
   const names = (await readdir(folder)).sort();
-  const entries = await Promise.all(
+  return await Promise.all(
     names.map(async (name) => ({
       path: name === 'init' ? 'writing-init' : `lib/writing-guest/${name}`,
       kind: 'file' as const,
@@ -36,6 +35,12 @@ export async function buildWritingGuest(directory: string): Promise<WritingGuest
       contents: await readFile(new URL(name, folder)),
     })),
   );
+}
+
+/** Makes its initramfs in `directory`; builds the appliance where it is not built yet. */
+export async function buildWritingGuest(directory: string): Promise<WritingGuest> {
+  const appliance = await buildAppliance();
+  const entries = await writingGuestFiles();
   const first = await readFile(join(appliance.directory, 'initramfs.zst'));
   const padding = Buffer.alloc((4 - (first.length % 4)) % 4);
   await mkdir(directory, { recursive: true });

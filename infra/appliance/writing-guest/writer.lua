@@ -2,7 +2,8 @@
 -- held at one instant can be told from what it never held. Record n is written to all disks, in the order of their names, before
 -- record n + 1 is begun: to its place in the journal (the first MiB: slot n mod 256 of 4 KiB), and behind it to a place
 -- of the data area that n decides, 16 KiB of it. So at any instant no disk is more than one record ahead of the next one.
--- Options on the kernel's command line: writing.pause=MILLISECONDS between records, writing.records=COUNT to power off after.
+-- Options on the kernel's command line: writing.pause=MILLISECONDS between records, writing.records=COUNT to power off after,
+-- writing.skip=COUNT for disks, the first ones, that it leaves alone.
 local fcntl = require 'posix.fcntl'
 local poll = require 'posix.poll'
 local unistd = require 'posix.unistd'
@@ -30,6 +31,7 @@ local function openDisks()
   end
   listing:close()
   table.sort(names)
+  names = table.move(names, 1 + option('skip', 0), #names, 1, {})
   local disks = {}
   for _, name in ipairs(names) do
     disks[#disks + 1] = {

@@ -104,13 +104,20 @@ const hostWords: Words = {
     `${disks.map((disk) => `${disk.diskId} (${disk.fallbackReason === null ? disk.kind : `full, because ${disk.fallbackReason}`})`).join(', ')}; the guest stood still for ${pauseMilliseconds} ms`,
   SnapshotLost: ({ reason }) => reason,
   SnapshotReleased: ({ checkpoints }) => `checkpoints ${checkpoints}`,
-  TargetRequested: ({ vmId }) => `empty disks of VM ${vmId} to be`,
+  TargetRequested: ({ vmId, mounts }) =>
+    `${mounts === undefined ? 'empty disks' : 'disks over mounts'} of VM ${vmId} to be`,
   TargetCreated: ({ disks }) =>
     disks.map(({ diskId, sizeBytes }) => `${diskId} (${formatBytes(sizeBytes)})`).join(', '),
   TargetLost: ({ reason }) => reason,
   TargetKept: ({ vmId, started, notStarted }) =>
     `VM ${vmId} stands${started ? ' and runs' : notStarted === null ? ', off' : `, and does not run: ${notStarted}`}`,
   TargetDiscarded: ({ vmId }) => `nothing is left of VM ${vmId} to be`,
+  FillProgressed: ({ filledBytes, totalBytes }) =>
+    `the VM runs; ${formatBytes(filledBytes)} of ${formatBytes(totalBytes)} of its disks are filled`,
+  FillInterrupted: ({ reason }) => reason,
+  TargetFilled: ({ vmId, filledBytes }) =>
+    `VM ${vmId} is whole, ${formatBytes(filledBytes)}, and never stopped`,
+  TargetLeft: ({ vmId }) => `VM ${vmId} has ended, and its disks are left as they are`,
   ProxiesChosen: ({ proxies, shortfall }) =>
     `${proxies.map((proxy) => `${proxy.proxyId} (${proxy.shared ? 'shared' : 'new'}: ${proxy.why})`).join(', ')}${shortfall === null ? '' : `; fewer than asked: ${shortfall}`}`,
   ProxyActivationRequested: ({ proxyId, ports, reason }) =>
@@ -157,6 +164,9 @@ const transferWords: Words = {
     `${formatBytes(zeroBytes)} left as holes, ${formatBytes(verifiedBytes)} read back`,
   ExportJobInterrupted: ({ childJobId, attempt, reason, retryable }) =>
     `${jobName(childJobId)} in attempt ${attempt}: ${reason}${retryable ? '' : ' (for good)'}`,
+  MountRequested: ({ backupId, disks }) => `${disks.join(', ')} of backup ${backupId}`,
+  MountOpened: ({ mounts }) => Object.values(mounts).join(', '),
+  MountReadFailed: ({ diskId, reason }) => `${diskId}: ${reason}`,
   DataExported: ({ totals }) => writtenWords(totals),
   RecoveryFailed: ({ refusal, alternative }) =>
     `${refusalLine(refusal as Refusal)}${alternative === null ? '' : ` The newest older restore point that is whole: backup ${alternative.backupId} of ${alternative.takenAt}`}`,

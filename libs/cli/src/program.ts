@@ -184,6 +184,8 @@ function addRecovery(program: Command, context: () => CommandContext): void {
     .option('--policy <policy>', 'a policy other than "default"')
     .option('--replace', 'over the VM of that name, which must be off')
     .option('--start', 'start it when it is whole')
+    .option('--instant', 'start it at once from the restore point, and fill its disks while it runs')
+    .option('--fill-speed <bytes>', 'with --instant: fill no faster than this a second, such as 100MiB')
     .option('--verify', 'read back and compare all that was written, instead of a sample')
     .option('--memory <MiB>', 'memory of the machine, where the host defines machines', whole)
     .option('--cpus <n>', 'processors of the machine, likewise', whole)

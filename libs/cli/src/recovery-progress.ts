@@ -46,9 +46,13 @@ export function recoveryProgressAfter(
     case 'RecoveryTriggered':
       return { ...progress, phase: 'planning' };
     case 'RecoveryProxiesCalculated': {
-      const { mode, proxies, disks, childJobs } = event.data;
+      const { mode, proxies, disks, childJobs, instant } = event.data;
       const how =
-        mode === 'proxy-vm' ? `through ${proxies} ${proxies === 1 ? 'proxy' : 'proxies'}` : 'direct to host';
+        instant !== undefined
+          ? 'at once from a mount'
+          : mode === 'proxy-vm'
+            ? `through ${proxies} ${proxies === 1 ? 'proxy' : 'proxies'}`
+            : 'direct to host';
       return {
         ...progress,
         phase: `recovery, ${how}`,
@@ -61,6 +65,16 @@ export function recoveryProgressAfter(
     case 'ExportJobCompleted':
       // One that was done under an earlier lease says so again under the next.
       return { ...progress, streamsDone: Math.min(progress.streams, progress.streamsDone + 1) };
+    // As far as it goes by itself: it may pass what is filled once more.
+    case 'FillProgressed': {
+      const { filledBytes, totalBytes } = event.data;
+      return {
+        ...progress,
+        phase: 'the VM runs, filling its disks',
+        bytesToWrite: totalBytes,
+        writtenBytes: Math.max(progress.writtenBytes, filledBytes),
+      };
+    }
     case 'DataExported':
       return { ...progress, phase: 'making the VM', streamsDone: progress.streams };
     case 'RecoveryCompleted': {

@@ -19,6 +19,8 @@ export const RecoveryState = z.enum([
   'exporting',
   /** All is written and flushed; the host makes a VM of it. */
   'defining',
+  /** An instant recovery: the VM runs, and its disks are filled behind it. */
+  'filling',
   ...BackupOutcome.options,
 ]);
 export type RecoveryState = z.infer<typeof RecoveryState>;
@@ -42,6 +44,7 @@ export const RecoveryView = z.object({
   replace: z.boolean(),
   start: z.boolean(),
   verify: z.boolean(),
+  instant: z.boolean(),
   machine: Machine.nullable(),
   mode: TransportMode.nullable(),
   modeReason: z.string().nullable(),
@@ -61,6 +64,8 @@ export const RecoveryView = z.object({
   chunks: count,
   dataStreams: count,
   dataStreamsDone: count,
+  /** Of an instant recovery: of `diskBytes`, what the VM has no mount for any more. */
+  filledBytes: count,
   interruptions: count,
   /** Whether the VM runs; null while there is none. */
   started: z.boolean().nullable(),
@@ -74,6 +79,8 @@ export const RecoveryView = z.object({
   activatedAt: instant.nullable(),
   exportingAt: instant.nullable(),
   exportedAt: instant.nullable(),
+  /** When an instant recovery had its VM run. */
+  runningAt: instant.nullable(),
   endedAt: instant.nullable(),
   /** When the host had everything back. */
   closedAt: instant.nullable(),

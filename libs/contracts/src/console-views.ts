@@ -204,7 +204,7 @@ export type ProxyView = z.infer<typeof ProxyView>;
 /** Something taken from a host that has not been confirmed as given back. */
 export const ObligationView = z.object({
   obligationId: z.string(),
-  kind: z.enum(['snapshot', 'target', 'proxy', 'attachment', 'lease']),
+  kind: z.enum(['snapshot', 'target', 'mount', 'proxy', 'attachment', 'lease']),
   hostId: z.string(),
   /** The backup or recovery that it was taken for. */
   runId: z.string(),

@@ -46,6 +46,7 @@ export function explainRecovery(recoveryId: string, story: readonly Recorded[]):
       facts.request,
       ...facts.plan,
       ...proxyLines(facts, { run: 'recovery', job: 'data stream' }),
+      ...instantLines(recovery),
       ...troubleLines(facts, 'Data stream'),
       facts.outcome,
       ...(facts.alternative === null
@@ -64,6 +65,7 @@ function requestLine(recovery: Recovery): string {
     ...(recovery.replace ? ['over the VM of that name'] : []),
     ...(recovery.start ? ['to be started'] : []),
     ...(recovery.verify ? ['to be read back whole'] : []),
+    ...(recovery.instant ? ['at once, before its disks are filled'] : []),
   ];
   return (
     `${originWords(recovery.origin)}: backup ${backupId ?? '(unnamed)'}${point} ` +
@@ -72,6 +74,15 @@ function requestLine(recovery: Recovery): string {
     `mode ${recovery.requestedMode ?? '(unread)'}, policy ${recovery.policyId ?? '(unread)'}` +
     `${behindRunId === null ? '' : `; it waited for run ${behindRunId} of the same VM`}.`
   );
+}
+
+/** How long whoever asked had to wait for the VM. */
+function instantLines({ runningAt, requestedAt, filledBytes, diskBytes, vmId }: Recovery): string[] {
+  if (runningAt === null) return [];
+  const seconds = (Date.parse(runningAt) - Date.parse(requestedAt ?? runningAt)) / 1000;
+  return [
+    `VM ${vmId} ran ${seconds.toFixed(1)} s after the request; ${formatBytes(filledBytes)} of ${formatBytes(diskBytes)} are filled.`,
+  ];
 }
 
 function outcomeLine(recovery: Recovery, story: readonly Recorded[]): string {

@@ -75,6 +75,10 @@ export function lossesOf(story: readonly Recorded[]): Explained['losses'] {
       losses.push({ subject: `Proxy ${event.data.proxyId}`, reason: event.data.reason });
     } else if (event.type === 'SnapshotLost') {
       losses.push({ subject: 'Snapshot', reason: event.data.reason });
+    } else if (event.type === 'FillInterrupted') {
+      losses.push({ subject: 'Filling of the disks', reason: event.data.reason });
+    } else if (event.type === 'MountReadFailed') {
+      losses.push({ subject: `Disk ${event.data.diskId} of the restore point`, reason: event.data.reason });
     } else if (event.type === 'TargetLost') {
       losses.push({ subject: 'Disks of the VM to be', reason: event.data.reason });
     }

@@ -49,8 +49,12 @@ export function everythingWasGivenBack(events: readonly Recorded[]): void {
   for (const { type, data } of events) {
     if (type === 'SnapshotRequested') open.add('snapshot');
     if (type === 'SnapshotReleased') open.delete('snapshot');
-    if (type === 'TargetRequested') open.add('target');
+    if (type === 'TargetRequested') open.add(data.mounts === undefined ? 'target' : 'target to fill');
     if (type === 'TargetKept' || type === 'TargetDiscarded') open.delete('target');
+    if (type === 'TargetFilled' || type === 'TargetLeft' || type === 'TargetDiscarded')
+      open.delete('target to fill');
+    if (type === 'MountRequested') open.add('mount');
+    if (type === 'MountClosed') open.delete('mount');
     if (type === 'DiskAttachRequested') open.add(`disk ${data.diskId} at ${data.proxyId}`);
     if (type === 'DiskDetached') open.delete(`disk ${data.diskId} at ${data.proxyId}`);
     if (type === 'PortsLeased') open.add(`lease ${data.leaseId}`);

@@ -1,8 +1,8 @@
 /** `backhaul recover`: asks for a VM to be made of a restore point, and with `--wait` shows it until the VM stands. */
 import { randomUUID } from 'node:crypto';
-import { formatBytes, refusalLine } from '@backhaul/kernel';
+import { formatBytes, parseBytes, refusalLine } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
-import { CommandFailure, exitCodes, failed, refused } from '../exit.ts';
+import { CommandFailure, exitCodes, failed, refused, usage } from '../exit.ts';
 import { noRecoveryProgress, type RecoveryProgress, recoveryProgressAfter } from '../recovery-progress.ts';
 import { duration, shortId } from '../table.ts';
 import { json } from '../terminal.ts';
@@ -19,6 +19,8 @@ export interface RecoverFlags {
   readonly replace?: boolean;
   readonly start?: boolean;
   readonly verify?: boolean;
+  readonly instant?: boolean;
+  readonly fillSpeed?: string;
   readonly memory?: number;
   readonly cpus?: number;
   readonly requestId?: string;
@@ -44,6 +46,7 @@ export async function recover(id: string, flags: RecoverFlags, context: CommandC
     replace: flags.replace === true,
     start: flags.start === true,
     verify: flags.verify === true,
+    ...fillOf(flags),
     machine: {
       ...(memory === undefined ? {} : { memoryMiB: memory }),
       ...(cpus === undefined ? {} : { cpus }),
@@ -68,6 +71,15 @@ export async function recover(id: string, flags: RecoverFlags, context: CommandC
     context.terminal.out(json(row));
   }
   report(progress, { recoveryId, host, name }, Date.now() - began, flags, context);
+}
+
+function fillOf({ instant, fillSpeed }: RecoverFlags): { instant: boolean; fillBytesPerSecond?: number } {
+  if (fillSpeed === undefined) return { instant: instant === true };
+  if (instant !== true) throw usage('--fill-speed is for --instant.');
+  const fillBytesPerSecond = parseBytes(fillSpeed);
+  if (fillBytesPerSecond === undefined || fillBytesPerSecond === 0)
+    throw usage(`"${fillSpeed}" is no speed. Give one such as 100MiB with --fill-speed.`);
+  return { instant, fillBytesPerSecond };
 }
 
 const watched = (runId: string): Watched<RecoveryProgress> => ({
@@ -121,12 +133,12 @@ function report(
 /** The same wish, of another restore point. */
 export function commandLine(backupId: string, host: string, name: string, flags: RecoverFlags): string {
   const { disk = [], mode, policy, memory, cpus } = flags;
-  const valued = { host, name, mode, policy, memory, cpus };
+  const valued = { host, name, mode, policy, memory, cpus, 'fill-speed': flags.fillSpeed };
   return [
     `backhaul recover ${shortId(backupId)}`,
     ...Object.entries(valued).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag} ${value}`])),
     ...disk.map((diskId) => `--disk ${diskId}`),
-    ...(['replace', 'start', 'verify', 'wait'] as const).flatMap((flag) =>
+    ...(['replace', 'start', 'instant', 'verify', 'wait'] as const).flatMap((flag) =>
       flags[flag] === true ? [`--${flag}`] : [],
     ),
   ].join(' ');

@@ -11,6 +11,10 @@ type Row = Folded<ObligationView>;
 const snapshotId = (data: { hostId: string; runId: string }): string =>
   `snapshot/${data.hostId}/${data.runId}`;
 const targetId = (data: { hostId: string; runId: string }): string => `target/${data.hostId}/${data.runId}`;
+const mountId = (data: { hostId: string; recoveryId: string }): string =>
+  `mount/${data.hostId}/${data.recoveryId}`;
+const KEPT = 'TargetKept or TargetDiscarded';
+const FILLED = 'TargetFilled, TargetLeft or TargetDiscarded';
 const proxyObligationId = (data: { hostId: string; proxyId: string }): string =>
   `proxy/${data.hostId}/${data.proxyId}`;
 const attachmentId = (data: { hostId: string; proxyId: string; runId: string; diskId: string }): string =>
@@ -51,7 +55,13 @@ export const obligations: Projection<ObligationView> = {
       case 'TargetLost':
       case 'TargetKept':
       case 'TargetDiscarded':
+      case 'TargetFilled':
+      case 'TargetLeft':
         return [{ obligationId: targetId(event.data) }];
+      case 'MountRequested':
+      case 'MountOpened':
+      case 'MountClosed':
+        return [{ obligationId: mountId(event.data) }];
       case 'ProxyActivationRequested':
       case 'ProxyActivated':
       case 'ProxyLost':
@@ -87,7 +97,14 @@ export const obligations: Projection<ObligationView> = {
           obligationId: targetId(event.data),
           kind: 'target',
           subject: `Disks of VM ${event.data.vmId} to be`,
-          closedBy: 'TargetKept or TargetDiscarded',
+          closedBy: event.data.mounts === undefined ? KEPT : FILLED,
+        });
+      case 'MountRequested':
+        return opened(event, {
+          obligationId: mountId(event.data),
+          kind: 'mount',
+          subject: `Mount that VM ${event.data.vmId} starts from`,
+          closedBy: 'MountClosed',
         });
       case 'ProxyActivationRequested':
         return opened(event, {
@@ -119,8 +136,12 @@ export const obligations: Projection<ObligationView> = {
           }),
           state: 'standing',
         };
+      // It runs, and is not whole.
+      case 'TargetKept':
+        return row?.closedBy === FILLED ? row : undefined;
       case 'SnapshotTaken':
       case 'TargetCreated':
+      case 'MountOpened':
       case 'ProxyActivated':
       case 'DiskAttached':
         return row === undefined ? undefined : { ...row, state: 'standing' };
@@ -129,8 +150,10 @@ export const obligations: Projection<ObligationView> = {
       case 'ProxyLost':
         return row === undefined ? undefined : { ...row, state: 'lost' };
       case 'SnapshotReleased':
-      case 'TargetKept':
+      case 'TargetFilled':
+      case 'TargetLeft':
       case 'TargetDiscarded':
+      case 'MountClosed':
       case 'ProxyDeactivated':
       case 'DiskDetached':
       case 'PortsReleased':
@@ -145,6 +168,7 @@ const opened = (
   event: Recorded<
     | 'SnapshotRequested'
     | 'TargetRequested'
+    | 'MountRequested'
     | 'ProxyActivationRequested'
     | 'DiskAttachRequested'
     | 'PortsLeased'
@@ -152,7 +176,7 @@ const opened = (
   what: Pick<Row, 'obligationId' | 'kind' | 'subject' | 'closedBy'> & Partial<Row>,
 ): Row => ({
   hostId: event.data.hostId,
-  runId: event.data.runId,
+  runId: 'runId' in event.data ? event.data.runId : event.data.recoveryId,
   proxyId: null,
   diskId: null,
   childJobId: null,

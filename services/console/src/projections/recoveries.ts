@@ -29,6 +29,7 @@ export const recoveries: Projection<RecoveryView> = {
     replace: 'boolean',
     start: 'boolean',
     verify: 'boolean',
+    instant: 'boolean',
     machine: 'json',
     mode: 'text',
     modeReason: 'text',
@@ -45,6 +46,7 @@ export const recoveries: Projection<RecoveryView> = {
     chunks: 'bigint',
     dataStreams: 'integer',
     dataStreamsDone: 'integer',
+    filledBytes: 'bigint',
     interruptions: 'integer',
     started: 'boolean',
     notStarted: 'text',
@@ -56,6 +58,7 @@ export const recoveries: Projection<RecoveryView> = {
     activatedAt: 'instant',
     exportingAt: 'instant',
     exportedAt: 'instant',
+    runningAt: 'instant',
     endedAt: 'instant',
     closedAt: 'instant',
     firstPosition: 'bigint',
@@ -128,6 +131,20 @@ function changed(recovery: Row, event: Recorded): Row {
         state: forwards(recovery, 'defining'),
         exportedAt: event.data.exportedAt,
       };
+    case 'TargetKept':
+      return recovery.instant
+        ? {
+            ...recovery,
+            state: forwards(recovery, 'filling'),
+            started: event.data.started,
+            runningAt: event.recordedAt,
+          }
+        : recovery;
+    case 'FillProgressed':
+    case 'TargetFilled':
+      return { ...recovery, filledBytes: Math.max(recovery.filledBytes, event.data.filledBytes) };
+    case 'FillInterrupted':
+      return { ...recovery, interruptions: recovery.interruptions + 1 };
     case 'RecoveryCompleted': {
       const { completedAt, started, notStarted } = event.data;
       return isEnded(recovery)
@@ -188,7 +205,7 @@ function activated(recovery: Row, { data, recordedAt }: Recorded<'ProxiesActivat
   };
 }
 
-const order = ['queued', 'triggered', 'planned', 'activating', 'exporting', 'defining'];
+const order = ['queued', 'triggered', 'planned', 'activating', 'exporting', 'defining', 'filling'];
 const isEnded = (recovery: Row): boolean => !order.includes(recovery.state);
 
 /** The state asked for, unless the recovery is further on already. */

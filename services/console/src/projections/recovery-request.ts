@@ -7,7 +7,7 @@ type Row = Folded<consoleApi.RecoveryView>;
 
 export function asked(event: Recorded<'RecoveryQueued' | 'RecoveryTriggered'>): Row {
   const { recoveryId, backupId, source, restorePoint, hostId, vmId, disks, policy, mode } = event.data;
-  const { replace, start, verify, machine, origin, requestedAt } = event.data;
+  const { replace, start, verify, instant, machine, origin, requestedAt } = event.data;
   return {
     ...blank(recoveryId, origin, event.position),
     backupId,
@@ -22,6 +22,7 @@ export function asked(event: Recorded<'RecoveryQueued' | 'RecoveryTriggered'>): 
     replace,
     start,
     verify,
+    instant: instant !== undefined,
     machine,
     requestedAt,
   };
@@ -58,6 +59,7 @@ const blank = (recoveryId: string, origin: Row['origin'], firstPosition: number)
   replace: false,
   start: false,
   verify: false,
+  instant: false,
   machine: null,
   mode: null,
   modeReason: null,
@@ -74,6 +76,7 @@ const blank = (recoveryId: string, origin: Row['origin'], firstPosition: number)
   chunks: 0,
   dataStreams: 0,
   dataStreamsDone: 0,
+  filledBytes: 0,
   interruptions: 0,
   started: null,
   notStarted: null,
@@ -85,6 +88,7 @@ const blank = (recoveryId: string, origin: Row['origin'], firstPosition: number)
   activatedAt: null,
   exportingAt: null,
   exportedAt: null,
+  runningAt: null,
   endedAt: null,
   closedAt: null,
   firstPosition,

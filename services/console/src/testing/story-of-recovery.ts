@@ -1,5 +1,12 @@
 /** A told recovery: of the restore point of another story's backup, to a VM beside it. */
-import { CHUNK_BYTES, defaultPolicy, type EventData, vmStreamId } from '@backhaul/contracts';
+import {
+  CHUNK_BYTES,
+  defaultPolicy,
+  type EventData,
+  type InstantRecovery,
+  type RecoveryPlan,
+  vmStreamId,
+} from '@backhaul/contracts';
 import { backupIdOf, DIGEST, type Facts, factsOf, type Job, restorePoint } from './facts.ts';
 import { attach, sharedProxies, startProxy } from './story-of-host.ts';
 import { instantAt, type Teller, type Told, teller } from './teller.ts';
@@ -31,7 +38,12 @@ export function recoveryStory(story: RecoveryStory): Told[] {
   return tell.told;
 }
 
-function requested(story: RecoveryStory, facts: Facts, { append }: Teller): void {
+export function requested(
+  story: Pick<RecoveryStory, 'name' | 'backup'>,
+  facts: Facts,
+  { append }: Teller,
+  instant?: InstantRecovery,
+): void {
   const { hostId, vmId } = facts;
   append('vm', vmStreamId(hostId, vmId), 'VmClaimed', { ...run(facts), vmId });
   append('recovery', facts.backupId, 'RecoveryTriggered', {
@@ -45,13 +57,19 @@ function requested(story: RecoveryStory, facts: Facts, { append }: Teller): void
     replace: false,
     start: true,
     verify: false,
+    ...(instant === undefined ? {} : { instant }),
     machine: { memoryMiB: 1024, cpus: 1 },
     origin: { via: 'nats', requestId: `request-${story.name}`, requestedBy: 'anna' },
     requestedAt: instantAt(100),
   });
 }
 
-function planned(story: RecoveryStory, facts: Facts, { append }: Teller): void {
+export function planned(
+  story: Pick<RecoveryStory, 'backup' | 'shared'>,
+  facts: Facts,
+  { append }: Teller,
+  more: Partial<RecoveryPlan> = {},
+): void {
   const { backupId: recoveryId, hostId, vmId, diskBytes, jobs } = facts;
   const bytesToWrite = (diskBytes / 4) * 3;
   append('plan', recoveryId, 'RecoveryInspected', {
@@ -96,6 +114,7 @@ function planned(story: RecoveryStory, facts: Facts, { append }: Teller): void {
     waves: 1,
     limitedBy: [],
     rejected: [{ what: 'direct-to-host', why: 'the recovery is above its threshold' }],
+    ...more,
   });
 }
 

@@ -1,0 +1,190 @@
+/**
+ * Instant recovery, by real parts: a VM boots from a restore point at once, its guest writes records without a pause, and its disks are filled
+ * behind it, through the death of whoever has to do with that. And a restore point that is damaged.
+ */
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { lastRecordOf, makeWritingDisk } from '@backhaul/appliance';
+import { withQmp } from '@backhaul/hypervisor';
+import { eventually, KiB, MiB } from '@backhaul/kernel';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { copyOf, dataBytesOf, makeImage, sha256Of, writeRandom } from './disk-image.ts';
+import { HOST, type Lab, openLab } from './lab.ts';
+import { everythingWasGivenBack, ofType } from './log-checks.ts';
+
+const run = promisify(execFile);
+const SHELF = 'shelf';
+const patience = 90_000;
+const DATA_BYTES = 64 * MiB;
+let own: string;
+let lab: Lab;
+let backupId: string;
+
+const onShelf = (disk: string): string => join(own, 'images', 'web', `${disk}.qcow2`);
+const folderOf = (vm: string): string => join(own, 'vms', 'vms', vm);
+const recovered = (vm: string, disk: string): string => join(folderOf(vm), `${disk}.qcow2`);
+const inFull = (image: string): Promise<string> => copyOf(image, `${image}.raw`);
+
+/** What the guest says on its console: how many records it has written, a line for every hundred. */
+async function hundredsOf(vm: string): Promise<number[]> {
+  const text = await readFile(join(folderOf(vm), 'console.log'), 'utf8').catch(() => '');
+  return [...text.matchAll(/written (\d+)/g)].map(([, records]) => Number(records) / 100);
+}
+const hasWritten = (vm: string, hundreds: number): Promise<true> =>
+  eventually(`${hundreds} hundred records of ${vm}`, patience, async () =>
+    ((await hundredsOf(vm)).at(-1) ?? 0) >= hundreds ? true : undefined,
+  );
+const processOf = async (vm: string): Promise<number> =>
+  JSON.parse(await readFile(join(folderOf(vm), 'pid.json'), 'utf8')).pid;
+async function end(vm: string): Promise<void> {
+  const pid = await processOf(vm);
+  process.kill(pid, 'SIGKILL');
+  await eventually(`The end of ${vm}`, patience, async () =>
+    (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')) === '' ? true : undefined,
+  );
+}
+
+/** The larger disk: the other has little data. */
+const fillFaster = (vm: string): Promise<unknown> =>
+  withQmp({ path: join(own, 'vms', `${vm}.qmp`), target: vm }, (qmp) =>
+    qmp.execute('block-job-set-speed', { arguments: { device: 'fill-vdb', speed: 0 } }),
+  );
+
+beforeAll(async () => {
+  own = await mkdtemp(join(tmpdir(), 'bi-'));
+  for (const folder of ['images/web', 'vms']) await mkdir(join(own, folder), { recursive: true });
+  await makeWritingDisk(join(own, 'system.raw'), 5);
+  await makeImage(onShelf('vda'), 32 * MiB);
+  await copyInto(join(own, 'system.raw'), onShelf('vda'));
+  await makeImage(onShelf('vdb'), DATA_BYTES);
+  await writeRandom(onShelf('vdb'), 8 * MiB, 40 * MiB);
+  lab = await openLab({
+    hosts: [
+      { hostId: SHELF, kind: 'directory', address: join(own, 'images') },
+      { hostId: HOST, kind: 'qemu', address: join(own, 'vms') },
+    ],
+  });
+  backupId = await lab.backup('web', { host: SHELF });
+  expect((await lab.ended(backupId)).type).toBe('BackupCompleted');
+  await lab.closed(backupId);
+});
+afterAll(async () => {
+  for (const vm of await readdir(join(own, 'vms', 'vms')).catch(() => []))
+    await end(vm).catch(() => undefined);
+  await lab?.close();
+  await rm(own, { recursive: true, force: true });
+});
+
+async function copyInto(raw: string, image: string): Promise<void> {
+  await rm(image);
+  await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, image]);
+}
+
+/** Every 4 KiB is as the restore point has it, or of a record that the guest has written. How many are. */
+async function recordsOver(image: string, restorePoint: string): Promise<number> {
+  await using now = await open(image, 'r');
+  await using before = await open(restorePoint, 'r');
+  const [is, was] = [Buffer.alloc(4 * KiB), Buffer.alloc(4 * KiB)];
+  let records = 0;
+  for (let at = 0; at < DATA_BYTES; at += is.length) {
+    await Promise.all([now.read(is, 0, is.length, at), before.read(was, 0, was.length, at)]);
+    if (is.equals(was)) continue;
+    expect(is.toString('latin1', 0, 16), `at ${at}`).toMatch(/^\d{15}\n$/);
+    records += 1;
+  }
+  return records;
+}
+
+test('a VM runs and writes before its disks are filled, through the death of export and proxy-manager, and never stops', async () => {
+  const truth = await inFull(onShelf('vdb'));
+  const recoveryId = await lab.recover(backupId, 'web-2', {
+    instant: true,
+    // Until the test says otherwise.
+    fillBytesPerSecond: 512 * KiB,
+    machine: { memoryMiB: 160 },
+  });
+  await lab.until(recoveryId, 'TargetKept', 1);
+  const pid = await processOf('web-2');
+  await hasWritten('web-2', 1);
+  for (const name of ['export', 'proxy-manager'] as const) {
+    expect(ofType(await lab.story(recoveryId), 'TargetFilled')).toEqual([]);
+    const service = lab.stack.services.get(name);
+    await service?.kill();
+    await service?.start();
+  }
+  await fillFaster('web-2');
+  expect(await lab.ended(recoveryId, patience)).toMatchObject({
+    type: 'RecoveryCompleted',
+    data: { started: true, totals: { diskBytes: 32 * MiB + DATA_BYTES } },
+  });
+  await lab.closed(recoveryId);
+  await lab.until(recoveryId, 'MountClosed', 1);
+
+  // It has nothing of the mount any more, and goes on as if nothing had been.
+  const written = (await hundredsOf('web-2')).at(-1) ?? 0;
+  await hasWritten('web-2', written + 1);
+  expect(await processOf('web-2')).toBe(pid);
+  const hundreds = await hundredsOf('web-2');
+  expect(hundreds).toEqual(hundreds.map((_, index) => index + 1));
+  await end('web-2');
+  // Converted with no mount there to read from.
+  expect(await readdir(join(lab.stack.stateDirectory, 'mounts'))).toEqual([]);
+  const data = await inFull(recovered('web-2', 'vdb'));
+  expect(await lastRecordOf(data)).toBeGreaterThanOrEqual(100 * (written + 1));
+  expect(await recordsOver(data, truth)).toBeGreaterThan(100);
+  expect(await sha256Of(await inFull(recovered('web-2', 'vda')))).toBe(
+    await sha256Of(join(own, 'system.raw')),
+  );
+  expect(await dataBytesOf(recovered('web-2', 'vdb'))).toBeLessThan(DATA_BYTES);
+
+  const story = await lab.story(recoveryId);
+  everythingWasGivenBack(story);
+  const types = story.map(({ type }) => type);
+  expect(types.indexOf('TargetKept')).toBeLessThan(types.indexOf('TargetFilled'));
+  expect(ofType(story, 'FillProgressed').length).toBeGreaterThan(2);
+  expect(ofType(story, 'FillInterrupted')).toEqual([]);
+  expect(ofType(story, 'ProxyActivationRequested')).toEqual([]);
+});
+
+test('a restore point that turns out damaged ends the recovery with the reason, and its VM is left to who works in it', async () => {
+  const [chunk] = ofType(await lab.story(backupId), 'ChunkReceived').filter(
+    ({ data }) => data.diskId === 'vdb' && data.storedBytes > 0,
+  );
+  const digest = chunk?.data.digest ?? '';
+  const chunks = join(lab.stack.repository, 'chunks');
+  const [file = ''] = (await readdir(chunks, { recursive: true })).filter((name) => name.endsWith(digest));
+  const bytes = await readFile(join(chunks, file));
+  bytes[bytes.length - 100] = (bytes[bytes.length - 100] ?? 0) ^ 0xff;
+  await writeFile(join(chunks, file), bytes);
+  // What it has unpacked it need not read again.
+  const service = lab.stack.services.get('export');
+  await service?.kill();
+  await service?.start();
+
+  const recoveryId = await lab.recover(backupId, 'web-3', { instant: true, machine: { memoryMiB: 160 } });
+  expect(await lab.ended(recoveryId, patience)).toMatchObject({
+    type: 'RecoveryFailed',
+    data: { refusal: { code: 'RestorePointDamaged', message: expect.stringContaining(digest) } },
+  });
+  // It is not taken from under its guest, whatever that makes of the I/O errors.
+  expect(await readFile(`/proc/${await processOf('web-3')}/cmdline`, 'utf8')).toContain('web-3');
+  expect(ofType(await lab.story(recoveryId), 'RunClosed')).toEqual([]);
+  await end('web-3');
+  await lab.closed(recoveryId);
+  await lab.until(recoveryId, 'MountClosed', 1);
+  const story = await lab.story(recoveryId);
+  expect(ofType(story, 'TargetLeft')).toHaveLength(1);
+  everythingWasGivenBack(story);
+  expect(await readdir(folderOf('web-3'))).toEqual(expect.arrayContaining(['vda.qcow2', 'vdb.qcow2']));
+});
+
+test('a host that starts no VMs refuses, with a way out', async () => {
+  const recoveryId = await lab.recover(backupId, 'web-4', { host: SHELF, instant: true });
+  expect(await lab.ended(recoveryId)).toMatchObject({
+    type: 'RecoveryPlanRefused',
+    data: { refusal: { code: 'InstantUnavailable', wayOut: expect.stringMatching(/kind qemu/) } },
+  });
+});
