@@ -12,13 +12,13 @@ import type { EventData } from '@backhaul/contracts';
 import { invariant } from '@backhaul/kernel';
 
 import { noteDue } from './due.ts';
+import { changeFill, letGoBy } from './fill.ts';
 import { countJobs, openRun } from './open-run.ts';
 import {
   type Attachment,
   attachmentKey,
   directProxyId,
   type HostEvent,
-  isInstant,
   type Job,
   type Lease,
   type Pool,
@@ -77,40 +77,16 @@ function change(pool: Pool, event: HostEvent): void {
       });
       pool.proxies.delete(directProxyId(event.data.runId));
       break;
-    case 'TargetKept':
-      withRun(pool, event.data.runId, (run) => {
-        run.hold = isInstant(run) ? 'filling' : 'released';
-        run.fill.due = isInstant(run);
-      });
-      pool.proxies.delete(directProxyId(event.data.runId));
-      break;
     case 'FillProgressed':
-      withRun(pool, event.data.runId, ({ fill }) => {
-        const { filledBytes, totalBytes } = event.data;
-        // Begun anew it passes what is filled already once more, and nothing comes of that.
-        if (filledBytes > fill.filledBytes) fill.interruptions = 0;
-        fill.filledBytes = Math.max(fill.filledBytes, filledBytes);
-        fill.due = filledBytes === totalBytes;
-      });
-      break;
     case 'FillInterrupted':
-      withRun(pool, event.data.runId, ({ fill }) => {
-        fill.due = true;
-        fill.interruptions += 1;
-      });
-      break;
     case 'TargetFilled':
-      withRun(pool, event.data.runId, (run) => {
-        run.hold = 'released';
-        run.outcome ??= 'completed';
-      });
+      withRun(pool, event.data.runId, (run) => changeFill(run, event));
       break;
+    case 'TargetKept':
     case 'SnapshotReleased':
     case 'TargetLeft':
     case 'TargetDiscarded':
-      withRun(pool, event.data.runId, (run) => {
-        run.hold = 'released';
-      });
+      withRun(pool, event.data.runId, (run) => letGoBy(run, event.type));
       pool.proxies.delete(directProxyId(event.data.runId));
       break;
     case 'ProxiesChosen':
