@@ -8,6 +8,7 @@ import {
   attachmentKey,
   directProxyId,
   type HostEvent,
+  isInstant,
   type Pool,
   type PooledProxy,
   type Run,
@@ -31,7 +32,8 @@ export function settledIn(pool: Pool): Settled {
   }
   for (const run of pool.runs.values()) {
     if (run.outcome !== undefined) continue;
-    if (run.hold === 'ready') keys.add(`disks ${run.order.runId}`);
+    // Those of an instant recovery are served by nobody, and are a VM before the events say so.
+    if (run.hold === 'ready' && !isInstant(run)) keys.add(`disks ${run.order.runId}`);
     if (run.hold === 'filling' && !run.fill.due) keys.add(`fill ${run.order.runId}`);
   }
   return keys;
