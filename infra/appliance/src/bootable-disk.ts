@@ -22,9 +22,9 @@ export async function makeBootableDisk(path: string, says: string): Promise<stri
   return `booted: ${says},`;
 }
 
-/** Of a machine whose guest writes numbered records to all its other disks (writing-guest.ts), `pauseMilliseconds` between two of them. */
-export async function makeWritingDisk(path: string, pauseMilliseconds: number): Promise<void> {
-  const options = `writing.pause=${pauseMilliseconds} writing.skip=1`;
+/** Of a machine whose guest writes numbered records to all its other disks (writing-guest.ts), and says so every `tell` of them. */
+export async function makeWritingDisk(path: string, tell: number): Promise<void> {
+  const options = `writing.pause=5 writing.skip=1 writing.tell=${tell}`;
   await makeDisk(path, await writingGuestFiles(), `rdinit=/writing-init ${options}`);
 }
 

@@ -3,7 +3,7 @@
 -- record n + 1 is begun: to its place in the journal (the first MiB: slot n mod 256 of 4 KiB), and behind it to a place
 -- of the data area that n decides, 16 KiB of it. So at any instant no disk is more than one record ahead of the next one.
 -- Options on the kernel's command line: writing.pause=MILLISECONDS between records, writing.records=COUNT to power off after,
--- writing.skip=COUNT for disks, the first ones, that it leaves alone.
+-- writing.skip=COUNT for disks, the first ones, that it leaves alone, writing.tell=COUNT of records between two lines on the console.
 local fcntl = require 'posix.fcntl'
 local poll = require 'posix.poll'
 local unistd = require 'posix.unistd'
@@ -48,7 +48,7 @@ local function writeAt(fd, offset, bytes)
 end
 
 local disks = openDisks()
-local pause, last = option('pause', 0), option('records', math.huge)
+local pause, last, tell = option('pause', 0), option('records', math.huge), option('tell', 100)
 for n = 1, last do
   local text = ('%015d\n'):format(n)
   for _, disk in ipairs(disks) do
@@ -60,7 +60,7 @@ for n = 1, last do
     writeAt(disk.fd, n % JOURNAL_SLOTS * SLOT_BYTES, text:rep(SLOT_BYTES // #text))
     assert(unistd.fsync(disk.fd) == 0)
   end
-  if n % 100 == 0 then print('written ' .. n) end
+  if n % tell == 0 then print('written ' .. n) end
   if pause > 0 then poll.poll({}, pause) end
 end
 os.execute('/bin/busybox poweroff -f')
