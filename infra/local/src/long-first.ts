@@ -11,6 +11,7 @@ const LONG = [
   'libs/cli/src/cli.int.test.ts',
   'test/e2e/src/qemu.int.test.ts',
   'test/e2e/src/recovery.int.test.ts',
+  'test/e2e/src/instant.int.test.ts',
   'test/e2e/src/backup.int.test.ts',
 ];
 
