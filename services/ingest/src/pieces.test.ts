@@ -3,14 +3,7 @@ import { type Extent, extentEnd, intersection, normalised, subtraction, totalLen
 import { STATE_DIRTY, STATE_HOLE, STATE_ZERO, type StatusExtent } from '@backhaul/nbd';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  ALLOCATION,
-  type AskStatus,
-  type Piece,
-  piecesOfFull,
-  piecesOfIncremental,
-  sectionsOf,
-} from './pieces.ts';
+import { ALLOCATION, type AskStatus, type Piece, piecesOfFull, piecesOfIncremental } from './pieces.ts';
 
 const KiB64 = 64 * 1024;
 const DISK = 40 * 1024 * 1024 + 512;
@@ -101,45 +94,4 @@ describe('an incremental', () => {
       }),
     );
   });
-});
-
-test('sections cut a portion at the grid, cover it in order, and are of about equal length', () => {
-  const portions = fc.record({ slot: fc.nat(50), length: fc.nat(DISK) });
-  fc.assert(
-    fc.property(portions, fc.integer({ min: 1, max: 6 }), ({ slot, length }, count) => {
-      const portion = { offset: slot * CHUNK_BYTES, length };
-      const sections = sectionsOf(portion, count);
-      expect(sections.length).toBeLessThanOrEqual(count);
-      let at = portion.offset;
-      for (const section of sections) {
-        expect(section.offset).toBe(at);
-        expect(section.offset % CHUNK_BYTES).toBe(0);
-        expect(section.length).toBeGreaterThan(0);
-        expect(section.length).toBeLessThan(length / count + 2 * CHUNK_BYTES);
-        at = extentEnd(section);
-      }
-      expect(at).toBe(extentEnd(portion));
-    }),
-  );
-});
-
-test('sections together have the pieces of the whole portion', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(fc.nat(DISK), { maxLength: 8 }), async (ends) => {
-      const zero = normalised(
-        [...ends]
-          .sort((a, b) => a - b)
-          .flatMap((offset, i, all) => {
-            const end = all[i + 1];
-            return i % 2 === 0 && end !== undefined && end > offset ? [{ offset, length: end - offset }] : [];
-          }),
-      );
-      const whole = { offset: 0, length: DISK };
-      const ask = hostOf(zero);
-      const parts = [];
-      for (const section of sectionsOf(whole, 4))
-        parts.push(...(await collect(piecesOfFull(section, ask, []))));
-      expect(parts).toEqual(await collect(piecesOfFull(whole, ask, [])));
-    }),
-  );
 });

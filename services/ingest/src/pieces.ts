@@ -21,16 +21,6 @@ export type AskStatus = (context: string, range: Extent) => AsyncIterable<Status
 
 export const ALLOCATION = 'base:allocation';
 
-/** Cuts a portion at the grid into at most `count` sections of about equal length, in order, none of them empty. */
-export function sectionsOf(portion: Extent, count: number): Extent[] {
-  const slots = Math.ceil(portion.length / CHUNK_BYTES);
-  const size = Math.max(1, Math.ceil(slots / count)) * CHUNK_BYTES;
-  const sections: Extent[] = [];
-  for (let offset = portion.offset; offset < extentEnd(portion); offset += size)
-    sections.push({ offset, length: Math.min(size, extentEnd(portion) - offset) });
-  return sections;
-}
-
 /** `allocation` undefined: the host cannot tell, so all of it is read. */
 export async function* piecesOfFull(
   portion: Extent,

@@ -8,23 +8,10 @@ import { type Extent, Fault } from '@backhaul/kernel';
 import { connectNbd, type NbdClient } from '@backhaul/nbd';
 import type { Repository } from '@backhaul/repository';
 import type { Lease } from './child-job.ts';
-import {
-  ALLOCATION,
-  type AskStatus,
-  type Piece,
-  piecesOfFull,
-  piecesOfIncremental,
-  sectionsOf,
-} from './pieces.ts';
+import { ALLOCATION, type AskStatus, type Piece, piecesOfFull, piecesOfIncremental } from './pieces.ts';
 
 /** Pieces under way per port: one is read while others are hashed and stored. */
 const PIECES_PER_PORT = 4;
-
-/**
- * Sections of a portion that are read at the same time. Data of one kind lies together on a disk: what cannot be packed waits for the
- * repository's disk, and what can keeps the processors busy. Read from several places, the one fills the waits of the other.
- */
-const SECTIONS = 4;
 
 /** A proxy's port may still be saying what a client that died was told: it is tried again before the attempt is given up. */
 const GARBLED_MILLISECONDS = 2_000;
@@ -61,12 +48,7 @@ export async function receivePortion(order: PortionOrder): Promise<number> {
     const host = await connect(order, lease.extents.uri, contexts, connections);
     const ports: NbdClient[] = [];
     for (const { uri } of lease.ports) ports.push(await connect(order, uri, [], connections));
-    const sections = sectionsOf({ offset: lease.offset, length: lease.length }, SECTIONS);
-    return await readAll(
-      order,
-      ports,
-      sections.map((section) => piecesOf(order, host, section, received)),
-    );
+    return await readAll(order, ports, piecesOf(order, host, received));
   } finally {
     await Promise.all(connections.map((connection) => connection.close()));
   }
@@ -95,12 +77,12 @@ async function connect(
 function piecesOf(
   { lease, kind }: PortionOrder,
   host: NbdClient,
-  section: Extent,
   received: readonly Extent[],
 ): AsyncGenerator<Piece> {
+  const portion = { offset: lease.offset, length: lease.length };
   const ask: AskStatus = (context, range) => host.blockStatus(context, range.offset, range.length);
   const canAskAllocation = host.contexts.includes(ALLOCATION);
-  if (kind === 'full') return piecesOfFull(section, canAskAllocation ? ask : undefined, received);
+  if (kind === 'full') return piecesOfFull(portion, canAskAllocation ? ask : undefined, received);
   const changed = lease.extents.changedContext;
   if (changed === null || !host.contexts.includes(changed)) {
     throw new Fault(
@@ -108,29 +90,28 @@ function piecesOf(
       { permanent: true, code: 'ChangedBlocksGone' },
     );
   }
-  return piecesOfIncremental(section, changed, ask, canAskAllocation, received);
+  return piecesOfIncremental(portion, changed, ask, canAskAllocation, received);
 }
 
 async function readAll(
   order: PortionOrder,
   ports: readonly NbdClient[],
-  sections: readonly AsyncGenerator<Piece>[],
+  pieces: AsyncGenerator<Piece>,
 ): Promise<number> {
   let readBytes = 0;
   let failed: { error: unknown } | undefined;
-  const lane = async (port: NbdClient, number: number): Promise<void> => {
+  // Async generators answer overlapping calls of next() in turn, so the lanes can share one.
+  const lane = async (port: NbdClient): Promise<void> => {
     while (failed === undefined) {
       order.signal.throwIfAborted();
-      const next = await nextPiece(sections, number);
-      if (next === undefined) return;
-      const piece = await receivePiece(order, port, next);
+      const next = await pieces.next();
+      if (next.done === true) return;
+      const piece = await receivePiece(order, port, next.value);
       readBytes += piece.readBytes;
       order.onReceived(piece);
     }
   };
-  const lanes = ports.flatMap((port) =>
-    Array.from({ length: PIECES_PER_PORT }, (_, number) => lane(port, number)),
-  );
+  const lanes = ports.flatMap((port) => Array.from({ length: PIECES_PER_PORT }, () => lane(port)));
   // The first failure ends the others; all have ended before the connections go.
   await Promise.all(
     lanes.map((running) =>
@@ -139,22 +120,9 @@ async function readAll(
       }),
     ),
   );
-  await Promise.all(sections.map((pieces) => pieces.return(undefined)));
+  await pieces.return(undefined);
   if (failed !== undefined) throw failed.error;
   return readBytes;
-}
-
-/** Of the lane's own section, and when that is done of the next that is not. */
-async function nextPiece(
-  sections: readonly AsyncGenerator<Piece>[],
-  number: number,
-): Promise<Piece | undefined> {
-  for (let turn = 0; turn < sections.length; turn += 1) {
-    // Async generators answer overlapping calls of next() in turn, so lanes can share one.
-    const next = await sections[(number + turn) % sections.length]?.next();
-    if (next?.done === false) return next.value;
-  }
-  return undefined;
 }
 
 async function receivePiece(
