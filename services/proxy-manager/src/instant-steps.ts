@@ -16,8 +16,8 @@ export function instantSteps(
   const { hold, fill } = run;
   // Before there is a mount nothing is asked of the host.
   if (hold === 'none' || hold === 'released') return;
-  if (hold === 'requested' || hold === 'lost')
-    actions.push({ type: 'CreateTarget', order, again: run.targets.size > 0, mounts: fill.mounts });
+  // Served by nobody they are never found lost (drift.ts), and so never made again.
+  if (hold === 'requested') actions.push({ type: 'CreateTarget', order, again: false, mounts: fill.mounts });
   else if (hold === 'ready') actions.push({ type: 'KeepTarget', order });
   else if (fill.interruptions > INTERRUPTIONS_MAX) decisions.push(failureOf(order, notFilled(run)));
   else if (fill.due) actions.push({ type: 'FillTarget', order });

@@ -22,11 +22,11 @@ const FLUSH_MILLISECONDS = 600_000;
 
 const Jobs = z.array(
   z.object({
-    id: z.string(),
+    device: z.string(),
     status: z.string(),
-    'current-progress': z.int(),
-    'total-progress': z.int(),
-    error: z.string().optional(),
+    offset: z.int(),
+    len: z.int(),
+    'io-status': z.string(),
   }),
 );
 type Job = z.infer<typeof Jobs>[number];
@@ -112,17 +112,18 @@ async function fillOn(
         eventMilliseconds: FLUSH_MILLISECONDS,
         milliseconds: FLUSH_MILLISECONDS,
       });
-      await qmp.execute('job-dismiss', { arguments: { id } });
+    } else if (state === 'stopped' && job !== undefined) {
+      await qmp.execute('block-job-resume', { arguments: { device: id } });
     } else if (state === 'stopped') {
-      if (job !== undefined) await qmp.execute('job-dismiss', { arguments: { id } });
       await qmp.execute('block-stream', {
         arguments: {
           'job-id': id,
           device: diskNode(index),
-          'on-error': 'report',
+          // An error stops it and does not end it, and it ends without a trace: what is left of an ended one is fatal (quirks.ts).
+          'on-error': 'stop',
           ...(bytesPerSecond === null ? {} : { speed: bytesPerSecond }),
           'auto-finalize': false,
-          'auto-dismiss': false,
+          'auto-dismiss': true,
         },
       });
     }
@@ -132,8 +133,7 @@ async function fillOn(
 /** Nothing of the mounts is left in the VM, and it may end by itself again. */
 async function letGo(qmp: QmpClient, disks: readonly FilledDisk[]): Promise<void> {
   const nodes = await qmp.execute('query-named-block-nodes', { arguments: { flat: true }, reply: Nodes });
-  for (const { index, job } of disks) {
-    if (job !== undefined) await qmp.execute('job-dismiss', { arguments: { id: job.id } });
+  for (const { index } of disks) {
     const name = mountNode(index);
     if (nodes.some((node) => node['node-name'] === name))
       await qmp.execute('blockdev-del', { arguments: { 'node-name': name } });
@@ -143,16 +143,16 @@ async function letGo(qmp: QmpClient, disks: readonly FilledDisk[]): Promise<void
 
 async function lookAt(qmp: QmpClient, { disks }: VmDefinition): Promise<FilledDisk[]> {
   const nodes = await qmp.execute('query-named-block-nodes', { arguments: { flat: true }, reply: Nodes });
-  const jobs = await qmp.execute('query-jobs', { reply: Jobs });
+  const jobs = await qmp.execute('query-block-jobs', { reply: Jobs });
   return disks.map(({ diskId }, index) => {
     const node = nodes.find((one) => one['node-name'] === diskNode(index));
-    const job = jobs.find(({ id }) => id === jobOf(diskId));
+    const job = jobs.find(({ device }) => device === jobOf(diskId));
     if (node !== undefined && node.backing_file === undefined)
       return { index, diskId, state: 'filled', share: 1, job };
-    if (job === undefined || job.status === 'concluded')
+    if (job === undefined || job['io-status'] !== 'ok')
       return { index, diskId, state: 'stopped', share: 0, job };
     const copied = job.status === 'pending';
-    const share = job['current-progress'] / Math.max(1, job['total-progress']);
+    const share = job.offset / Math.max(1, job.len);
     return { index, diskId, state: copied ? 'copied' : 'filling', share: copied ? 1 : share, job };
   });
 }
@@ -205,7 +205,7 @@ async function observeFill(site: TargetSite, state: TargetState): Promise<Observ
 const whyStopped = ({ diskId, job }: FilledDisk): string =>
   job === undefined
     ? `disk ${diskId} is not being filled`
-    : `filling disk ${diskId} failed: ${job.error ?? 'QEMU gave no reason'}`;
+    : `filling disk ${diskId} failed: ${job['io-status'] === 'nospace' ? 'no space is left for its image' : 'its mount could not be read, or its image not written'}`;
 
 /** Its definition goes on naming the mounts: it is not whole, and says so to whoever starts it. */
 export async function leaveTarget(site: TargetSite, targetId: string, vmId: string): Promise<void> {

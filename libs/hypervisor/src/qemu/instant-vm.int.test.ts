@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buildAppliance, makeBootableDisk } from '@backhaul/appliance';
 import { exportUri } from '@backhaul/contracts';
-import { eventually, MiB } from '@backhaul/kernel';
+import { eventually, Fault, MiB } from '@backhaul/kernel';
 import { type NbdExport, type NbdServer, serveNbd } from '@backhaul/nbd';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { HypervisorHost, TargetOrder } from '../host.ts';
@@ -118,6 +118,42 @@ test('a VM boots from mounts, is filled while it runs, goes on after it was kill
     expect((await fixture.contentsOf(vmId, diskId)).equals(contents)).toBe(true);
   }
   expect((await fixture.defined.read(vmId))?.mounts).toBeUndefined();
+});
+
+test('a VM runs on when filling fails, however often it is looked at, and is filled once the mount can be read', async () => {
+  const contents = Buffer.alloc(8 * MiB, 0x17);
+  let damaged = true;
+  const data: NbdExport = {
+    ...mounted('data', contents),
+    read: async (offset, length) => {
+      if (damaged && offset + length > 4 * MiB) throw new Fault('damaged', { code: 'EIO' });
+      return [contents.subarray(offset, offset + length)];
+    },
+  };
+  server = await serveNbd({
+    exports: [data],
+    listen: { kind: 'unix', socketPath: join(fixture.folder, '..', 'mount.sock') },
+  });
+  const order = orderOf({ data: contents.length }, { data: exportUri(server.uri, 'data') });
+  const { targetId } = order;
+  must(await host.createTarget(order));
+  must(await host.keepTarget({ targetId, vmId, start: true }));
+  const [pid = 0] = await fixture.pidsOf(vmId);
+  const asked = { targetId, vmId, bytesPerSecond: null };
+  for (let round = 0; round < 3; round += 1) {
+    expect(await host.fillTarget(asked)).toMatchObject({ filled: false });
+    const failed = await eventually('The failure of filling', patience, async () => {
+      const fill = await fillOf(targetId);
+      return fill?.state === 'stopped' ? fill : undefined;
+    });
+    expect(failed.detail).toMatch(/filling disk data failed: its mount could not be read/);
+  }
+  damaged = false;
+  await eventually('The end of filling', patience, async () =>
+    (await host.fillTarget(asked)).filled ? true : undefined,
+  );
+  expect(await fixture.pidsOf(vmId)).toEqual([pid]);
+  expect((await fixture.contentsOf(vmId, 'data')).equals(contents)).toBe(true);
 });
 
 test('a VM that cannot be started from its mounts is none: nothing is left of it, and its name is free', async () => {

@@ -7,9 +7,10 @@
  *    overwritten from the live image, wherever one request spans both. So requests are cut into the filter's own clusters, which
  *    are wholly the one or the other; and because a question about allocation cannot be cut, the guest's zeroes are
  *    written as data while the snapshot stands: then nothing that was copied is ever called zero.
- *
  * 3. `nbd-server-stop` while a client is still shaking hands never returns, and the guest stands still with it, for good: the
  *    server is never stopped (vm-exports.ts).
+ * 4. A block-stream that has ended and was not dismissed holds a filter without a child, and whoever lists the nodes then ends the
+ *    whole process: a null pointer in block.c. So it is dismissed as it ends, and an error stops it instead of ending it (fill.ts).
  */
 import { Fault, type Refusal } from '@backhaul/kernel';
 import { z } from 'zod';
