@@ -7,6 +7,7 @@ export {
   untilAppended,
 } from './command.ts';
 export * from './event-store.ts';
+export { eventsOfRun } from './events-of-run.ts';
 export { migrate } from './migrate.ts';
 export { connectEventStore } from './postgres-event-store.ts';
 export { roleOf, services, serviceUrl } from './roles.ts';

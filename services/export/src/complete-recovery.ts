@@ -3,13 +3,12 @@
  * disks. Killed at any line it can be done again: what is said follows from the log alone.
  */
 import type { Recorded, RecoveryPlan, RecoveryTotals } from '@backhaul/contracts';
-import type { EventStore, EventTransaction } from '@backhaul/event-store';
+import { type EventStore, type EventTransaction, eventsOfRun } from '@backhaul/event-store';
 import { describeError } from '@backhaul/kernel';
 import {
   causedBy,
   dataExported,
   decideRecovery,
-  eventsOf,
   loadRecovery,
   planOf,
   recoveryCompleted,
@@ -43,7 +42,7 @@ async function totalsOf(
   upTo: number,
 ): Promise<RecoveryTotals | undefined> {
   const done = new Map<string, Recorded<'ExportJobCompleted'>['data']>();
-  for await (const { data } of eventsOf(store, plan.recoveryId, 'ExportJobCompleted', upTo))
+  for await (const { data } of eventsOfRun(store, plan.recoveryId, 'ExportJobCompleted', upTo))
     done.set(data.childJobId, data);
   if (plan.childJobs.some(({ childJobId }) => !done.has(childJobId))) return undefined;
   const diskBytes = plan.disks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);

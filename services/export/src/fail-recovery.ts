@@ -4,13 +4,13 @@
  */
 import type { EventData, Recorded, RecoveryPlan } from '@backhaul/contracts';
 import { streamName } from '@backhaul/contracts';
-import type { EventStore } from '@backhaul/event-store';
+import { type EventStore, eventsOfRun } from '@backhaul/event-store';
 import { describeError, withDeadline } from '@backhaul/kernel';
 import { newestWhole, type Repository, requireRepository } from '@backhaul/repository';
 import type { Logger } from 'pino';
 import { mountStream } from './mount.ts';
 import { type LastingCode, readReason } from './reasons.ts';
-import { causedBy, decideRecovery, eventsOf, loadRecovery, planOf, recoveryFailed } from './recovery.ts';
+import { causedBy, decideRecovery, loadRecovery, planOf, recoveryFailed } from './recovery.ts';
 
 export interface FailureParts {
   readonly store: EventStore;
@@ -90,7 +90,7 @@ async function reasonOfOurs(
   upTo: number,
 ): Promise<{ code: LastingCode; message: string } | undefined> {
   let newest: { code: LastingCode; message: string } | undefined;
-  for await (const { data } of eventsOf(store, recoveryId, 'ExportJobInterrupted', upTo))
+  for await (const { data } of eventsOfRun(store, recoveryId, 'ExportJobInterrupted', upTo))
     if (!data.retryable) newest = readReason(data.reason) ?? newest;
   return newest;
 }

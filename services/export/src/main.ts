@@ -1,14 +1,18 @@
 /** Export: carries out the leases of data streams, and says how recoveries end. Start as many as the network can feed. */
 import { join } from 'node:path';
 import { RepositorySetting, StateDirectorySetting } from '@backhaul/contracts';
-import { ChunkCache, openRepository } from '@backhaul/repository';
+import { ChunkCache } from '@backhaul/repository';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
 import { completeRecovery, giveUpSaying, sayExported } from './complete-recovery.ts';
 import { failRecovery, giveUpFailing } from './fail-recovery.ts';
 import { MountKeeper } from './keep-mounts.ts';
 import { mountOnActivation, unmountOnClose } from './mount-news.ts';
+import { repositoryThere } from './repository-there.ts';
 import { giveUpExportJob, runExportJob } from './run-export-job.ts';
+
+/** Ingest makes it, and may be starting too. */
+const REPOSITORY_MILLISECONDS = 20_000;
 
 await runService({
   name: 'export',
@@ -22,7 +26,7 @@ await runService({
     BACKHAUL_ALTERNATIVE_SECONDS: z.coerce.number().int().positive().default(60),
   }),
   async start({ configuration, log, store, messaging, onStop, singleton }) {
-    const repository = await openRepository({ location: configuration.BACKHAUL_REPOSITORY });
+    const repository = await repositoryThere(configuration.BACKHAUL_REPOSITORY, REPOSITORY_MILLISECONDS);
     onStop('repository', () => repository.close());
     const parts = {
       store,

@@ -6,14 +6,13 @@ import {
   type Event,
   type EventData,
   type EventMetadata,
-  type EventType,
   type Recorded,
   type RecoveryPlan,
   type RecoveryTotals,
   type StreamName,
   streamName,
 } from '@backhaul/contracts';
-import type { EventStore, EventTransaction, LogReader, StreamReader } from '@backhaul/event-store';
+import type { EventStore, EventTransaction, StreamReader } from '@backhaul/event-store';
 import { Fault } from '@backhaul/kernel';
 
 export const recoveryStream = (recoveryId: string): StreamName => streamName('export', recoveryId);
@@ -141,26 +140,3 @@ export const causedBy = (cause: Recorded, recoveryId: string): EventMetadata => 
   causation: cause.eventId,
   actor: 'export',
 });
-
-/**
- * All events of one type that belong to a recovery, in the order of the log, at least up to the position `upTo`. Throws a retryable
- * Fault while the log cannot be read that far: an answer from an older log would be a wrong one.
- */
-export async function* eventsOf<T extends EventType>(
-  reader: LogReader,
-  recoveryId: string,
-  type: T,
-  upTo: number,
-): AsyncGenerator<Recorded<T>> {
-  for (let after = 0; ; ) {
-    const page = await reader.readLog(after, { types: [type], correlation: recoveryId });
-    if (page.highWater < upTo) {
-      throw new Fault(`The log can be read up to ${page.highWater} for the moment, and not to ${upTo}`, {
-        code: 'LogBehind',
-      });
-    }
-    for (const event of page.events) if (event.type === type) yield event as unknown as Recorded<T>;
-    if (page.next >= page.highWater) return;
-    after = page.next;
-  }
-}

@@ -1,12 +1,12 @@
 /** What a recovery says and does while the folder of the repository is not there: a real log, a real repository, a real NBD server. */
-import { mkdtemp, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Recorded, RecoveryAsked, type RecoveryPlan, streamName } from '@backhaul/contracts';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { derivedId } from '@backhaul/kernel';
 import { serveNbd } from '@backhaul/nbd';
-import { openRepository, type Repository } from '@backhaul/repository';
+import { ChunkCache, openRepository, type Repository } from '@backhaul/repository';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { exportJobStream } from './export-job.ts';
@@ -22,7 +22,9 @@ import {
   targetDisk,
 } from './recovery.fixture.ts';
 import { recoveryStream } from './recovery.ts';
+import { repositoryThere } from './repository-there.ts';
 import { type ExportParts, giveUpExportJob, runExportJob } from './run-export-job.ts';
+import { serveMount } from './serve-mount.ts';
 
 const never = new AbortController().signal;
 let server: TestStore;
@@ -127,4 +129,40 @@ test('while the repository is out of reach nobody says that no older restore poi
       refusal: { code: 'RestorePointDamaged', wayOut: expect.stringContaining('out of reach') },
     },
   });
+});
+
+test('a restore point that cannot be found to be mounted is out of reach with its repository, and not damaged', async () => {
+  const { backupId, manifestDigest } = await planned('mounted while out of reach');
+  const order = {
+    ...{ recoveryId: derivedId('mounted'), hostId: 'lab', vmId: 'web2', backupId },
+    manifestDigest,
+  };
+  const serving = { repository, cache: new ChunkCache({ repository }), folder: join(directory, 'mounts') };
+  const mount = () =>
+    serveMount({ ...serving, log: parts.log }, { ...order, disks: ['vda'] }, () => undefined);
+  const away = `${repository.location}.away`;
+  await rename(repository.location, away);
+  try {
+    await expect(mount()).rejects.toMatchObject({ permanent: false, code: 'RepositoryAway' });
+  } finally {
+    await rename(away, repository.location);
+  }
+  const served = await mount();
+  expect(Object.keys(served.mounts)).toEqual(['vda']);
+  await served.close();
+});
+
+test('a folder without a repository is waited for, and never made one', async () => {
+  const location = join(directory, 'not-mounted');
+  await mkdir(location);
+  await expect(repositoryThere(location, 300)).rejects.toMatchObject({
+    permanent: true,
+    message: expect.stringContaining(location),
+  });
+  expect(await readdir(location)).toEqual([]);
+  const waiting = repositoryThere(location, 30_000);
+  const made = await openRepository({ location, workers: 1 });
+  const found = await waiting;
+  expect(found.repositoryId).toBe(made.repositoryId);
+  await Promise.all([made.close(), found.close()]);
 });

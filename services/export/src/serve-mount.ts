@@ -7,13 +7,19 @@ import { join } from 'node:path';
 import { exportUri, type Mounts } from '@backhaul/contracts';
 import { describeError, hasCode, isPermanent } from '@backhaul/kernel';
 import { type NbdExport, serveNbd } from '@backhaul/nbd';
-import { type ChunkCache, type Disk, openRestorePointDisk, type Repository } from '@backhaul/repository';
+import {
+  type ChunkCache,
+  type Disk,
+  openRestorePointDisk,
+  type Repository,
+  requireRepository,
+} from '@backhaul/repository';
 import type { Logger } from 'pino';
 import type { MountOrder } from './mount.ts';
 import { damaged } from './reasons.ts';
 
 export interface ServingParts {
-  readonly repository: Pick<Repository, 'readManifest' | 'indexSegments'>;
+  readonly repository: Pick<Repository, 'location' | 'repositoryId' | 'readManifest' | 'indexSegments'>;
   readonly cache: ChunkCache;
   /** Where the sockets are: the hosts' QEMU processes connect to them, and the paths must not change. */
   readonly folder: string;
@@ -31,6 +37,7 @@ export async function serveMount(
   onDamage: (diskId: string, reason: string) => void,
 ): Promise<ServedMount> {
   const stored = await repository.readManifest(backupId);
+  if (stored === undefined) await requireRepository(repository);
   if (stored?.digest !== manifestDigest)
     throw damaged(
       `Restore point ${backupId} has ${stored === undefined ? 'no manifest in the repository' : `a manifest of digest ${stored.digest}, and not ${manifestDigest} as planned`}`,

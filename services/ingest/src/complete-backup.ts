@@ -4,11 +4,11 @@
  * log alone, and storing the same manifest twice is success.
  */
 import type { BackupTotals, Event, EventData, EventMetadata, Recorded } from '@backhaul/contracts';
-import type { EventStore } from '@backhaul/event-store';
+import { type EventStore, eventsOfRun } from '@backhaul/event-store';
 import { describeError, Fault } from '@backhaul/kernel';
 import { overlay, type Repository, type Segment, type Segments } from '@backhaul/repository';
 import { childJobStream } from './child-job.ts';
-import { end, eventsOf, hasEnded, planOf } from './transfer.ts';
+import { end, hasEnded, planOf } from './transfer.ts';
 
 type Plan = EventData<'ProxiesCalculated'>;
 type SnapshotDisk = EventData<'SnapshotTaken'>['disks'][number];
@@ -86,7 +86,7 @@ async function makeRestorePoint(
 
 async function allCompleted(store: EventStore, plan: Plan, upTo: number): Promise<boolean> {
   const open = new Set(plan.childJobs.map(({ childJobId }) => childJobId));
-  for await (const event of eventsOf(store, plan.backupId, 'ChildJobCompleted', upTo))
+  for await (const event of eventsOfRun(store, plan.backupId, 'ChildJobCompleted', upTo))
     open.delete(event.data.childJobId);
   return open.size === 0;
 }
@@ -98,7 +98,7 @@ async function theSnapshot(
   upTo: number,
 ): Promise<EventData<'SnapshotTaken'>> {
   let last: EventData<'SnapshotTaken'> | undefined;
-  for await (const { data } of eventsOf(store, backupId, 'SnapshotTaken', upTo)) {
+  for await (const { data } of eventsOfRun(store, backupId, 'SnapshotTaken', upTo)) {
     if (last !== undefined && last.takenAt !== data.takenAt) {
       throw new Fault(
         `Backup ${backupId} has snapshots of two instants, ${last.takenAt} and ${data.takenAt}`,

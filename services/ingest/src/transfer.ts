@@ -7,13 +7,12 @@ import {
   type Event,
   type EventData,
   type EventMetadata,
-  type EventType,
   type Recorded,
   type RestorePoint,
   type StreamName,
   streamName,
 } from '@backhaul/contracts';
-import type { EventStore, EventTransaction, LogReader, StreamReader } from '@backhaul/event-store';
+import type { EventStore, EventTransaction, StreamReader } from '@backhaul/event-store';
 import { Fault } from '@backhaul/kernel';
 
 export const transferStream = (backupId: string): StreamName => streamName('transfer', backupId);
@@ -57,26 +56,3 @@ export async function planOf(
 
 export const parentOf = async (reader: StreamReader, backupId: string): Promise<RestorePoint | null> =>
   (await planOf(reader, backupId)).parent;
-
-/**
- * All events of one type that belong to a backup, in the order of the log, at least up to the position `upTo`. Throws a retryable
- * Fault while the log cannot be read that far: an answer from an older log would be a wrong one.
- */
-export async function* eventsOf<T extends EventType>(
-  reader: LogReader,
-  backupId: string,
-  type: T,
-  upTo: number,
-): AsyncGenerator<Recorded<T>> {
-  for (let after = 0; ; ) {
-    const page = await reader.readLog(after, { types: [type], correlation: backupId });
-    if (page.highWater < upTo) {
-      throw new Fault(`The log can be read up to ${page.highWater} for the moment, and not to ${upTo}`, {
-        code: 'LogBehind',
-      });
-    }
-    for (const event of page.events) if (event.type === type) yield event as unknown as Recorded<T>;
-    if (page.next >= page.highWater) return;
-    after = page.next;
-  }
-}
