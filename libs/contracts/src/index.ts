@@ -9,6 +9,7 @@ export * from './host-configuration.ts';
 export * from './host-disk-events.ts';
 export * from './host-events.ts';
 export * from './mount-events.ts';
+export type { Observation } from './observation.ts';
 export * from './plan-events.ts';
 export * from './policy.ts';
 export type { EventMetadata, Recorded } from './recorded.ts';

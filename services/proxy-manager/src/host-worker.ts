@@ -5,14 +5,23 @@
 import type { EventStore } from '@backhaul/event-store';
 import type { HypervisorHost } from '@backhaul/hypervisor';
 import { describeError, isPermanent } from '@backhaul/kernel';
+import {
+  type Action,
+  actionKey,
+  confirmsSomething,
+  decisionsNow,
+  dueActions,
+  findDrift,
+  givenUp,
+  type HostEvent,
+  type Pool,
+  type Settled,
+  settledIn,
+  triesOf,
+} from '@backhaul/pool';
 import type { Logger } from 'pino';
-import { type Action, actionKey } from './actions.ts';
-import { confirmsSomething } from './confirmation.ts';
-import { findDrift, type Settled, settledIn } from './drift.ts';
 import type { Ledger } from './ledger.ts';
-import { decisionsNow, dueActions } from './next-steps.ts';
-import { givenUp, performAction, triesOf } from './perform-action.ts';
-import type { HostEvent, Pool } from './pool.ts';
+import { performAction } from './perform-action.ts';
 
 /** Between looks when nothing woke the worker: idle proxies end and other instances' appends are seen by then. */
 const LOOK_MILLISECONDS = 1_000;

@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Event, EventMetadata } from '@backhaul/contracts';
 import type { AppendContext, EventTransaction } from '@backhaul/event-store';
-import { emptyPool, evolve, type HostEvent, hostStream, type Pool } from './pool.ts';
+import { emptyPool, evolve, type HostEvent, hostStream, type Pool } from '@backhaul/pool';
 
 type Log = Pick<EventTransaction, 'readStreamPage' | 'append'>;
 

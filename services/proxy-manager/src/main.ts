@@ -7,9 +7,9 @@ import {
 } from '@backhaul/contracts';
 import { openHost } from '@backhaul/hypervisor';
 import { Fault } from '@backhaul/kernel';
+import { carryOut, poolNews } from '@backhaul/pool';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
-import { carryOut, poolNews } from './commands.ts';
 import { HostWorker } from './host-worker.ts';
 import { Ledger } from './ledger.ts';
 import { takeNews } from './take-news.ts';

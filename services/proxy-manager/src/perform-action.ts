@@ -1,20 +1,19 @@
 /**
- * Does at the hypervisor what next-steps.ts decided, and says in events what came of it. Leaves retries to the worker: a
+ * Does at the hypervisor what the pool asks for (libs/pool, next-steps.ts), and says in events what came of it. Leaves retries to the worker: a
  * Fault thrown here is the host's, and `givenUp` says what it means when the retries are used up.
  */
 import type { SnapshotDisk } from '@backhaul/contracts';
 import type { HypervisorHost, TargetOrder } from '@backhaul/hypervisor';
-import { describeError, hasCode, type Refusal, unreachable } from '@backhaul/kernel';
-import type { Action } from './actions.ts';
-import { confirmsSomething } from './confirmation.ts';
+import { type Refusal, unreachable } from '@backhaul/kernel';
 import {
+  type Action,
   type BackupOrder,
+  deactivated,
   directProxyId,
   failureOf,
   type HostEvent,
-  type Pool,
   type RecoveryOrder,
-} from './pool.ts';
+} from '@backhaul/pool';
 
 /** The events that confirm the action. */
 export async function performAction(host: HypervisorHost, action: Action): Promise<HostEvent[]> {
@@ -76,20 +75,6 @@ export async function performAction(host: HypervisorHost, action: Action): Promi
       return unreachable(action);
   }
 }
-
-/** What was attached is gone with the proxy: each run hears of its own disks. */
-export const deactivated = (
-  hostId: string,
-  { proxyId, reason, attachments }: Extract<Action, { type: 'DeactivateProxy' }>,
-): HostEvent[] => [
-  ...attachments.map(
-    ({ runId, diskId }): HostEvent => ({
-      type: 'DiskDetached',
-      data: { hostId, runId, proxyId, diskId },
-    }),
-  ),
-  { type: 'ProxyDeactivated', data: { hostId, proxyId, reason } },
-];
 
 async function takeSnapshot(
   host: HypervisorHost,
@@ -191,101 +176,4 @@ async function removeStray(
     repair: 'removed',
   };
   return [{ type: 'DriftFound', data }];
-}
-
-/** How often an action is tried before `givenUp` speaks. What must be given back is tried for ever. */
-export function triesOf(action: Action): number {
-  switch (action.type) {
-    case 'TakeSnapshot':
-    case 'CreateTarget':
-    case 'OpenDirectEndpoint':
-      return 5;
-    case 'AttachDisk':
-      return 3;
-    case 'ActivateProxy':
-      return 1;
-    // About two minutes: an operator may make room meanwhile. After that the disks are discarded, and the recovery ends.
-    case 'KeepTarget':
-      return 12;
-    // Then it is an interruption, and begins anew: how many of those there may be, the run says (instant-steps.ts).
-    case 'FillTarget':
-      return 3;
-    default:
-      return Number.POSITIVE_INFINITY;
-  }
-}
-
-/** The disks' trouble, not the proxy's: other runs on the proxy go on. */
-const isOfTheDisks = (error: unknown): boolean =>
-  hasCode(
-    error,
-    'SnapshotLost',
-    'SnapshotUnknown',
-    'TargetLost',
-    'TargetUnknown',
-    'DiskUnknown',
-    'ImageInUse',
-  );
-
-const GIVEN_UP_CODES = {
-  TakeSnapshot: 'SnapshotFailed',
-  CreateTarget: 'TargetFailed',
-  OpenDirectEndpoint: 'DirectEndpointFailed',
-} as const;
-
-/** What it means for the pool that an action cannot be done. */
-export function givenUp(pool: Pool, action: Action, error: unknown): HostEvent[] {
-  const { hostId } = pool;
-  const reason = describeError(error);
-  switch (action.type) {
-    case 'TakeSnapshot':
-    case 'CreateTarget':
-    case 'OpenDirectEndpoint': {
-      const run = pool.runs.get(action.order.runId);
-      if (run === undefined || run.outcome !== undefined) return [];
-      const code = GIVEN_UP_CODES[action.type];
-      const wayOut = `Mend the cause named, then start the ${run.order.purpose} again.`;
-      return [
-        failureOf(run.order, {
-          code,
-          message: `Vm ${action.order.vmId} on host ${hostId}: ${reason}`,
-          wayOut,
-        }),
-      ];
-    }
-    case 'KeepTarget': {
-      const refusal = {
-        code: 'TargetNotKept',
-        message: `The disks of vm ${action.order.vmId} on host ${hostId} are written, but could not be made a VM: ${reason}`,
-        wayOut: 'Mend the cause named, then start the recovery again.',
-      };
-      const failed = failureOf(action.order, refusal);
-      return confirmsSomething(pool, failed) ? [failed] : [];
-    }
-    case 'FillTarget': {
-      const { runId } = action.order;
-      const interrupted: HostEvent = { type: 'FillInterrupted', data: { hostId, runId, reason } };
-      return confirmsSomething(pool, interrupted) ? [interrupted] : [];
-    }
-    case 'ActivateProxy':
-      return [
-        {
-          type: 'ProxyLost',
-          data: { hostId, proxyId: action.proxyId, reason: `it did not come up: ${reason}` },
-        },
-      ];
-    case 'AttachDisk': {
-      const run = pool.runs.get(action.runId);
-      if (isOfTheDisks(error)) {
-        if (run === undefined || run.outcome !== undefined) return [];
-        const message = `Disk ${action.diskId} of vm ${run.order.vmId} on host ${hostId}: ${reason}`;
-        const code = run.order.purpose === 'backup' ? 'SnapshotLost' : 'TargetLost';
-        return [failureOf(run.order, { code, message, wayOut: `Start the ${run.order.purpose} again.` })];
-      }
-      const lost = `disk ${action.diskId} of run ${action.runId} could not be attached: ${reason}`;
-      return [{ type: 'ProxyLost', data: { hostId, proxyId: action.proxyId, reason: lost } }];
-    }
-    default:
-      return [];
-  }
 }

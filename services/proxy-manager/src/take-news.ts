@@ -2,9 +2,8 @@
 import type { Event, EventMetadata, Recorded } from '@backhaul/contracts';
 import type { EventTransaction } from '@backhaul/event-store';
 import { derivedId } from '@backhaul/kernel';
-import { carryOut, type PoolNews, react, runOf } from './commands.ts';
+import { carryOut, type HostEvent, type Pool, type PoolNews, react, runOf } from '@backhaul/pool';
 import type { Ledger } from './ledger.ts';
-import type { HostEvent, Pool } from './pool.ts';
 
 type News = Recorded<PoolNews>;
 /** A transaction that hands on what was not handled before (libs/messaging, consumeBatches). */

@@ -1,12 +1,18 @@
 /** A host without a hypervisor: drives the pure core in tests by confirming, refusing or losing what it is asked to do. */
-import { defaultPolicy, type Plan, type Policy, type Purpose, type RecoveryPlan } from '@backhaul/contracts';
-import type { Observation } from '@backhaul/hypervisor';
+import {
+  defaultPolicy,
+  type Observation,
+  type Plan,
+  type Policy,
+  type Purpose,
+  type RecoveryPlan,
+} from '@backhaul/contracts';
 import { derivedId, invariant } from '@backhaul/kernel';
 import type { Action } from './actions.ts';
 import { decide, type HostCommand } from './commands.ts';
+import { deactivated } from './confirmation.ts';
 import { findDrift, settledIn } from './drift.ts';
 import { decisionsNow, dueActions } from './next-steps.ts';
-import { deactivated } from './perform-action.ts';
 import { type BackupOrder, directProxyId, emptyPool, evolve, type HostEvent, type Pool } from './pool.ts';
 
 const MiB = 1024 ** 2;

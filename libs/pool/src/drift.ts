@@ -2,7 +2,7 @@
  * What the host says against what the events say. Pure: two pictures in, the differences out.
  * Only what was settled both before and after the host was asked is compared: what changes meanwhile is not drift.
  */
-import type { Observation } from '@backhaul/hypervisor';
+import type { Observation } from '@backhaul/contracts';
 import type { Action } from './actions.ts';
 import {
   attachmentKey,

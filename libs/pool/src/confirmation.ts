@@ -3,6 +3,7 @@
  * or long after it: the append of its confirmation expects the stream as it knows it, and so is decided again on the newest
  * pool, where this is asked. What it has done at the host and no event knows of is found by the next observation (drift.ts).
  */
+import type { Action } from './actions.ts';
 import { attachmentKey, directProxyId, type HostEvent, isInstant, type Pool } from './pool.ts';
 
 export function confirmsSomething(pool: Pool, event: HostEvent): boolean {
@@ -69,3 +70,17 @@ function detachIsDue(
   const run = pool.runs.get(runId);
   return run === undefined || run.outcome !== undefined || !run.unfinished.has(diskId);
 }
+
+/** What was attached is gone with the proxy: each run hears of its own disks. */
+export const deactivated = (
+  hostId: string,
+  { proxyId, reason, attachments }: Extract<Action, { type: 'DeactivateProxy' }>,
+): HostEvent[] => [
+  ...attachments.map(
+    ({ runId, diskId }): HostEvent => ({
+      type: 'DiskDetached',
+      data: { hostId, runId, proxyId, diskId },
+    }),
+  ),
+  { type: 'ProxyDeactivated', data: { hostId, proxyId, reason } },
+];

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { performAction } from './perform-action.ts';
 import { confirmed, planOf, recoveryPlanOf, TestPool } from './pool.fixture.ts';
+import { failureOf } from './pool-state.ts';
 
 const typesOf = (pool: TestPool, from = 0): string[] => pool.history.slice(from).map(({ type }) => type);
 const jobId = (plan: ReturnType<typeof recoveryPlanOf>, index: number): string =>
@@ -77,7 +77,7 @@ describe('a recovery through proxies', () => {
     ]);
   });
 
-  test('whose VM the host refuses at the last moment has failed, and leaves nothing', async () => {
+  test('whose VM the host refuses at the last moment has failed, and leaves nothing', () => {
     const pool = new TestPool();
     const plan = recoveryPlanOf('web-2', [1], 1);
     pool.request(plan);
@@ -87,11 +87,8 @@ describe('a recovery through proxies', () => {
     for (const action of pool.settle()) pool.append(confirmed(action));
     const [keep] = pool.settle();
     expect(keep?.type).toBe('KeepTarget');
-    const host = {
-      hostId: 'lab',
-      keepTarget: async () => ({ ok: false, refusal: { code: 'VmExists', message: 'There is one.' } }),
-    };
-    if (keep !== undefined) pool.append(await performAction(host as never, keep));
+    if (keep?.type === 'KeepTarget')
+      pool.append([failureOf(keep.order, { code: 'VmExists', message: 'There is one.' })]);
     const before = pool.history.length;
     pool.run();
     expect(typesOf(pool, before)).toEqual(['TargetDiscarded', 'RunClosed']);

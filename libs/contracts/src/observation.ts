@@ -1,0 +1,35 @@
+/** What a host says is really there, to be held against what the events say. */
+export interface Observation {
+  readonly proxies: readonly {
+    readonly proxyId: string;
+    readonly alive: boolean;
+    /** Why not alive, as far as it can be told. */
+    readonly detail: string;
+    readonly attachments: readonly { readonly ownerId: string; readonly diskId: string }[];
+  }[];
+  readonly snapshots: readonly {
+    readonly snapshotId: string;
+    readonly vmId: string;
+    readonly alive: boolean;
+    readonly detail: string;
+  }[];
+  /** Disks that are to be a VM and are none yet. `alive`: they are served. */
+  readonly targets: readonly {
+    readonly targetId: string;
+    readonly vmId: string;
+    readonly alive: boolean;
+    readonly detail: string;
+  }[];
+  /**
+   * VMs that run from mounts. `copied`: nothing is left to read there, and `fillTarget` lets go of them; `stopped`: the VM has ended, or
+   * its disks are not being filled, for the reason in `detail`; `unknown`: it could not be asked.
+   */
+  readonly fills: readonly {
+    readonly targetId: string;
+    readonly vmId: string;
+    readonly state: 'filling' | 'copied' | 'stopped' | 'unknown';
+    readonly filledBytes: number;
+    readonly totalBytes: number;
+    readonly detail: string;
+  }[];
+}

@@ -1,0 +1,7 @@
+export { type Action, actionKey } from './actions.ts';
+export { carryOut, type PoolNews, poolNews, react, runOf } from './commands.ts';
+export { confirmsSomething, deactivated } from './confirmation.ts';
+export { findDrift, type Settled, settledIn } from './drift.ts';
+export { givenUp, triesOf } from './given-up.ts';
+export { decisionsNow, dueActions } from './next-steps.ts';
+export * from './pool.ts';
