@@ -99,7 +99,6 @@ export function openLink(options: {
     const ended = new AbortController();
     void connection.closed().then(() => ended.abort());
     try {
-      if (closing.signal.aborted) throw closed();
       const session: Session = {
         number,
         connection,
@@ -108,6 +107,8 @@ export function openLink(options: {
         ended: ended.signal,
       };
       await options.prepare(session);
+      // Asked last: whoever closes the link closes the session that stands, and this one does not stand yet.
+      if (closing.signal.aborted) throw closed();
       return session;
     } catch (error) {
       await connection.close();
