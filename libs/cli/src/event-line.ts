@@ -95,7 +95,16 @@ const requestWords: Words = {
     `${consumer} gets dead letter ${deadLetterId} again (${subject}), asked by ${requestedBy}: ${reason}`,
 };
 
+const limitsOf = (policy: object): string =>
+  Object.entries(policy)
+    .filter(([, value]) => value !== null)
+    .map(([field, value]) => `${field} ${value}`)
+    .join(', ') || 'no limits';
+
 const hostWords: Words = {
+  HostPolicyDefined: ({ hostId, policy }) => `${hostId}: ${limitsOf(policy)}`,
+  DeploymentPolicyDefined: ({ policy }) => limitsOf(policy),
+  HostPolicyAdopted: ({ hostId, policy }) => `${hostId}: ${limitsOf(policy)}`,
   HostRegistered: ({ hostId, kind, address }) => `${hostId}: ${kind} at ${address}`,
   ActivationRequested: ({ mode, proxies, childJobs, purpose }) =>
     `${mode}: ${proxies} proxies for ${count(childJobs.length, purpose === 'backup' ? 'child job' : 'data stream')}`,

@@ -2,6 +2,7 @@
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { CommandContext } from './command.ts';
 import { type BackupFlags, backup } from './commands/backup.ts';
+import { setDeploymentPolicy, setHostPolicy, showHostPolicies } from './commands/host-policy.ts';
 import { showList, showPolicies } from './commands/lists.ts';
 import { readNoted, type SealFlags, seal, type VerifyLogFlags, verifySealed } from './commands/log.ts';
 import { type MountFlags, mount } from './commands/mount.ts';
@@ -237,6 +238,26 @@ function addSettings(program: Command, context: () => CommandContext): void {
     .command('list')
     .addOption(jsonOption())
     .action((flags) => showPolicies(flags, context()));
+
+  const hostPolicy = program
+    .command('host-policy')
+    .description('what a host may carry, whatever the runs ask for');
+  hostPolicy
+    .command('set')
+    .description('what is not named keeps its value')
+    .argument('<host>')
+    .argument('<field=value...>', 'such as maxOpenSnapshots=4 bytesPerSecond=100MiB maxRuns=none')
+    .action((host: string, settings: string[]) => setHostPolicy(host, settings, context()));
+  hostPolicy
+    .command('list')
+    .addOption(jsonOption())
+    .action((flags) => showHostPolicies(flags, context()));
+  program
+    .command('deployment-policy')
+    .description('what all hosts may come to together')
+    .command('set')
+    .argument('<field=value...>', 'such as bytesPerSecond=1GiB, or bytesPerSecond=none')
+    .action((settings: string[]) => setDeploymentPolicy(settings, context()));
 
   program
     .command('dead-letters')

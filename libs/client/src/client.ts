@@ -6,6 +6,8 @@ import {
   Answer,
   type BackupRequested,
   consoleApi,
+  type DeploymentPolicyChanges,
+  type HostPolicyChanges,
   type PolicyRequested,
   type RecoveryRequested,
   type RedriveRequested,
@@ -45,6 +47,9 @@ export interface BackhaulClient {
   defineSchedule(schedule: NewSchedule): Promise<Result<Answer>>;
   removeSchedule(scheduleId: string): Promise<Result<Answer>>;
   definePolicy(policy: NewPolicy): Promise<Result<Answer>>;
+  /** What is not named keeps its value, and `null` takes a limit away. */
+  changeHostPolicy(hostId: string, changes: HostPolicyChanges): Promise<Result<Answer>>;
+  changeDeploymentPolicy(changes: DeploymentPolicyChanges): Promise<Result<Answer>>;
   /** Has the service that gave a message up try it again. The same `requestId` again is the same redrive. */
   redriveDeadLetter(redrive: NewRedrive): Promise<Result<Answer>>;
 
@@ -143,6 +148,9 @@ export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string })
       request({ method: 'DELETE', path: `/api/v1/schedules/${encodeURIComponent(id)}` }),
     definePolicy: ({ policyId, ...body }) =>
       request({ method: 'PUT', path: `/api/v1/policies/${encodeURIComponent(policyId)}`, body }),
+    changeHostPolicy: (hostId, body) =>
+      request({ method: 'PATCH', path: `/api/v1/host-policies/${encodeURIComponent(hostId)}`, body }),
+    changeDeploymentPolicy: (body) => request({ method: 'PATCH', path: '/api/v1/deployment-policy', body }),
     redriveDeadLetter: ({ requestId, letter, ...body }) =>
       request({
         method: 'POST',

@@ -9,6 +9,7 @@ import * as deadLetter from './dead-letter-events.ts';
 import * as exporting from './export-events.ts';
 import * as disks from './host-disk-events.ts';
 import * as host from './host-events.ts';
+import * as hostPolicy from './host-policy.ts';
 import * as mount from './mount-events.ts';
 import * as plan from './plan-events.ts';
 import * as recovery from './recovery-events.ts';
@@ -35,6 +36,8 @@ export const catalogue = {
   ScheduleRemoved: backup.ScheduleRemoved,
   ScheduleFired: backup.ScheduleFired,
   PolicyDefined: backup.PolicyDefined,
+  HostPolicyDefined: hostPolicy.HostPolicyDefined,
+  DeploymentPolicyDefined: hostPolicy.DeploymentPolicyDefined,
   DeadLetterRedriven: deadLetter.DeadLetterRedriven,
   VmInspected: plan.VmInspected,
   ProxiesCalculated: plan.ProxiesCalculated,
@@ -43,6 +46,7 @@ export const catalogue = {
   RecoveryProxiesCalculated: recoveryPlan.RecoveryProxiesCalculated,
   RecoveryPlanRefused: recoveryPlan.RecoveryPlanRefused,
   HostRegistered: host.HostRegistered,
+  HostPolicyAdopted: hostPolicy.HostPolicyAdopted,
   ActivationRequested: host.ActivationRequested,
   SnapshotRequested: disks.SnapshotRequested,
   SnapshotTaken: disks.SnapshotTaken,
@@ -127,6 +131,9 @@ export type StreamName = `${Category}-${string}`;
 export const streamName = <C extends Category>(category: C, id: string): `${C}-${string}` =>
   `${category}-${id}`;
 export const vmStreamId = (hostId: string, vmId: string): string => `${hostId}.${vmId}`;
+/** The dot keeps these apart from the streams of the policies that people name. */
+export const hostPolicyStream = (hostId: string): StreamName => streamName('policy', `host.${hostId}`);
+export const deploymentPolicyStream: StreamName = streamName('policy', 'deployment.all');
 
 /** The category of a stream name; a bug if it names none. */
 export function categoryOf(stream: string): Category {

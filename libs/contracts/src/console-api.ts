@@ -10,6 +10,8 @@ import {
   ChildJobState,
   ChildJobView,
   DeadLetterView,
+  DeploymentPolicyView,
+  HostPolicyView,
   HostView,
   ObligationView,
   PolicyView,
@@ -168,6 +170,8 @@ export const lists = {
   },
   schedules: { item: ScheduleView, filters: { host: named, vm: named } },
   policies: { item: PolicyView, filters: {} },
+  'host-policies': { item: HostPolicyView, filters: { host: named } },
+  'deployment-policy': { item: DeploymentPolicyView, filters: {} },
   'dead-letters': { item: DeadLetterView, filters: { state: z.enum(['open', 'redriven']) } },
 } as const;
 export type ListName = keyof typeof lists;

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { Origin } from './backup-events.ts';
+import { DeploymentPolicy, HostPolicy } from './host-policy.ts';
 import { Policy } from './policy.ts';
 import { BackupKind, Purpose, Refusal, RestorePoint, TransportMode } from './vocabulary.ts';
 
@@ -250,6 +251,26 @@ export const PolicyView = z.object({
   position,
 });
 export type PolicyView = z.infer<typeof PolicyView>;
+
+export const HostPolicyView = z.object({
+  hostId: z.string(),
+  policy: HostPolicy,
+  revision: count,
+  definedAt: instant,
+  /** The definition that the host's pool is decided under; null before it has taken up the first. */
+  adoptedRevision: count.nullable(),
+  adoptedAt: instant.nullable(),
+  position,
+});
+export type HostPolicyView = z.infer<typeof HostPolicyView>;
+
+export const DeploymentPolicyView = z.object({
+  scope: z.literal('deployment'),
+  policy: DeploymentPolicy,
+  definedAt: instant,
+  position,
+});
+export type DeploymentPolicyView = z.infer<typeof DeploymentPolicyView>;
 
 /** A message that can never work, and why. */
 export const DeadLetterView = z.object({

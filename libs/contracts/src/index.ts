@@ -8,6 +8,7 @@ export * from './export-events.ts';
 export * from './host-configuration.ts';
 export * from './host-disk-events.ts';
 export * from './host-events.ts';
+export * from './host-policy.ts';
 export * from './mount-events.ts';
 export type { Observation } from './observation.ts';
 export * from './plan-events.ts';

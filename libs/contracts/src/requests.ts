@@ -3,6 +3,7 @@
  * the same call over HTTP; answers go to `ans.<requestId>` on NATS (subscribe first) or come back in the response.
  */
 import { z } from 'zod';
+import { DeploymentPolicyChanges, HostPolicyChanges } from './host-policy.ts';
 import { Policy } from './policy.ts';
 import {
   BackupId,
@@ -92,6 +93,19 @@ export const ScheduleRemovalRequested = z.strictObject({ requestId: RequestId, s
 /** Strict here, so that a misspelt field is refused and not taken for its default. */
 export const PolicyRequested = z.strictObject({ requestId: RequestId, policy: z.strictObject(Policy.shape) });
 
+/** What is not named keeps its value; `null` takes a limit away. */
+export const HostPolicyRequested = z.strictObject({
+  requestId: RequestId,
+  host: HostId,
+  changes: HostPolicyChanges,
+  requestedBy: z.string().max(200).optional(),
+});
+export const DeploymentPolicyRequested = z.strictObject({
+  requestId: RequestId,
+  changes: DeploymentPolicyChanges,
+  requestedBy: z.string().max(200).optional(),
+});
+
 /** Has a message that a service gave up sent to it again. The same `requestId` again is the same redrive. */
 export const RedriveRequested = z.strictObject({
   requestId: RequestId,
@@ -110,6 +124,8 @@ export const requests = {
   ScheduleRequested,
   ScheduleRemovalRequested,
   PolicyRequested,
+  HostPolicyRequested,
+  DeploymentPolicyRequested,
   RedriveRequested,
 } as const;
 export type RequestName = keyof typeof requests;

@@ -2,7 +2,7 @@
  * What other services' news asks of the pool, and what the pool answers. A command that already took effect yields no
  * events, so redelivery is harmless; one that comes too late (its run is closed) yields none either.
  */
-import type { Event, Mounts, Plan, RecoveryPlan } from '@backhaul/contracts';
+import type { Event, HostPolicy, Mounts, Plan, RecoveryPlan } from '@backhaul/contracts';
 import { ok, type Refusal, type Result, unreachable } from '@backhaul/kernel';
 import {
   type BackupOrder,
@@ -15,6 +15,7 @@ import {
 
 export type HostCommand =
   | { readonly type: 'RegisterHost'; readonly kind: string; readonly address: string }
+  | { readonly type: 'AdoptPolicy'; readonly policy: HostPolicy; readonly revision: number }
   | { readonly type: 'RequestActivation'; readonly plan: Plan; readonly at: string }
   | { readonly type: 'RequestRecovery'; readonly plan: RecoveryPlan; readonly at: string }
   | {
@@ -40,6 +41,8 @@ export function decide(pool: Pool, command: HostCommand): Result<HostEvent[]> {
   switch (command.type) {
     case 'RegisterHost':
       return ok(registerHost(pool, command.kind, command.address));
+    case 'AdoptPolicy':
+      return ok(adoptPolicy(pool, command.policy, command.revision));
     case 'RequestActivation':
       return ok(
         pool.runs.has(command.plan.backupId)
@@ -84,6 +87,7 @@ export function carryOut(pool: Pool, command: HostCommand): HostEvent[] {
 }
 
 export const poolNews = [
+  'HostPolicyDefined',
   'ProxiesCalculated',
   'ChildJobCompleted',
   'ChildJobInterrupted',
@@ -99,9 +103,11 @@ export const poolNews = [
 ] as const;
 export type PoolNews = (typeof poolNews)[number];
 
-/** The run that a piece of news is about. */
-export const runOf = (data: Event<PoolNews>['data']): string =>
-  'recoveryId' in data ? data.recoveryId : data.backupId;
+/** What a piece of news is about: a run, or the host itself. */
+export const subjectOf = (data: Event<PoolNews>['data']): string => {
+  if ('recoveryId' in data) return data.recoveryId;
+  return 'backupId' in data ? data.backupId : data.hostId;
+};
 
 /** The news each event of another service brings to the pool of its host. */
 export function react(event: Event<PoolNews>, at: string): { hostId: string; command: HostCommand } {
@@ -110,8 +116,10 @@ export function react(event: Event<PoolNews>, at: string): { hostId: string; com
 }
 
 function commandOf(event: Event<PoolNews>, at: string): HostCommand {
-  const runId = runOf(event.data);
+  const runId = subjectOf(event.data);
   switch (event.type) {
+    case 'HostPolicyDefined':
+      return { type: 'AdoptPolicy', policy: event.data.policy, revision: event.data.revision };
     case 'ProxiesCalculated':
       return { type: 'RequestActivation', plan: event.data, at };
     case 'RecoveryProxiesCalculated':
@@ -150,6 +158,12 @@ function commandOf(event: Event<PoolNews>, at: string): HostCommand {
 function registerHost(pool: Pool, kind: string, address: string): HostEvent[] {
   if (pool.registered?.kind === kind && pool.registered.address === address) return [];
   return [{ type: 'HostRegistered', data: { hostId: pool.hostId, kind, address } }];
+}
+
+/** News may come late and in any order: only a later definition counts. */
+function adoptPolicy(pool: Pool, policy: HostPolicy, revision: number): HostEvent[] {
+  if (revision <= pool.policyRevision) return [];
+  return [{ type: 'HostPolicyAdopted', data: { hostId: pool.hostId, policy, revision } }];
 }
 
 /** What the host needs to know of the plan, and no more. */

@@ -1,5 +1,5 @@
 export { type Action, actionKey } from './actions.ts';
-export { carryOut, type PoolNews, poolNews, react, runOf } from './commands.ts';
+export { carryOut, type PoolNews, poolNews, react, subjectOf } from './commands.ts';
 export { confirmsSomething, deactivated } from './confirmation.ts';
 export { findDrift, type Settled, settledIn } from './drift.ts';
 export { givenUp, triesOf } from './given-up.ts';

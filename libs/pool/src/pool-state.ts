@@ -2,7 +2,9 @@
 import {
   type Event,
   type EventData,
+  type HostPolicy,
   type Mounts,
+  noHostPolicy,
   type Port,
   type SnapshotDisk,
   type StreamName,
@@ -108,6 +110,9 @@ export interface PooledProxy {
 export interface Pool {
   readonly hostId: string;
   registered: EventData<'HostRegistered'> | undefined;
+  /** What the host may carry, and which of its definitions this is; 0 before the first. */
+  policy: HostPolicy;
+  policyRevision: number;
   /** The fence of the newest lease. */
   fence: number;
   /** Proxies ever requested: the number in the next one's name. */
@@ -162,6 +167,8 @@ export type Stage = 'ending' | 'connecting' | 'beginning';
 export const emptyPool = (hostId: string): Pool => ({
   hostId,
   registered: undefined,
+  policy: noHostPolicy,
+  policyRevision: 0,
   fence: 0,
   proxiesEver: 0,
   runsEver: 0,

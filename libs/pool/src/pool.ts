@@ -40,6 +40,10 @@ function change(pool: Pool, event: HostEvent): void {
     case 'HostRegistered':
       pool.registered = event.data;
       break;
+    case 'HostPolicyAdopted':
+      pool.policy = event.data.policy;
+      pool.policyRevision = event.data.revision;
+      break;
     case 'ActivationRequested':
       pool.runsEver += 1;
       pool.runs.set(event.data.runId, openRun(event.data, pool.runsEver));

@@ -1,15 +1,17 @@
-import { CHUNK_BYTES, type Recorded } from '@backhaul/contracts';
+import { CHUNK_BYTES, noHostPolicy, type Recorded } from '@backhaul/contracts';
 import { describe, expect, test } from 'vitest';
 import { projected } from './projection.ts';
 import { backups } from './projections/backups.ts';
 import { childJobs } from './projections/child-jobs.ts';
+import { deploymentPolicy } from './projections/deployment-policy.ts';
+import { hostPolicies } from './projections/host-policies.ts';
 import { hosts } from './projections/hosts.ts';
 import { obligations } from './projections/obligations.ts';
 import { policies } from './projections/policies.ts';
 import { proxies } from './projections/proxies.ts';
 import { schedules } from './projections/schedules.ts';
 import { vms } from './projections/vms.ts';
-import { backupIdOf, backupStory, recorded, sharedProxyStory, teller } from './testing/story.ts';
+import { backupIdOf, backupStory, limitsStory, recorded, sharedProxyStory, teller } from './testing/story.ts';
 
 const MiB4 = CHUNK_BYTES;
 const whole = recorded(backupStory({ name: 'b1' }));
@@ -283,6 +285,19 @@ test('a schedule counts its firings over a new definition, and is gone when remo
     removedAt: '2026-01-03T00:00:00.000Z',
   });
   expect(projected(schedules, recorded(tell.told))).toEqual([]);
+});
+
+test('a host policy shows its newest definition, and which one the host has taken up', () => {
+  expect(projected(hostPolicies, recorded(limitsStory()))).toEqual([
+    expect.objectContaining({
+      policy: { ...noHostPolicy, maxOpenSnapshots: 2 },
+      revision: 2,
+      adoptedRevision: 1,
+    }),
+  ]);
+  expect(projected(deploymentPolicy, recorded(limitsStory()))).toEqual([
+    expect.objectContaining({ policy: { bytesPerSecond: 1024 ** 3 } }),
+  ]);
 });
 
 test('a policy shows its newest definition', () => {

@@ -2,7 +2,7 @@
 import type { Event, EventMetadata, Recorded } from '@backhaul/contracts';
 import type { EventTransaction } from '@backhaul/event-store';
 import { derivedId } from '@backhaul/kernel';
-import { carryOut, type HostEvent, type Pool, type PoolNews, react, runOf } from '@backhaul/pool';
+import { carryOut, type HostEvent, type Pool, type PoolNews, react, subjectOf } from '@backhaul/pool';
 import type { Ledger } from './ledger.ts';
 
 type News = Recorded<PoolNews>;
@@ -32,16 +32,16 @@ export async function takeNews(ledger: Ledger, news: readonly News[], once: Once
   }
 }
 
-/** News of different runs can be decided on the same pool; what more there is of a run comes in the next round. */
+/** News of different runs can be decided on the same pool; what more there is of a run, or of the host, comes in the next round. */
 export function roundsOf<Each extends { readonly data: Event<PoolNews>['data'] }>(
   news: readonly Each[],
 ): Each[][] {
   const rounds: Each[][] = [];
   const nextRound = new Map<string, number>();
   for (const each of news) {
-    const runId = runOf(each.data);
-    const number = nextRound.get(runId) ?? 0;
-    nextRound.set(runId, number + 1);
+    const subject = subjectOf(each.data);
+    const number = nextRound.get(subject) ?? 0;
+    nextRound.set(subject, number + 1);
     const round = rounds[number];
     if (round === undefined) rounds[number] = [each];
     else round.push(each);

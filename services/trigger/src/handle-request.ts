@@ -2,7 +2,13 @@
  * One door for every request, whichever way it came: read, carried out, answered. A request that cannot be understood is
  * refused by an event that keeps it as it came, so that nothing anybody sent is lost.
  */
-import type { Answer, Origin, Purpose } from '@backhaul/contracts';
+import {
+  type Answer,
+  deploymentPolicyStream,
+  hostPolicyStream,
+  type Origin,
+  type Purpose,
+} from '@backhaul/contracts';
 import type { EventTransaction } from '@backhaul/event-store';
 import { derivedId, type Result } from '@backhaul/kernel';
 import { idOf } from './core/answers.ts';
@@ -120,6 +126,24 @@ async function carryOut(
           await desk.policies.execute(stream, command, context(stream), transaction),
         ),
       };
+    }
+    case 'HostPolicyRequested': {
+      const { host: hostId, changes } = body;
+      const stream = hostPolicyStream(hostId);
+      const hostKnown = desk.knowsHost(hostId);
+      const command = {
+        type: 'ChangeHostPolicy' as const,
+        ...{ hostId, hostKnown, changes, definedAt: desk.now() },
+      };
+      const changed = await desk.limits.ofHosts.execute(stream, command, context(stream), transaction);
+      return { answer: answerOf(requestId, changed) };
+    }
+    case 'DeploymentPolicyRequested': {
+      const stream = deploymentPolicyStream;
+      const { changes } = body;
+      const command = { type: 'ChangeDeploymentPolicy' as const, changes, definedAt: desk.now() };
+      const changed = await desk.limits.ofDeployment.execute(stream, command, context(stream), transaction);
+      return { answer: answerOf(requestId, changed) };
     }
     case 'RedriveRequested':
       return { answer: await redriveLetter(desk, body, via, cause, transaction) };

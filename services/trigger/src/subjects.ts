@@ -11,6 +11,7 @@ import {
   type StreamAppend,
 } from '@backhaul/event-store';
 import type { Result } from '@backhaul/kernel';
+import { deploymentLimits, hostLimits } from './core/limits.ts';
 import { effectivePolicy, policy, policyStream } from './core/policy.ts';
 import { type Recoverable, recoverable } from './core/recoverable.ts';
 import { type Run, type RunName, run, runStream } from './core/run.ts';
@@ -46,6 +47,8 @@ export function deskOn(store: EventStore, hosts: ReadonlySet<string>, now: () =>
   const runs = commandService(store, run);
   const vms = commandService(store, vm);
   const policies = commandService(store, policy);
+  const ofHosts = commandService(store, hostLimits);
+  const ofDeployment = commandService(store, deploymentLimits);
 
   const policyNamed = async (policyId: string, transaction?: EventTransaction): Promise<Policy | undefined> =>
     effectivePolicy(policyId, (await policies.load(policyStream(policyId), transaction)).state);
@@ -85,6 +88,8 @@ export function deskOn(store: EventStore, hosts: ReadonlySet<string>, now: () =>
     runs,
     vms,
     policies,
+    limits: { ofHosts, ofDeployment },
+    knowsHost: (hostId: string): boolean => hosts.has(hostId),
 
     async decideRequest(
       wish: Wish,

@@ -42,7 +42,7 @@ export async function askOverNats(
 /** `body`: as it is when it is text. */
 export const callOverHttp = (
   http: FastifyInstance,
-  method: 'POST' | 'PUT' | 'DELETE',
+  method: 'POST' | 'PUT' | 'PATCH' | 'DELETE',
   url: string,
   body: unknown = {},
   headers: Record<string, string> = {},

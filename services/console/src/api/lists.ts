@@ -9,6 +9,8 @@ import type { AnyProjection } from '../projection.ts';
 import { backups } from '../projections/backups.ts';
 import { childJobs } from '../projections/child-jobs.ts';
 import { dataStreams } from '../projections/data-streams.ts';
+import { deploymentPolicy } from '../projections/deployment-policy.ts';
+import { hostPolicies } from '../projections/host-policies.ts';
 import { hosts } from '../projections/hosts.ts';
 import { obligations } from '../projections/obligations.ts';
 import { policies } from '../projections/policies.ts';
@@ -75,6 +77,18 @@ const sources: readonly Source[] = [
   },
   { name: 'schedules', summary: 'Schedules', projection: schedules, order: ascending('schedule_id') },
   { name: 'policies', summary: 'Policies', projection: policies, order: ascending('policy_id') },
+  {
+    name: 'host-policies',
+    summary: 'What hosts may carry',
+    projection: hostPolicies,
+    order: ascending('host_id'),
+  },
+  {
+    name: 'deployment-policy',
+    summary: 'What all hosts may come to together',
+    projection: deploymentPolicy,
+    order: ascending('scope'),
+  },
 ];
 
 /** Columns behind the filters. */

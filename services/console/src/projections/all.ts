@@ -6,6 +6,8 @@ import type { AnyProjection } from '../projection.ts';
 import { backups } from './backups.ts';
 import { childJobs } from './child-jobs.ts';
 import { dataStreams } from './data-streams.ts';
+import { deploymentPolicy } from './deployment-policy.ts';
+import { hostPolicies } from './host-policies.ts';
 import { hosts } from './hosts.ts';
 import { obligations } from './obligations.ts';
 import { policies } from './policies.ts';
@@ -26,6 +28,8 @@ export const projections: readonly AnyProjection[] = [
   obligations,
   schedules,
   policies,
+  hostPolicies,
+  deploymentPolicy,
   redrives,
 ];
 
@@ -33,4 +37,4 @@ export const projections: readonly AnyProjection[] = [
  * Raise this when a fold comes to mean something else: the tables are then rebuilt from position zero beside the ones in
  * use. A test holds the rows of a recorded story against it, so that it is not forgotten.
  */
-export const PROJECTIONS_VERSION = 3;
+export const PROJECTIONS_VERSION = 4;

@@ -2,7 +2,7 @@
  * Stories for tests: the events of whole backups in the order in which the services append them, fabricated from a few
  * numbers. Nothing random, no clock: the same numbers give the same story.
  */
-import { CHUNK_BYTES, defaultPolicy, vmStreamId } from '@backhaul/contracts';
+import { CHUNK_BYTES, defaultPolicy, noHostPolicy, vmStreamId } from '@backhaul/contracts';
 import { type BackupStory, backupIdOf, type Facts, factsOf, identity } from './facts.ts';
 import { activated, givenBack, sharedProxies, sharedProxyStory } from './story-of-host.ts';
 import { recoveryStory } from './story-of-recovery.ts';
@@ -38,6 +38,28 @@ export function redriveStory(deadLetterId: string): Told[] {
     reason: 'the chunk is there now',
     requestedBy: 'ops',
     redrivenAt: instantAt(9),
+  });
+  return tell.told;
+}
+
+/** A host's limits, changed twice, of which the host has taken up the first; and the deployment's. */
+export function limitsStory(hostId = 'lab'): Told[] {
+  const tell = teller('limits');
+  const limits = (maxOpenSnapshots: number) => ({ hostId, policy: { ...noHostPolicy, maxOpenSnapshots } });
+  tell.append('policy', `host.${hostId}`, 'HostPolicyDefined', {
+    ...limits(4),
+    revision: 1,
+    definedAt: instantAt(1),
+  });
+  tell.append('host', hostId, 'HostPolicyAdopted', { ...limits(4), revision: 1 });
+  tell.append('policy', `host.${hostId}`, 'HostPolicyDefined', {
+    ...limits(2),
+    revision: 2,
+    definedAt: instantAt(2),
+  });
+  tell.append('policy', 'deployment.all', 'DeploymentPolicyDefined', {
+    policy: { bytesPerSecond: 1024 ** 3 },
+    definedAt: instantAt(3),
   });
   return tell.told;
 }

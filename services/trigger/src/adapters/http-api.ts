@@ -10,6 +10,7 @@
  * | `DELETE /api/v1/recoveries/<recoveryId>` | `RecoveryCancellationRequested` | 200 |
  * | `PUT`, `DELETE /api/v1/schedules/<scheduleId>` | `ScheduleRequested`, `ScheduleRemovalRequested` | 200 |
  * | `PUT /api/v1/policies/<policyId>` | the policy | 200 |
+ * | `PATCH /api/v1/host-policies/<hostId>`, `PATCH /api/v1/deployment-policy` | what changes in the host's, or in the deployment's, policy | 200 |
  * | `POST /api/v1/dead-letters/<number>/redrive` | `RedriveRequested` | 200 |
  */
 import { randomUUID } from 'node:crypto';
@@ -89,6 +90,16 @@ export function serveHttp(
     take(request, reply, 'PolicyRequested', {}, asPolicyRequest(bodyOf(request), request.params.id)),
   );
 
+  // The body is what changes, and no more.
+  http.patch<{ Params: { id: string } }>('/api/v1/host-policies/:id', (request, reply) => {
+    const host = { host: request.params.id };
+    return take(request, reply, 'HostPolicyRequested', host, asChanges(bodyOf(request)));
+  });
+
+  http.patch('/api/v1/deployment-policy', (request, reply) =>
+    take(request, reply, 'DeploymentPolicyRequested', {}, asChanges(bodyOf(request))),
+  );
+
   http.post<{ Params: { id: string } }>('/api/v1/dead-letters/:id/redrive', (request, reply) =>
     take(request, reply, 'RedriveRequested', { letter: request.params.id }),
   );
@@ -162,12 +173,15 @@ async function sendProblem(
 const bodyOf = ({ body }: FastifyRequest): Uint8Array =>
   body instanceof Uint8Array && body.byteLength > 0 ? body : Buffer.from('{}');
 
+const asPolicyRequest = (body: Uint8Array, policyId: string): Uint8Array =>
+  rewritten(body, (policy) => ({ policy: typeof policy === 'object' ? { ...policy, policyId } : policy }));
+
+const asChanges = (body: Uint8Array): Uint8Array => rewritten(body, (changes) => ({ changes }));
+
 /** What is not JSON stays as it is: the reader says what is wrong with it. */
-function asPolicyRequest(body: Uint8Array, policyId: string): Uint8Array {
+function rewritten(body: Uint8Array, rewrite: (value: unknown) => object): Uint8Array {
   try {
-    const policy: unknown = JSON.parse(Buffer.from(body).toString('utf8'));
-    const named = typeof policy === 'object' ? { ...policy, policyId } : policy;
-    return Buffer.from(JSON.stringify({ policy: named }));
+    return Buffer.from(JSON.stringify(rewrite(JSON.parse(Buffer.from(body).toString('utf8')))));
   } catch {
     return body;
   }

@@ -71,7 +71,7 @@ function wishOfText(purpose: Wish['purpose'], text: string): Wish | undefined {
   }
 }
 
-const unknownHost = (host: string): Refusal => ({
+export const unknownHost = (host: string): Refusal => ({
   code: 'UnknownHost',
   message: `Host ${host} is not one of this deployment's.`,
   wayOut: 'Name a host of BACKHAUL_HOSTS, or add it there.',
