@@ -1,6 +1,6 @@
 /** Owned by planner. Stream `plan-<backupId>`: what was found at the VM, and what was calculated from it. */
 import { z } from 'zod';
-import { defineEvent } from './define-event.ts';
+import { defineEvent, unchanged } from './define-event.ts';
 import { Policy, withNewerPolicyFields } from './policy.ts';
 import {
   BackupId,
@@ -123,11 +123,19 @@ export const Plan = z.object({
   waves: z.int().positive(),
   limitedBy: z.array(z.object({ limit: z.string(), value: z.int(), effect: z.string() })),
   rejected: z.array(z.object({ what: z.string(), why: z.string() })),
+  /** Up to which event of the host's stream `activeProxies` were counted. */
+  hostVersion: z.int().nonnegative().optional(),
 });
 export type Plan = z.infer<typeof Plan>;
 
-/** The plan. Nothing that runs it has a choice left but which of equal proxies to use, and that is recorded too. */
-export const ProxiesCalculated = defineEvent('plan', 'ProxiesCalculated', Plan, [withNewerPolicyFields]);
+/**
+ * The plan. Nothing that runs it has a choice left but which of equal proxies to use, and that is recorded too. Version 3:
+ * `hostVersion`.
+ */
+export const ProxiesCalculated = defineEvent('plan', 'ProxiesCalculated', Plan, [
+  withNewerPolicyFields,
+  unchanged,
+]);
 
 export const PlanRefused = defineEvent(
   'plan',

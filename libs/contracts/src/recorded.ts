@@ -4,7 +4,7 @@ import type { Category, Event, EventType } from './catalogue.ts';
 export interface EventMetadata {
   /** The backup (or other process) this belongs to: one id from the request to the last event. */
   readonly correlation: string;
-  /** The id of the event or request that led to this one. */
+  /** The id of the event or request that led to this one; of what a service decided or saw by itself, the occasion (libs/pool, occasion.ts). */
   readonly causation: string;
   /** W3C Trace Context, when the causing message carried one. */
   readonly traceparent?: string;

@@ -81,11 +81,14 @@ export const RecoveryPlan = z.object({
   waves: z.int().positive(),
   limitedBy: z.array(z.object({ limit: z.string(), value: z.int(), effect: z.string() })),
   rejected: z.array(z.object({ what: z.string(), why: z.string() })),
+  /** Up to which event of the host's stream `activeProxies` were counted. */
+  hostVersion: z.int().nonnegative().optional(),
 });
 export type RecoveryPlan = z.infer<typeof RecoveryPlan>;
 
-/** The plan, with the second quantity. Nothing that runs it has a choice left but which of equal proxies to use. Version 2: `instant`. */
+/** The plan, with the second quantity. Nothing that runs it has a choice left but which of equal proxies to use. Version 2: `instant`; version 3: `hostVersion`. */
 export const RecoveryProxiesCalculated = defineEvent('plan', 'RecoveryProxiesCalculated', RecoveryPlan, [
+  unchanged,
   unchanged,
 ]);
 

@@ -5,7 +5,7 @@
 import type { InstantRecovery, RecoveryAsked, RecoveryInspection, RecoveryPlan } from '@backhaul/contracts';
 import { formatBytes, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { bytesIn } from './density.ts';
-import type { PoolView } from './plan.ts';
+import { type PoolView, seenAt } from './plan.ts';
 
 export function planInstant(
   triggered: RecoveryAsked,
@@ -42,6 +42,7 @@ export function planInstant(
     },
     ...{ proxiesCalculated: 0, proxies: 0, expectedShared: 0, waves: 1, limitedBy: [] },
     rejected: [{ what: 'proxy-vm', why: 'the disks of a VM that runs are written by the VM alone' }],
+    ...seenAt(pool),
   });
 }
 

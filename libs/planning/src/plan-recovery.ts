@@ -14,7 +14,7 @@ import {
 } from './child-jobs.ts';
 import { counted } from './counted.ts';
 import { bytesIn } from './density.ts';
-import type { PoolView } from './plan.ts';
+import { type PoolView, seenAt } from './plan.ts';
 import { planInstant } from './plan-instant.ts';
 import { capacityPerProxy, directQuantity, WRITING } from './quantity.ts';
 import { countedStreams, secondQuantity } from './second-quantity.ts';
@@ -91,6 +91,7 @@ export function planRecovery(
     },
     ...quantity,
     rejected: choice.value.rejected,
+    ...seenAt(pool),
   });
 }
 

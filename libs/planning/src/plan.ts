@@ -28,6 +28,8 @@ export interface PlanRequest {
 
 /** The proxies of a VM's host that are up at the moment of planning. */
 export interface PoolView {
+  /** Up to which event of the host's stream they were seen; a view that comes from no stream has none. */
+  readonly hostVersion?: number | undefined;
   readonly activeProxies: readonly { readonly proxyId: string; readonly ports: number }[];
 }
 
@@ -85,8 +87,13 @@ export function plan(
     },
     ...quantity,
     rejected: [...choice.value.rejected, ...rejectedIncremental(disks, request.kind)],
+    ...seenAt(pool),
   });
 }
+
+/** On the record, because a replay has to see the same proxies. */
+export const seenAt = ({ hostVersion }: PoolView): Pick<Plan, 'hostVersion'> =>
+  hostVersion === undefined ? {} : { hostVersion };
 
 /** An incremental that was asked for and cannot be had is said once more for the whole backup, where people look first. */
 function rejectedIncremental(disks: readonly DiskToRead[], requested: PlanRequest['kind']): Plan['rejected'] {

@@ -4,4 +4,5 @@ export { confirmsSomething, deactivated } from './confirmation.ts';
 export { findDrift, type Settled, settledIn } from './drift.ts';
 export { givenUp, triesOf } from './given-up.ts';
 export { decisionsNow, dueActions } from './next-steps.ts';
+export { type Occasion, occasionText, readOccasion } from './occasion.ts';
 export * from './pool.ts';

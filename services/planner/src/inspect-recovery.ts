@@ -5,9 +5,8 @@
 import type { HostId, RecoveryInspection } from '@backhaul/contracts';
 import type { HypervisorHost } from '@backhaul/hypervisor';
 import { ok, type Result, refuse } from '@backhaul/kernel';
-import { bytesIn } from '@backhaul/planning';
+import { bytesIn, type TriggeredRecovery } from '@backhaul/planning';
 import type { Repository } from '@backhaul/repository';
-import type { TriggeredRecovery } from './core/recovery-plan.ts';
 import { unknownHost } from './inspect-vm.ts';
 import { type OnFault, type Patience, patiently } from './patience.ts';
 import { measureRestorePoint } from './restore-point.ts';

@@ -2,8 +2,8 @@
 import { AssertionError } from 'node:assert';
 import { type Inspection, Policy } from '@backhaul/contracts';
 import { derivedId, Fault, ok, type Result } from '@backhaul/kernel';
+import type { TriggeredBackup } from '@backhaul/planning';
 import { expect, test } from 'vitest';
-import type { TriggeredBackup } from './core/backup-plan.ts';
 import { inspectVm } from './inspect-vm.ts';
 
 const triggered: TriggeredBackup = {

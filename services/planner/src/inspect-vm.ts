@@ -2,7 +2,7 @@
 import type { HostId, Inspection } from '@backhaul/contracts';
 import type { HypervisorHost } from '@backhaul/hypervisor';
 import { type Refusal, type Result, refuse } from '@backhaul/kernel';
-import type { TriggeredBackup } from './core/backup-plan.ts';
+import type { TriggeredBackup } from '@backhaul/planning';
 import { type OnFault, type Patience, patiently } from './patience.ts';
 
 export function inspectVm(

@@ -7,13 +7,12 @@ import {
   StateDirectorySetting,
 } from '@backhaul/contracts';
 import { describeError } from '@backhaul/kernel';
+import { backupPlan, recoveryPlan } from '@backhaul/planning';
 import { runService, whole } from '@backhaul/service';
 import { z } from 'zod';
 import { hostsOf } from './adapters/hosts.ts';
 import { repositoryAt } from './adapters/lazy-repository.ts';
 import { poolViewsFrom } from './adapters/pool-views.ts';
-import { backupPlan } from './core/backup-plan.ts';
-import { recoveryPlan } from './core/recovery-plan.ts';
 import { inspectRecovery } from './inspect-recovery.ts';
 import { inspectVm } from './inspect-vm.ts';
 import { limited } from './limited.ts';

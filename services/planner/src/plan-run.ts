@@ -5,8 +5,7 @@
 import type { Event, EventMetadata, HostId } from '@backhaul/contracts';
 import { commandService, type EventStore } from '@backhaul/event-store';
 import { derivedId, type Result } from '@backhaul/kernel';
-import type { PoolView } from '@backhaul/planning';
-import { type KindOfPlan, type PlanCommand, planningOf, planStream } from './core/planning.ts';
+import { type KindOfPlan, type PlanCommand, type PoolView, planningOf, planStream } from '@backhaul/planning';
 
 export interface Surroundings<Triggered, Inspection> {
   inspect(triggered: Triggered, signal: AbortSignal): Promise<Result<Inspection>>;

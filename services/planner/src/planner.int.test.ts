@@ -7,15 +7,20 @@ import { promisify } from 'node:util';
 import { type Event, type HostConfiguration, Policy, type Recorded } from '@backhaul/contracts';
 import { derivedId, eventually, MiB } from '@backhaul/kernel';
 import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
+import {
+  type BackupPlanEvent,
+  backupPlan,
+  planStream,
+  type RecoveryPlanEvent,
+  recoveryPlan,
+  type TriggeredBackup,
+  type TriggeredRecovery,
+} from '@backhaul/planning';
 import { openRepository } from '@backhaul/repository';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { hostsOf } from './adapters/hosts.ts';
 import { type LazyRepository, repositoryAt } from './adapters/lazy-repository.ts';
 import { poolViewsFrom } from './adapters/pool-views.ts';
-import { type BackupPlanEvent, backupPlan, type TriggeredBackup } from './core/backup-plan.ts';
-import { planStream } from './core/planning.ts';
-import { hostStream } from './core/pool-view.ts';
-import { type RecoveryPlanEvent, recoveryPlan, type TriggeredRecovery } from './core/recovery-plan.ts';
 import { inspectRecovery } from './inspect-recovery.ts';
 import { inspectVm } from './inspect-vm.ts';
 import type { Patience } from './patience.ts';
@@ -144,12 +149,14 @@ test('a triggered backup of a real image is inspected and planned', async () => 
 
 test('proxies that are active at the host are expected to be shared', async () => {
   const ports = [{ port: 0, endpoint: 'nbd://127.0.0.1:1' }];
-  await proxyManager.append(hostStream('lab'), {
+  await proxyManager.append('host-lab', {
     type: 'ProxyActivated',
     data: { hostId: 'lab', proxyId: 'p1', ports },
   });
   const plan = (await triggerAndPlan(backup('r2', { mode: 'proxy-vm' }))).at(-1);
-  expect(plan).toMatchObject({ data: { expectedShared: 1, arithmetic: { activeProxies: 1 } } });
+  expect(plan).toMatchObject({
+    data: { expectedShared: 1, arithmetic: { activeProxies: 1 }, hostVersion: 1 },
+  });
 });
 
 test('an inspection that stands is used, and the host is not asked again', async () => {

@@ -1,8 +1,8 @@
 /** A triggered recovery for tests: of the restore point with this manifest, to a VM web-2 on host lab. */
 import { Policy } from '@backhaul/contracts';
 import { derivedId } from '@backhaul/kernel';
+import type { TriggeredRecovery } from '@backhaul/planning';
 import type { StoredManifest } from '@backhaul/repository';
-import type { TriggeredRecovery } from './core/recovery-plan.ts';
 
 export const recoveryOf = (
   { manifest, digest }: StoredManifest,

@@ -5,8 +5,8 @@
 import type { RecoveryInspection } from '@backhaul/contracts';
 import { countDensity } from '@backhaul/hypervisor';
 import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import type { TriggeredRecovery } from '@backhaul/planning';
 import { type Manifest, type ManifestDisk, type Repository, requireRepository } from '@backhaul/repository';
-import type { TriggeredRecovery } from './core/recovery-plan.ts';
 
 type Disk = RecoveryInspection['disks'][number];
 

@@ -102,7 +102,7 @@ export class HostWorker {
       const confirmed = await this.#appendConfirmed();
       const now = Date.now();
       let actions: readonly Action[] = [];
-      const decided = await this.#ledger.decide(this.#store, (pool) => {
+      const decided = await this.#ledger.decide(this.#store, { kind: 'look', at: now }, (pool) => {
         actions = this.#startable(pool, now);
         this.#suspects = pool.due.suspects.size > 0;
         return decisionsNow(pool, now);
@@ -175,7 +175,9 @@ export class HostWorker {
     }
     this.#attempted.delete(key);
     this.#log.error(context, 'an action failed for good');
-    await this.#ledger.decide(this.#store, (pool) => givenUp(pool, action, error));
+    await this.#ledger.decide(this.#store, { kind: 'given-up', at: Date.now() }, (pool) =>
+      givenUp(pool, action, error),
+    );
   }
 
   /** One append at a time, of everything confirmed so far. When the log is out of reach the confirmations are kept. */
@@ -185,7 +187,7 @@ export class HostWorker {
       if (batch.length === 0) return 0;
       this.#confirmed = [];
       try {
-        return await this.#ledger.decide(this.#store, (pool) =>
+        return await this.#ledger.decide(this.#store, { kind: 'confirmation', at: Date.now() }, (pool) =>
           batch.filter((event) => confirmsSomething(pool, event)),
         );
       } catch (error) {
@@ -204,7 +206,7 @@ export class HostWorker {
     });
     const seen = await this.#host.observe();
     let strays: readonly Extract<Action, { type: 'RemoveStray' }>[] = [];
-    const found = await this.#ledger.decide(this.#store, (pool) => {
+    const found = await this.#ledger.decide(this.#store, { kind: 'drift', at: Date.now() }, (pool) => {
       const drift = findDrift(pool, before, seen);
       strays = drift.strays;
       return drift.events;

@@ -8,12 +8,20 @@
 import { randomUUID } from 'node:crypto';
 import type { Event, EventMetadata } from '@backhaul/contracts';
 import type { AppendContext, EventTransaction } from '@backhaul/event-store';
-import { emptyPool, evolve, type HostEvent, hostStream, type Pool } from '@backhaul/pool';
+import {
+  emptyPool,
+  evolve,
+  type HostEvent,
+  hostStream,
+  type Occasion,
+  occasionText,
+  type Pool,
+} from '@backhaul/pool';
 
 type Log = Pick<EventTransaction, 'readStreamPage' | 'append'>;
 
-/** `commandId` undefined: the decision has no cause but the state. `causeOf`: what led to each event. */
-type Cause = Partial<Pick<AppendContext, 'commandId' | 'causeOf'>>;
+/** Either the occasion in the pool's own life, or the news that led to each event: it has to say which, or nobody could decide it again. */
+type Cause = { readonly occasion: Occasion } | Required<Pick<AppendContext, 'commandId' | 'causeOf'>>;
 type Decide = (pool: Pool) => HostEvent[];
 
 export class Ledger {
@@ -38,8 +46,8 @@ export class Ledger {
   }
 
   /** Decides on the newest pool and appends what was decided; how many events. `decide` may run several times. */
-  async decide(log: Log, decide: Decide): Promise<number> {
-    return await this.#inTurn(() => this.#decide(log, decide));
+  async decide(log: Log, occasion: Occasion, decide: Decide): Promise<number> {
+    return await this.#inTurn(() => this.#decide(log, decide, { occasion }));
   }
 
   /** The same within a transaction: `begin` opens it around the work it is given, and resolves when it is committed. */
@@ -63,11 +71,8 @@ export class Ledger {
     this.#version = 0;
   }
 
-  async #decide(
-    log: Log,
-    decide: Decide,
-    { commandId = randomUUID(), ...causes }: Cause = {},
-  ): Promise<number> {
+  async #decide(log: Log, decide: Decide, cause: Cause): Promise<number> {
+    const context = this.#contextOf(cause);
     let newest = this.#version === 0 ? await this.#catchUp(log) : false;
     for (;;) {
       const events = decide(this.#pool);
@@ -79,10 +84,8 @@ export class Ledger {
       const appended = await log.append(
         [{ stream: hostStream(this.hostId), expected: this.#version, events }],
         {
-          commandId,
-          metadata: this.#metadata,
+          ...context,
           correlationOf: (event) => correlationIn(this.#pool, event),
-          ...causes,
         },
       );
       if (appended.ok && !appended.value.duplicate) {
@@ -93,6 +96,12 @@ export class Ledger {
       if (appended.ok) return events.length;
       newest = true;
     }
+  }
+
+  #contextOf(cause: Cause): Pick<AppendContext, 'commandId' | 'metadata' | 'causeOf'> {
+    if ('commandId' in cause) return { ...cause, metadata: this.#metadata };
+    const causation = occasionText(this.hostId, cause.occasion);
+    return { commandId: randomUUID(), metadata: { ...this.#metadata, causation } };
   }
 
   async #catchUp(log: Log): Promise<true> {

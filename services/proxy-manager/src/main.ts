@@ -38,7 +38,9 @@ await runService({
       const worker = new HostWorker({ host, ledger, store, log });
       workplaces.set(hostId, { ledger, worker });
       singleton(`host ${hostId}`, async (signal) => {
-        await ledger.decide(store, (pool) => carryOut(pool, { type: 'RegisterHost', kind, address }));
+        await ledger.decide(store, { kind: 'registration', at: Date.now() }, (pool) =>
+          carryOut(pool, { type: 'RegisterHost', kind, address }),
+        );
         await worker.run(signal);
       });
     }

@@ -2,18 +2,17 @@
  * The pools of all hosts as the log has them. A host's stream grows with every lease, so what was folded is kept and only
  * what is new is read: an older view would cost a plan no more than a wrong guess at what it will share.
  */
-import type { StreamName } from '@backhaul/contracts';
+import { type StreamName, streamName } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { fold } from '@backhaul/kernel';
-import type { PoolView } from '@backhaul/planning';
-import { emptyPool, evolvePool, hostStream } from '../core/pool-view.ts';
+import { emptyView, evolveView, type PoolView } from '@backhaul/planning';
 
 export function poolViewsFrom(store: EventStore): (hostId: string) => Promise<PoolView> {
   const views = new Map<string, View>();
   return (hostId) => {
     let view = views.get(hostId);
     if (view === undefined) {
-      view = new View(store, hostStream(hostId));
+      view = new View(store, streamName('host', hostId));
       views.set(hostId, view);
     }
     return view.now();
@@ -24,7 +23,7 @@ export function poolViewsFrom(store: EventStore): (hostId: string) => Promise<Po
 class View {
   readonly #store: EventStore;
   readonly #stream: StreamName;
-  #pool = emptyPool;
+  #pool = emptyView;
   #version = 0;
   #reading: Promise<PoolView> | undefined;
 
@@ -43,9 +42,9 @@ class View {
   async #read(): Promise<PoolView> {
     for (let more = true; more; ) {
       const page = await this.#store.readStreamPage(this.#stream, this.#version);
-      this.#pool = fold(evolvePool, this.#pool, page.events);
+      this.#pool = fold(evolveView, this.#pool, page.events);
       [this.#version, more] = [page.version, page.more];
     }
-    return this.#pool;
+    return { ...this.#pool, hostVersion: this.#version };
   }
 }

@@ -5,7 +5,7 @@
  */
 import { type Event, type StreamName, streamName } from '@backhaul/contracts';
 import { type Decider, invariant, ok, type Refusal, unreachable } from '@backhaul/kernel';
-import type { PoolView } from '@backhaul/planning';
+import type { PoolView } from './plan.ts';
 
 /** `runId`: the id of the backup or of the recovery. */
 export const planStream = (runId: string): StreamName => streamName('plan', runId);

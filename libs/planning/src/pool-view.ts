@@ -1,12 +1,10 @@
 /** Which proxies of a host are up, as far as a plan needs to know: folded from the host's own stream. */
-import { type Event, type StreamName, streamName } from '@backhaul/contracts';
-import type { PoolView } from '@backhaul/planning';
+import type { Event } from '@backhaul/contracts';
+import type { PoolView } from './plan.ts';
 
-export const hostStream = (hostId: string): StreamName => streamName('host', hostId);
+export const emptyView: PoolView = { activeProxies: [] };
 
-export const emptyPool: PoolView = { activeProxies: [] };
-
-export function evolvePool(pool: PoolView, event: Event): PoolView {
+export function evolveView(pool: PoolView, event: Event): PoolView {
   switch (event.type) {
     case 'ProxyActivated': {
       const { proxyId, ports } = event.data;

@@ -1,9 +1,9 @@
 import { Policy, type RecoveryInspection } from '@backhaul/contracts';
 import { derivedId, fold, GiB } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
-import { type PlanCommand, planningOf } from './planning.ts';
-import { emptyPool } from './pool-view.ts';
+import { emptyView } from './pool-view.ts';
 import { type RecoveryPlanEvent, recoveryPlan, type TriggeredRecovery } from './recovery-plan.ts';
+import { type PlanCommand, planningOf } from './run-plan.ts';
 
 const recoveryId = derivedId('recovery', 'r2');
 const backupId = derivedId('backup', 'r1');
@@ -97,7 +97,7 @@ describe('the plan of a recovery', () => {
 
   test('is refused, after its inspection is recorded, when there is too little room', () => {
     const full = { ...inspection, freeBytes: 39 * GiB };
-    expect(given().when({ ...record, inspection: full, pool: emptyPool })).toMatchObject([
+    expect(given().when({ ...record, inspection: full, pool: emptyView })).toMatchObject([
       { type: 'RecoveryInspected', data: { freeBytes: 39 * GiB } },
       { type: 'RecoveryPlanRefused', data: { recoveryId, refusal: { code: 'NotEnoughSpace' } } },
     ]);

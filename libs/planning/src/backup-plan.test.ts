@@ -2,8 +2,8 @@ import { type Inspection, Policy } from '@backhaul/contracts';
 import { derivedId, fold, GiB } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
 import { type BackupPlanEvent, backupPlan, type TriggeredBackup } from './backup-plan.ts';
-import { type PlanCommand, planningOf } from './planning.ts';
-import { emptyPool } from './pool-view.ts';
+import { emptyView } from './pool-view.ts';
+import { type PlanCommand, planningOf } from './run-plan.ts';
 
 type Command = PlanCommand<TriggeredBackup, Inspection>;
 
@@ -48,8 +48,8 @@ const given = (...history: BackupPlanEvent[]) => ({
     return decision.ok ? decision.value : [];
   },
 });
-const record: Command = { type: 'InspectAndCalculate', triggered, inspection, pool: emptyPool };
-const calculate: Command = { type: 'CalculateProxies', triggered, pool: emptyPool };
+const record: Command = { type: 'InspectAndCalculate', triggered, inspection, pool: emptyView };
+const calculate: Command = { type: 'CalculateProxies', triggered, pool: emptyView };
 const refuse: Command = { type: 'RefusePlan', triggered, refusal };
 
 describe('the plan of a backup', () => {

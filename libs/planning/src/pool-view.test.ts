@@ -1,7 +1,7 @@
 import type { Event } from '@backhaul/contracts';
 import { fold } from '@backhaul/kernel';
 import { expect, test } from 'vitest';
-import { emptyPool, evolvePool } from './pool-view.ts';
+import { emptyView, evolveView } from './pool-view.ts';
 
 test('a pool holds the proxies that were activated and are neither lost nor deactivated', () => {
   const activated = (proxyId: string, ports: number): Event => ({
@@ -16,7 +16,7 @@ test('a pool holds the proxies that were activated and are neither lost nor deac
     type,
     data: { hostId: 'lab', proxyId, reason: 'idle' },
   });
-  const pool = fold(evolvePool, emptyPool, [
+  const pool = fold(evolveView, emptyView, [
     activated('p1', 4),
     activated('p2', 2),
     activated('p3', 4),

@@ -1,8 +1,8 @@
 /** The plan of a recovery, as its stream tells it: what was found in the restore point and at the host, then the second quantity or a refusal. */
 import type { Event, EventData, RecoveryInspection } from '@backhaul/contracts';
 import type { Refusal } from '@backhaul/kernel';
-import { planRecovery } from '@backhaul/planning';
-import type { KindOfPlan } from './planning.ts';
+import { planRecovery } from './plan-recovery.ts';
+import type { KindOfPlan } from './run-plan.ts';
 
 export type TriggeredRecovery = EventData<'RecoveryTriggered'>;
 export type RecoveryPlanEvent = Event<

@@ -1,8 +1,8 @@
 /** The plan of a backup, as its stream tells it: what was found at the VM, then the quantity of proxies or a refusal. */
 import type { Event, EventData, Inspection } from '@backhaul/contracts';
 import type { Refusal } from '@backhaul/kernel';
-import { plan } from '@backhaul/planning';
-import type { KindOfPlan } from './planning.ts';
+import { plan } from './plan.ts';
+import type { KindOfPlan } from './run-plan.ts';
 
 export type TriggeredBackup = EventData<'BackupTriggered'>;
 export type BackupPlanEvent = Event<'VmInspected' | 'ProxiesCalculated' | 'PlanRefused'>;
