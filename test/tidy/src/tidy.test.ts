@@ -13,7 +13,13 @@ const production = files.filter(({ file }) => !isTest(file.path));
 const isBare = (specifier: string): boolean => !specifier.startsWith('.') && !specifier.startsWith('node:');
 
 /** Pure libraries: decisions and arithmetic, no I/O. What they may import of Node computes and does not wait. */
-const PURE = ['@backhaul/kernel', '@backhaul/contracts', '@backhaul/planning', '@backhaul/pool'];
+const PURE = [
+  '@backhaul/kernel',
+  '@backhaul/contracts',
+  '@backhaul/planning',
+  '@backhaul/pool',
+  '@backhaul/simulation',
+];
 const PURE_NODE = ['node:assert/strict', 'node:crypto'];
 
 describe('imports', () => {
