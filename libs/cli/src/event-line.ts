@@ -63,6 +63,9 @@ const requestWords: Words = {
   BackupQueued: ({ vmId, behind }) => `VM ${vmId} is busy with run ${behind}`,
   BackupRefused: refusalWords,
   BackupCancelled: ({ cancelledBy, reason }) => `by ${cancelledBy}: ${reason}`,
+  BackupCancelOrdered: ({ cancelledBy, reason }) => `by ${cancelledBy}: ${reason}`,
+  BackupPaused: ({ pausedBy, reason }) => `by ${pausedBy}: ${reason}`,
+  BackupResumed: ({ resumedBy, reason }) => `by ${resumedBy}: ${reason}`,
   VmAwaited: ({ vmId, behind }) => `VM ${vmId} is busy with run ${behind}`,
   VmClaimed: ({ vmId }) => `it is this run's turn at VM ${vmId}`,
   VmBackupEnded: ({ vmId, outcome }) => `VM ${vmId}: ${outcome}`,
@@ -85,6 +88,9 @@ const requestWords: Words = {
   RecoveryQueued: ({ vmId, behind }) => `VM ${vmId} is busy with run ${behind}`,
   RecoveryRefused: refusalWords,
   RecoveryCancelled: ({ cancelledBy, reason }) => `by ${cancelledBy}: ${reason}`,
+  RecoveryCancelOrdered: ({ cancelledBy, reason }) => `by ${cancelledBy}: ${reason}`,
+  RecoveryPaused: ({ pausedBy, reason }) => `by ${pausedBy}: ${reason}`,
+  RecoveryResumed: ({ resumedBy, reason }) => `by ${resumedBy}: ${reason}`,
   RecoveryInspected: ({ disks, freeBytes }) =>
     `${disks.map(({ diskId, sizeBytes }) => `${diskId} ${formatBytes(sizeBytes)}`).join(', ')}${freeBytes === null ? '' : `; ${formatBytes(freeBytes)} free at the host`}`,
   RecoveryProxiesCalculated: ({ mode, modeReason, childJobs, proxies, proxiesCalculated, waves }) =>
@@ -147,6 +153,9 @@ const hostWords: Words = {
     `port ${ports.map((port) => port.port).join(', ')} of ${proxyId} to ${jobName(childJobId)}, wave ${wave}${attempt > 1 ? `, attempt ${attempt}` : ''}`,
   PortsReleased: ({ childJobId, ports, proxyId, because }) =>
     `port ${ports.join(', ')} of ${proxyId} by ${jobName(childJobId)}: ${because}`,
+  RunPaused: ({ purpose }) =>
+    `ports and proxies go to others, ${purpose === 'backup' ? 'the snapshot stays' : 'the disks of the VM to be stay'}`,
+  RunResumed: () => 'proxies are chosen anew',
   RunFailed: refusalWords,
   RunEnding: ({ outcome }) => outcome,
   RunClosed: ({ outcome }) => `${outcome}; everything was given back`,

@@ -66,6 +66,47 @@ export const BackupCancelled = defineEvent(
   z.object({ backupId: BackupId, hostId: HostId, vmId: VmId, cancelledBy: z.string(), reason: z.string() }),
 );
 
+const started = { backupId: BackupId, hostId: HostId, vmId: VmId };
+
+/**
+ * It has started, and is to end without a restore point. Ingest, whose word the end of a backup is, says what came first: BackupFailed with
+ * the code `BackupCancelled`, or BackupCompleted.
+ */
+export const BackupCancelOrdered = defineEvent(
+  'backup',
+  'BackupCancelOrdered',
+  z.object({ ...started, cancelledBy: z.string(), reason: z.string(), orderedAt: Instant }),
+);
+
+/**
+ * Nothing more of it begins, and what is under way stops, until BackupResumed. It keeps its place in the line, or its snapshot. `number`
+ * counts its pauses and resumptions, because news of them may be heard in any order.
+ */
+export const BackupPaused = defineEvent(
+  'backup',
+  'BackupPaused',
+  z.object({
+    ...started,
+    number: z.int().positive(),
+    pausedBy: z.string(),
+    reason: z.string(),
+    pausedAt: Instant,
+  }),
+);
+
+/** The inverse of BackupPaused: it goes on from where it stood. */
+export const BackupResumed = defineEvent(
+  'backup',
+  'BackupResumed',
+  z.object({
+    ...started,
+    number: z.int().positive(),
+    resumedBy: z.string(),
+    reason: z.string(),
+    resumedAt: Instant,
+  }),
+);
+
 export const ScheduleDefined = defineEvent(
   'schedule',
   'ScheduleDefined',

@@ -249,6 +249,7 @@ export const PortsLeased = defineEvent(
   [ofBackup],
 );
 
+/** Version 3: `paused`. */
 export const PortsReleased = defineEvent(
   'host',
   'PortsReleased',
@@ -258,9 +259,31 @@ export const PortsReleased = defineEvent(
     leaseId: z.string(),
     proxyId: ProxyId,
     ports: z.array(z.int().nonnegative()),
-    because: z.enum(['completed', 'interrupted', 'proxy-lost', 'snapshot-lost', 'target-lost', 'run-ended']),
+    because: z.enum([
+      'completed',
+      'interrupted',
+      'proxy-lost',
+      'snapshot-lost',
+      'target-lost',
+      'run-ended',
+      'paused',
+    ]),
   }),
-  [namedByBackup],
+  [namedByBackup, unchanged],
+);
+
+/** Its ports and proxies go to others, its hold on disks stays; nothing more of it begins until RunResumed. `number`: of BackupPaused, or of RecoveryPaused. */
+export const RunPaused = defineEvent(
+  'host',
+  'RunPaused',
+  z.object({ ...run, purpose: Purpose, number: z.int().positive() }),
+);
+
+/** The inverse of RunPaused: proxies are chosen anew, and what is not done yet goes on. */
+export const RunResumed = defineEvent(
+  'host',
+  'RunResumed',
+  z.object({ ...run, purpose: Purpose, number: z.int().positive() }),
 );
 
 /** The host cannot carry the run further: it ends in an explained failure. */
@@ -279,7 +302,10 @@ export const RunEnding = defineEvent(
   [ofBackup],
 );
 
-/** Everything the run had taken has been given back. */
+/**
+ * Everything the run had taken has been given back. Of a run that the host has not heard of yet (it was cancelled before): it took nothing,
+ * and will take nothing.
+ */
 export const RunClosed = defineEvent(
   'host',
   'RunClosed',

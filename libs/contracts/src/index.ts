@@ -1,4 +1,5 @@
 export * from './backup-events.ts';
+export * from './cancellation.ts';
 export * from './catalogue.ts';
 export * as consoleApi from './console-api.ts';
 export * from './dead-letter-events.ts';

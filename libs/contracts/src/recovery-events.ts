@@ -82,3 +82,41 @@ export const RecoveryCancelled = defineEvent(
     reason: z.string(),
   }),
 );
+
+const started = { recoveryId: RecoveryId, hostId: HostId, vmId: VmId };
+
+/**
+ * It has started, and is to end without a VM. Export, whose word the end of a recovery is, says what came first: RecoveryFailed with the
+ * code `RecoveryCancelled`, or that the data is whole and will be a VM.
+ */
+export const RecoveryCancelOrdered = defineEvent(
+  'recovery',
+  'RecoveryCancelOrdered',
+  z.object({ ...started, cancelledBy: z.string(), reason: z.string(), orderedAt: Instant }),
+);
+
+/** As BackupPaused: it keeps its place in the line, or the disks of the VM to be, with all that is written to them. */
+export const RecoveryPaused = defineEvent(
+  'recovery',
+  'RecoveryPaused',
+  z.object({
+    ...started,
+    number: z.int().positive(),
+    pausedBy: z.string(),
+    reason: z.string(),
+    pausedAt: Instant,
+  }),
+);
+
+/** The inverse of RecoveryPaused: it goes on from where it stood. */
+export const RecoveryResumed = defineEvent(
+  'recovery',
+  'RecoveryResumed',
+  z.object({
+    ...started,
+    number: z.int().positive(),
+    resumedBy: z.string(),
+    reason: z.string(),
+    resumedAt: Instant,
+  }),
+);

@@ -37,11 +37,31 @@ export const BackupRequested = z.strictObject({
 });
 export type BackupRequested = z.infer<typeof BackupRequested>;
 
-export const BackupCancellationRequested = z.strictObject({
+const ordered = {
   requestId: RequestId,
-  backupId: BackupId,
-  reason: z.string().default('cancelled on request'),
   requestedBy: z.string().max(200).optional(),
+};
+const reason = (otherwise: string) => z.string().min(1).max(1_000).default(otherwise);
+
+/** At any stage. `accepted`: it will end, and what it took is given back; how it has ended is told to whoever had asked for it. */
+export const BackupCancellationRequested = z.strictObject({
+  ...ordered,
+  backupId: BackupId,
+  reason: reason('cancelled on request'),
+});
+
+/** Proxies and ports go to others, the point in time stays. One that is paused already stays so. */
+export const BackupPauseRequested = z.strictObject({
+  ...ordered,
+  backupId: BackupId,
+  reason: reason('paused on request'),
+});
+
+/** From where it stood. One that is not paused goes on. */
+export const BackupResumeRequested = z.strictObject({
+  ...ordered,
+  backupId: BackupId,
+  reason: reason('resumed on request'),
 });
 
 /**
@@ -71,12 +91,23 @@ export const RecoveryRequested = z.strictObject({
 });
 export type RecoveryRequested = z.infer<typeof RecoveryRequested>;
 
-/** For a recovery that waits for its turn. */
+/** At any stage but the last: a VM that is there already, or is being made of written disks, stays. */
 export const RecoveryCancellationRequested = z.strictObject({
-  requestId: RequestId,
+  ...ordered,
   recoveryId: RecoveryId,
-  reason: z.string().default('cancelled on request'),
-  requestedBy: z.string().max(200).optional(),
+  reason: reason('cancelled on request'),
+});
+
+export const RecoveryPauseRequested = z.strictObject({
+  ...ordered,
+  recoveryId: RecoveryId,
+  reason: reason('paused on request'),
+});
+
+export const RecoveryResumeRequested = z.strictObject({
+  ...ordered,
+  recoveryId: RecoveryId,
+  reason: reason('resumed on request'),
 });
 
 export const ScheduleRequested = z.strictObject({
@@ -119,8 +150,12 @@ export type RedriveRequested = z.infer<typeof RedriveRequested>;
 export const requests = {
   BackupRequested,
   BackupCancellationRequested,
+  BackupPauseRequested,
+  BackupResumeRequested,
   RecoveryRequested,
   RecoveryCancellationRequested,
+  RecoveryPauseRequested,
+  RecoveryResumeRequested,
   ScheduleRequested,
   ScheduleRemovalRequested,
   PolicyRequested,

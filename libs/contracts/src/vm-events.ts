@@ -37,20 +37,25 @@ export const VmAwaited = defineEvent(
 
 /**
  * The backup that has the turn has an outcome. The turn lasts until its run has also given everything back. The two come
- * by different ways and in any order; whichever is second ends the turn.
+ * by different ways and in any order; whichever is second ends the turn. Version 3: `cancelled`.
  */
 export const VmBackupEnded = defineEvent(
   'vm',
   'VmBackupEnded',
-  z.object({ ...turn, outcome: z.enum(['completed', 'failed']), restorePoint: RestorePoint.nullable() }),
-  [namedByBackup],
+  z.object({
+    ...turn,
+    outcome: z.enum(['completed', 'failed', 'cancelled']),
+    restorePoint: RestorePoint.nullable(),
+  }),
+  [namedByBackup, unchanged],
 );
 
-/** The same of a recovery. */
+/** The same of a recovery. Version 2: `cancelled`. */
 export const VmRecoveryEnded = defineEvent(
   'vm',
   'VmRecoveryEnded',
-  z.object({ ...turn, outcome: z.enum(['completed', 'failed']) }),
+  z.object({ ...turn, outcome: z.enum(['completed', 'failed', 'cancelled']) }),
+  [unchanged],
 );
 
 /** The run that has the turn has given everything back. The turn lasts until its outcome is known, too. */

@@ -20,7 +20,8 @@ import type { Wish } from './core/wish.ts';
 import type { Schedules } from './fire-schedules.ts';
 import { redriveLetter } from './redrive-letter.ts';
 import type { Cause, Desk } from './subjects.ts';
-import { keepRefused, takeCancellation, takeRequest } from './take-requests.ts';
+import { takeCancellation, takePauseOrResume } from './take-orders.ts';
+import { keepRefused, takeRequest } from './take-requests.ts';
 
 export interface Incoming {
   readonly name: string;
@@ -80,13 +81,17 @@ async function carryOut(
     const origin: Origin = { via, requestId, ...(requestedBy === undefined ? {} : { requestedBy }) };
     return { answer: await takeRequest(desk, wish, origin, cause, transaction) };
   };
+  const ordersFor = (run: RunName, reason: string) => ({ ...run, requestId, reason, by: requestedBy ?? via });
   const cancel = async (run: RunName, reason: string) => {
-    const command = { ...run, reason, cancelledBy: requestedBy ?? via };
-    const result = await takeCancellation(desk, command, cause, transaction);
+    const result = await takeCancellation(desk, ordersFor(run, reason), cause, transaction);
     return {
       answer: { ...answerOf(requestId, result), ...idOf(run) },
       alsoTell: result.ok ? result.value.told : undefined,
     };
+  };
+  const order = async (type: 'Pause' | 'Resume', run: RunName, reason: string) => {
+    const result = await takePauseOrResume(desk, type, ordersFor(run, reason), cause, transaction);
+    return { answer: { ...answerOf(requestId, result), ...idOf(run) } };
   };
   switch (name) {
     case 'BackupRequested':
@@ -97,6 +102,14 @@ async function carryOut(
       return await cancel({ purpose: 'backup', runId: body.backupId }, body.reason);
     case 'RecoveryCancellationRequested':
       return await cancel({ purpose: 'recovery', runId: body.recoveryId }, body.reason);
+    case 'BackupPauseRequested':
+      return await order('Pause', { purpose: 'backup', runId: body.backupId }, body.reason);
+    case 'BackupResumeRequested':
+      return await order('Resume', { purpose: 'backup', runId: body.backupId }, body.reason);
+    case 'RecoveryPauseRequested':
+      return await order('Pause', { purpose: 'recovery', runId: body.recoveryId }, body.reason);
+    case 'RecoveryResumeRequested':
+      return await order('Resume', { purpose: 'recovery', runId: body.recoveryId }, body.reason);
     case 'ScheduleRequested': {
       const { requestId: _, host: hostId, vm: vmId, policy: policyId, ...rest } = body;
       const definition = { ...rest, hostId, vmId, policyId, definedAt: desk.now() };

@@ -1,14 +1,9 @@
-/**
- * Requests for a backup or a recovery, and for their cancellation: decided, recorded and answered. The same request again changes
- * nothing.
- */
+/** Requests for a backup or a recovery: decided, recorded and answered. The same request again changes nothing. */
 import type { Answer, Origin } from '@backhaul/contracts';
 import { type EventTransaction, untilAppended } from '@backhaul/event-store';
-import { derivedId, fold, ok, type Refusal, type Result } from '@backhaul/kernel';
+import { derivedId, fold, ok } from '@backhaul/kernel';
 import { answerTo, idOf } from './core/answers.ts';
-import { type CancelRun, type RefuseRun, run, runStream } from './core/run.ts';
-import { cancelRun } from './core/turns.ts';
-import { vm, vmStream } from './core/vm.ts';
+import { type RefuseRun, run, runStream } from './core/run.ts';
 import { contentOf, runNameOf, type Wish } from './core/wish.ts';
 import { appendsOf, type Cause, type Desk } from './subjects.ts';
 
@@ -66,46 +61,4 @@ export async function keepRefused(
     transaction,
   );
   return { requestId: origin.requestId, outcome: 'refused', ...idOf(refused), refusal };
-}
-
-/** `told`: the answer for whoever had asked for the run, when it is cancelled by this very call. */
-export async function takeCancellation(
-  desk: Desk,
-  command: CancelRun,
-  cause: Cause,
-  transaction?: EventTransaction,
-): Promise<Result<{ readonly told: Answer | undefined }>> {
-  const { purpose, runId } = command;
-  const context = {
-    commandId: derivedId('CancelRun', purpose, runId),
-    metadata: { ...cause, correlation: runId },
-  };
-  return await untilAppended<{ told: Answer | undefined }, Refusal>(
-    transaction ?? desk.store,
-    context,
-    async () => {
-      const known = await desk.runs.load(runStream(purpose, runId), transaction);
-      if (known.state.state !== 'queued') {
-        // Nothing waits at any VM: done already, or refused for what the run is.
-        const decision = cancelRun(known.state, vm.initialState, command);
-        return decision.ok ? ok({ appends: [], onAppended: () => ({ told: undefined }) }) : decision;
-      }
-      const { hostId, vmId, origin } = known.state.asked;
-      const subjects = {
-        runStream: runStream(purpose, runId),
-        vmStream: vmStream(hostId, vmId),
-        run: known,
-        vm: await desk.vms.load(vmStream(hostId, vmId), transaction),
-      };
-      const decision = cancelRun(known.state, subjects.vm.state, command);
-      if (!decision.ok) return decision;
-      return ok({
-        appends: appendsOf(subjects, decision.value),
-        onAppended: () => {
-          const state = fold(run.evolve, known.state, decision.value.run);
-          return { told: answerTo(origin.requestId, command, state) };
-        },
-      });
-    },
-  );
 }

@@ -6,8 +6,10 @@
  * | --- | --- | --- |
  * | `POST /api/v1/backups` | `BackupRequested` | 202 and `backupId` |
  * | `DELETE /api/v1/backups/<backupId>` | `BackupCancellationRequested` | 200 |
+ * | `POST /api/v1/backups/<backupId>/pause`, `.../resume` | `BackupPauseRequested`, `BackupResumeRequested` | 200 |
  * | `POST /api/v1/recoveries` | `RecoveryRequested` | 202 and `recoveryId` |
  * | `DELETE /api/v1/recoveries/<recoveryId>` | `RecoveryCancellationRequested` | 200 |
+ * | `POST /api/v1/recoveries/<recoveryId>/pause`, `.../resume` | `RecoveryPauseRequested`, `RecoveryResumeRequested` | 200 |
  * | `PUT`, `DELETE /api/v1/schedules/<scheduleId>` | `ScheduleRequested`, `ScheduleRemovalRequested` | 200 |
  * | `PUT /api/v1/policies/<policyId>` | the policy | 200 |
  * | `PATCH /api/v1/host-policies/<hostId>`, `PATCH /api/v1/deployment-policy` | what changes in the host's, or in the deployment's, policy | 200 |
@@ -71,10 +73,26 @@ export function serveHttp(
     take(request, reply, 'BackupCancellationRequested', { backupId: request.params.id }),
   );
 
+  http.post<{ Params: { id: string } }>('/api/v1/backups/:id/pause', (request, reply) =>
+    take(request, reply, 'BackupPauseRequested', { backupId: request.params.id }),
+  );
+
+  http.post<{ Params: { id: string } }>('/api/v1/backups/:id/resume', (request, reply) =>
+    take(request, reply, 'BackupResumeRequested', { backupId: request.params.id }),
+  );
+
   http.post('/api/v1/recoveries', (request, reply) => take(request, reply, 'RecoveryRequested', {}));
 
   http.delete<{ Params: { id: string } }>('/api/v1/recoveries/:id', (request, reply) =>
     take(request, reply, 'RecoveryCancellationRequested', { recoveryId: request.params.id }),
+  );
+
+  http.post<{ Params: { id: string } }>('/api/v1/recoveries/:id/pause', (request, reply) =>
+    take(request, reply, 'RecoveryPauseRequested', { recoveryId: request.params.id }),
+  );
+
+  http.post<{ Params: { id: string } }>('/api/v1/recoveries/:id/resume', (request, reply) =>
+    take(request, reply, 'RecoveryResumeRequested', { recoveryId: request.params.id }),
   );
 
   http.put<{ Params: { id: string } }>('/api/v1/schedules/:id', (request, reply) =>
@@ -133,10 +151,11 @@ const statusOf: Record<string, number> = {
   UnknownSchedule: 404,
   UnknownDeadLetter: 404,
   VmBusy: 409,
-  BackupAlreadyStarted: 409,
+  AlreadyEnded: 409,
+  TooLate: 409,
+  PauseUnavailable: 409,
   BackupWasRefused: 409,
   BackupCancelled: 409,
-  RecoveryAlreadyStarted: 409,
   RecoveryWasRefused: 409,
   RecoveryCancelled: 409,
   AlreadyRedriven: 409,

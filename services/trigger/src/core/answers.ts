@@ -10,6 +10,8 @@ export function answerTo(requestId: string, name: RunName, state: Run): Answer {
     case 'unknown':
     case 'queued':
     case 'triggered':
+    // It has started, and how it ends is told then.
+    case 'cancelling':
       return { ...about, outcome: 'accepted' };
     case 'cancelled':
       return { ...about, outcome: 'refused', refusal: cancelled(name, state.reason) };

@@ -33,6 +33,14 @@ const news: [NewsOfRun, string, object][] = [
     backup.backupId,
     { type: 'NoteOutcome', ending: { purpose: 'backup', outcome: 'failed', restorePoint: null } },
   ],
+  [
+    {
+      type: 'BackupFailed',
+      data: { ...backup, refusal: { code: 'BackupCancelled', message: 'By ops.' }, failedAt: at },
+    },
+    backup.backupId,
+    { type: 'NoteOutcome', ending: { purpose: 'backup', outcome: 'cancelled', restorePoint: null } },
+  ],
   [{ type: 'PlanRefused', data: { ...backup, refusal } }, backup.backupId, { type: 'NotePlanRefused' }],
   [
     {

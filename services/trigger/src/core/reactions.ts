@@ -1,5 +1,5 @@
 /** What the other services' news asks of a VM's turn. */
-import type { Event } from '@backhaul/contracts';
+import { type Event, isCancellation } from '@backhaul/contracts';
 import { unreachable } from '@backhaul/kernel';
 import type { RunName } from './run.ts';
 import type { VmCommand } from './vm.ts';
@@ -45,12 +45,12 @@ export function react(
       return {
         type: 'NoteOutcome',
         of,
-        ending: { purpose: 'backup', outcome: 'failed', restorePoint: null },
+        ending: { purpose: 'backup', outcome: outcomeOf(news.data), restorePoint: null },
       };
     case 'RecoveryCompleted':
       return { type: 'NoteOutcome', of, ending: { purpose: 'recovery', outcome: 'completed' } };
     case 'RecoveryFailed':
-      return { type: 'NoteOutcome', of, ending: { purpose: 'recovery', outcome: 'failed' } };
+      return { type: 'NoteOutcome', of, ending: { purpose: 'recovery', outcome: outcomeOf(news.data) } };
     case 'PlanRefused':
     case 'RecoveryPlanRefused':
       return { type: 'NotePlanRefused', of };
@@ -60,3 +60,6 @@ export function react(
       return unreachable(news);
   }
 }
+
+const outcomeOf = ({ refusal }: { readonly refusal: { readonly code: string } }): 'failed' | 'cancelled' =>
+  isCancellation(refusal) ? 'cancelled' : 'failed';

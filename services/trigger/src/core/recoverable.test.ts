@@ -19,7 +19,7 @@ const completed: Event = {
     completedAt: at,
   },
 };
-const runs: Run = { state: 'triggered', asked: asked('old') };
+const runs: Run = { orders: 0, state: 'triggered', asked: asked('old') };
 
 test('a backup that completed is recovered from its restore point', () => {
   expect(recoverable(backupId, runs, [completed])).toEqual({ ok: true, value: old });

@@ -33,6 +33,8 @@ export function recoverable(
       return none(`Backup ${backupId} still waits for its turn.`, WHEN_COMPLETED);
     case 'triggered':
       return none(`Backup ${backupId} still runs.`, WHEN_COMPLETED);
+    case 'cancelling':
+      return none(`Backup ${backupId} is being cancelled: ${ofBackup.reason}.`);
     case 'cancelled':
       return none(`Backup ${backupId} was cancelled before it started: ${ofBackup.reason}.`);
     case 'refused':

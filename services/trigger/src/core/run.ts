@@ -1,10 +1,12 @@
 /**
- * One request for a backup or for a recovery, and what became of it, up to the moment it starts (or does not).
+ * One request for a backup or for a recovery, and what became of it, up to the moment it starts (or does not); and what was ordered of it
+ * since: that it pauses, goes on, or ends (run-orders.ts).
  * The promise kept here: what was asked is triggered at most once, and never after it was refused or cancelled.
  * What a request may ask is the business of `backup.ts` and `recovery.ts`, and whose turn it is at the VM that of `vm.ts`; they
  * are decided together in `turns.ts`.
  */
 import {
+  CANCELLED,
   type Event,
   type EventData,
   type Origin,
@@ -14,15 +16,8 @@ import {
   type StreamName,
   streamName,
 } from '@backhaul/contracts';
-import {
-  type Decider,
-  derivedId,
-  ok,
-  type Refusal,
-  type Result,
-  refuse,
-  unreachable,
-} from '@backhaul/kernel';
+import { type Decider, derivedId, ok, type Refusal, unreachable } from '@backhaul/kernel';
+import { cancel, type Order, pause, resume } from './run-orders.ts';
 
 export const runStream = (purpose: Purpose, runId: string): StreamName => streamName(purpose, runId);
 
@@ -38,6 +33,12 @@ export type RunEvent = Event<
   | 'RecoveryQueued'
   | 'RecoveryRefused'
   | 'RecoveryCancelled'
+  | 'BackupCancelOrdered'
+  | 'BackupPaused'
+  | 'BackupResumed'
+  | 'RecoveryCancelOrdered'
+  | 'RecoveryPaused'
+  | 'RecoveryResumed'
 >;
 
 /** What was asked, completed with the policy as it stood then: all that a backup or a recovery needs to start, now or later. */
@@ -54,7 +55,10 @@ export interface Ground {
 
 export type Run =
   | { readonly state: 'unknown' }
-  | { readonly state: 'queued' | 'triggered'; readonly asked: Asked }
+  /** `orders`: how often it was paused and resumed by now, so that it is paused where that is odd. */
+  | { readonly state: 'queued' | 'triggered'; readonly asked: Asked; readonly orders: number }
+  /** It had started, and is to end. */
+  | { readonly state: 'cancelling'; readonly asked: Asked; readonly reason: string }
   | { readonly state: 'cancelled'; readonly asked: Asked; readonly reason: string }
   | { readonly state: 'refused'; readonly request: string; readonly refusal: Refusal };
 
@@ -70,17 +74,12 @@ export interface RefuseRun extends RunName {
   readonly refusedAt: string;
 }
 
-export interface CancelRun extends RunName {
-  readonly cancelledBy: string;
-  readonly reason: string;
-}
-
 export type RunCommand =
   /** `parent`: the newest restore point of the VM, which a backup builds on. */
   | { readonly type: 'Trigger'; readonly asked: Asked; readonly parent: RestorePoint | null }
   | { readonly type: 'Queue'; readonly asked: Asked; readonly behind: string }
   | ({ readonly type: 'Refuse' } & RefuseRun)
-  | ({ readonly type: 'Cancel' } & CancelRun);
+  | ({ readonly type: 'Cancel' | 'Pause' | 'Resume' } & Order);
 
 export const run: Decider<Run, RunCommand, RunEvent> = {
   initialState: { state: 'unknown' },
@@ -89,17 +88,21 @@ export const run: Decider<Run, RunCommand, RunEvent> = {
     switch (event.type) {
       case 'BackupTriggered': {
         const { parent: _, ...asked } = event.data;
-        return { state: 'triggered', asked: { purpose: 'backup', ...asked } };
+        return { state: 'triggered', asked: { purpose: 'backup', ...asked }, orders: ordersOf(state) };
       }
       case 'BackupQueued': {
         const { behind: _, ...asked } = event.data;
-        return { state: 'queued', asked: { purpose: 'backup', ...asked } };
+        return { state: 'queued', asked: { purpose: 'backup', ...asked }, orders: 0 };
       }
       case 'RecoveryTriggered':
-        return { state: 'triggered', asked: { purpose: 'recovery', ...event.data } };
+        return {
+          state: 'triggered',
+          asked: { purpose: 'recovery', ...event.data },
+          orders: ordersOf(state),
+        };
       case 'RecoveryQueued': {
         const { behind: _, ...asked } = event.data;
-        return { state: 'queued', asked: { purpose: 'recovery', ...asked } };
+        return { state: 'queued', asked: { purpose: 'recovery', ...asked }, orders: 0 };
       }
       case 'BackupRefused':
       case 'RecoveryRefused':
@@ -109,6 +112,16 @@ export const run: Decider<Run, RunCommand, RunEvent> = {
         return 'asked' in state
           ? { state: 'cancelled', asked: state.asked, reason: event.data.reason }
           : state;
+      case 'BackupCancelOrdered':
+      case 'RecoveryCancelOrdered':
+        return 'asked' in state
+          ? { state: 'cancelling', asked: state.asked, reason: event.data.reason }
+          : state;
+      case 'BackupPaused':
+      case 'BackupResumed':
+      case 'RecoveryPaused':
+      case 'RecoveryResumed':
+        return 'orders' in state ? { ...state, orders: event.data.number } : state;
       default:
         return state;
     }
@@ -128,11 +141,17 @@ export const run: Decider<Run, RunCommand, RunEvent> = {
         return ok(state.state === 'unknown' ? [refused(command)] : []);
       case 'Cancel':
         return cancel(state, command);
+      case 'Pause':
+        return pause(state, command);
+      case 'Resume':
+        return resume(state, command);
       default:
         return unreachable(command);
     }
   },
 };
+
+const ordersOf = (state: Run): number => ('orders' in state ? state.orders : 0);
 
 export const runIdOf = (asked: Asked): string =>
   asked.purpose === 'backup' ? asked.backupId : asked.recoveryId;
@@ -166,48 +185,9 @@ function refused({ purpose, runId, origin, refusal, request, refusedAt }: Refuse
     : { type: 'RecoveryRefused', data: { recoveryId: runId, ...data } };
 }
 
-function cancel(state: Run, { purpose, runId, cancelledBy, reason }: CancelRun): Result<RunEvent[]> {
-  const { noun, Noun } = wordsFor[purpose];
-  switch (state.state) {
-    case 'cancelled':
-      return ok([]);
-    case 'queued': {
-      const { hostId, vmId } = state.asked;
-      const data = { hostId, vmId, cancelledBy, reason };
-      return ok([
-        purpose === 'backup'
-          ? { type: 'BackupCancelled', data: { backupId: runId, ...data } }
-          : { type: 'RecoveryCancelled', data: { recoveryId: runId, ...data } },
-      ]);
-    }
-    case 'triggered':
-      return refuse({
-        code: `${Noun}AlreadyStarted`,
-        message: `${Noun} ${runId} has started, and only one that still waits for its turn can be cancelled.`,
-        wayOut: 'Let it end: it gives back everything it took.',
-      });
-    case 'refused':
-      return refuse({
-        code: `${Noun}WasRefused`,
-        message: `${Noun} ${runId} never started: ${state.refusal.message}`,
-      });
-    case 'unknown':
-      return refuse({
-        code: `Unknown${Noun}`,
-        message: `There is no ${noun} ${runId}.`,
-        wayOut: `Use the ${noun}Id from the answer to the request.`,
-      });
-  }
-}
-
 /** Why a run that was cancelled will not start. */
 export const cancelled = ({ purpose, runId }: RunName, reason: string): Refusal => ({
-  code: `${wordsFor[purpose].Noun}Cancelled`,
-  message: `${wordsFor[purpose].Noun} ${runId} was cancelled before it started: ${reason}.`,
+  code: CANCELLED[purpose],
+  message: `${purpose === 'backup' ? 'Backup' : 'Recovery'} ${runId} was cancelled before it started: ${reason}.`,
   wayOut: 'Ask again under another request id.',
 });
-
-const wordsFor = {
-  backup: { noun: 'backup', Noun: 'Backup' },
-  recovery: { noun: 'recovery', Noun: 'Recovery' },
-} as const satisfies Record<Purpose, object>;

@@ -6,7 +6,7 @@ import type { Purpose } from '@backhaul/contracts';
 import { fold } from '@backhaul/kernel';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { recoveryFor, requestFor, restorePointOf } from './requests.fixture.ts';
+import { at, recoveryFor, requestFor, restorePointOf } from './requests.fixture.ts';
 import { type Run, type RunEvent, run, runIdFor, runIdOf } from './run.ts';
 import { type Change, cancelRun, noteNews, requestRun } from './turns.ts';
 import { type VmCommand, type VmEvent, vm } from './vm.ts';
@@ -59,7 +59,7 @@ class World {
         return changeOf(requestRun(this.run(runId), this.vm, wanted));
       }
       case 'cancel': {
-        const command = { purpose, runId, cancelledBy: 'ops', reason: 'none' };
+        const command = { purpose, runId, by: 'ops', reason: 'none', at };
         return changeOf(cancelRun(this.run(runId), this.vm, command));
       }
       case 'complete': {

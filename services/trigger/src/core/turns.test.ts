@@ -1,8 +1,9 @@
 import { BackupRequested } from '@backhaul/contracts';
 import { fold } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
-import { asked, recoveryAsked, recoveryFor, requestFor, restorePointOf } from './requests.fixture.ts';
+import { asked, at, recoveryAsked, recoveryFor, requestFor, restorePointOf } from './requests.fixture.ts';
 import { type RunEvent, run } from './run.ts';
+import { isPaused } from './run-orders.ts';
 import { cancelRun, noteNews, requestRun } from './turns.ts';
 import { type VmEvent, vm } from './vm.ts';
 
@@ -122,8 +123,9 @@ test('a cancelled backup leaves the line in the same moment', () => {
   const command = {
     purpose: 'backup' as const,
     runId: second.backupId,
-    cancelledBy: 'ops',
+    by: 'ops',
     reason: 'not needed',
+    at,
   };
   expect(cancelRun(runAfter(secondQueued), vmAfter(claimed, secondWaits), command)).toMatchObject({
     value: {
@@ -131,6 +133,34 @@ test('a cancelled backup leaves the line in the same moment', () => {
       vm: [{ type: 'VmReleased', data: { outcome: 'cancelled' } }],
     },
   });
+});
+
+test('a backup that is cancelled after it has started keeps the turn until it has ended', () => {
+  const order = { purpose: 'backup' as const, runId: first.backupId, by: 'ops', reason: 'not needed', at };
+  expect(
+    cancelRun(
+      runAfter({ type: 'BackupTriggered', data: { ...first, parent: null } }),
+      vmAfter(claimed, secondWaits),
+      order,
+    ),
+  ).toMatchObject({
+    value: { run: [{ type: 'BackupCancelOrdered' }], vm: [] },
+  });
+});
+
+test('a backup that was paused in the line has its turn when it comes, and is paused still', () => {
+  const { backupId, hostId, vmId } = second;
+  const paused: RunEvent = {
+    type: 'BackupPaused',
+    data: { backupId, hostId, vmId, number: 1, pausedBy: 'ops', reason: 'busy', pausedAt: at },
+  };
+  const triggered: RunEvent = { type: 'BackupTriggered', data: { ...second, parent: null } };
+  const ended: VmEvent = { type: 'VmBackupEnded', data: { ...of, outcome: 'cancelled', restorePoint: null } };
+  const closed = { type: 'NoteRunClosed' as const, of };
+  expect(
+    noteNews(vmAfter(claimed, secondWaits, ended), closed, runAfter(secondQueued, paused)),
+  ).toMatchObject({ value: { run: [triggered] } });
+  expect(isPaused(runAfter(secondQueued, paused, triggered))).toBe(true);
 });
 
 describe('backups of a VM and recoveries to it', () => {

@@ -2,8 +2,9 @@
  * What happens to a backup or a recovery and to its VM's turn at the same time. The two streams are appended to in one append,
  * so neither can say something that the other does not: what was asked is triggered exactly when it is given the turn.
  */
-import { fold, invariant, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
-import { type Asked, type CancelRun, type Run, type RunEvent, run } from './run.ts';
+import { fold, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import { type Asked, type Run, type RunEvent, run } from './run.ts';
+import type { Order } from './run-orders.ts';
 import { type Vm, type VmCommand, type VmEvent, vm } from './vm.ts';
 import { ask, type RequestRun, repeats, runNameOf } from './wish.ts';
 
@@ -46,13 +47,13 @@ function passTurn(ofNext: Run, ofVm: Vm): Change {
   return turn.ok ? followTurn(ofNext, ofVm, next, turn.value) : NOTHING;
 }
 
-/** For now only what waits can be cancelled. */
-export function cancelRun(ofRun: Run, ofVm: Vm, command: CancelRun): Result<Change> {
-  const cancelled = run.decide(ofRun, { type: 'Cancel', ...command });
-  if (!cancelled.ok || cancelled.value.length === 0) return cancelled.ok ? ok(NOTHING) : cancelled;
-  invariant(ofRun.state === 'queued', 'Only what is queued is cancelled');
+/** One that waits leaves the line; one that has started keeps the turn until it has ended. */
+export function cancelRun(ofRun: Run, ofVm: Vm, order: Order): Result<Change> {
+  const cancelled = run.decide(ofRun, { type: 'Cancel', ...order });
+  if (!cancelled.ok) return cancelled;
+  if (cancelled.value.length === 0 || ofRun.state !== 'queued') return ok({ run: cancelled.value, vm: [] });
   const { hostId, vmId } = ofRun.asked;
-  const left = vm.decide(ofVm, { type: 'LeaveLine', of: { hostId, vmId, runId: command.runId } });
+  const left = vm.decide(ofVm, { type: 'LeaveLine', of: { hostId, vmId, runId: order.runId } });
   return left.ok ? ok({ run: cancelled.value, vm: left.value }) : left;
 }
 

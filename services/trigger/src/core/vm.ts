@@ -4,7 +4,14 @@
  * restore point stays here for the next backup to build on. It stays over a recovery too: that the disks are others now is seen
  * by the host, which compares images.
  */
-import { type Event, type RestorePoint, type StreamName, streamName, vmStreamId } from '@backhaul/contracts';
+import {
+  type Event,
+  type EventData,
+  type RestorePoint,
+  type StreamName,
+  streamName,
+  vmStreamId,
+} from '@backhaul/contracts';
 import { type Decider, ok, type Result, refuse, unreachable } from '@backhaul/kernel';
 import { type Asked, runIdOf } from './run.ts';
 
@@ -33,10 +40,12 @@ interface Turn {
 type Ending =
   | {
       readonly purpose: 'backup';
-      readonly outcome: 'completed' | 'failed';
+      readonly outcome: Outcome;
       readonly restorePoint: RestorePoint | null;
     }
-  | { readonly purpose: 'recovery'; readonly outcome: 'completed' | 'failed' };
+  | { readonly purpose: 'recovery'; readonly outcome: Outcome };
+
+type Outcome = EventData<'VmRecoveryEnded'>['outcome'];
 
 interface OfRun {
   readonly hostId: string;
