@@ -10,6 +10,7 @@ export { overlay } from './overlay.ts';
 export type {
   ChunkBuffer,
   DamagedFile,
+  HeldChunk,
   Manifest,
   ManifestDisk,
   NewManifest,
@@ -23,5 +24,5 @@ export type {
 } from './repository.ts';
 export { requireRepository } from './require-repository.ts';
 export { type RestoreDiskOptions, type RestoredDisk, restoreDisk } from './restore-disk.ts';
-export { SharedChunks } from './shared-chunks.ts';
+export { type SharedChunk, SharedChunks } from './shared-chunks.ts';
 export { type Problem, type VerifyOptions, type VerifyReport, verify } from './verify.ts';

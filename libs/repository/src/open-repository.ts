@@ -37,6 +37,7 @@ export async function openRepository(options: OpenRepositoryOptions): Promise<Re
     putBuffer: (buffer, length) => chunks.put(buffer, length),
     putChunk: (data) => chunks.putCopy(data),
     readChunk: (digest) => chunks.read(digest),
+    holdChunk: (digest) => chunks.hold(digest),
     hasChunk: (digest) => chunks.has(digest),
     putManifest: (manifest) => manifests.put(manifest),
     listManifests: () => manifests.list(),

@@ -39,7 +39,31 @@ describe('chunks', () => {
       expect(file.size).toBe(stored.storedBytes);
       expect(file.size).toBeLessThanOrEqual(copy.length + 16);
       expect(Buffer.compare(await repository.readChunk(sha256(copy)), copy)).toBe(0);
+      const held = await repository.holdChunk(sha256(copy));
+      expect(Buffer.compare(held.bytes, copy)).toBe(0);
+      held.release();
     }
+  });
+
+  test('a chunk that is held keeps its buffer until it is let go, and whoever waits for it gets it', async () => {
+    const repository = await sampleRepository({ buffers: 1 });
+    const [first, second] = [noise(2 * MiB), text(3 * MiB)];
+    for (const data of [first, second]) await repository.putChunk(data);
+    const held = await repository.holdChunk(sha256(first));
+    let isThere = false;
+    const waiting = repository.holdChunk(sha256(second)).then((other) => {
+      isThere = true;
+      return other;
+    });
+    // Needs no buffer, and comes after all that the waiting could have done.
+    expect(Buffer.compare(await repository.readChunk(sha256(second)), second)).toBe(0);
+    expect([isThere, Buffer.compare(held.bytes, first)]).toEqual([false, 0]);
+    held.release();
+    const other = await waiting;
+    expect(Buffer.compare(other.bytes, second)).toBe(0);
+    expect([other.bytes.buffer, other.bytes.byteOffset]).toEqual([held.bytes.buffer, held.bytes.byteOffset]);
+    expect(held.retake()).toBe(false);
+    other.release();
   });
 
   test('a buffer of the repository is filled and put, as often as one likes, and holds no more than its chunk', async () => {
@@ -107,26 +131,30 @@ describe('chunks', () => {
     await expect(repository.putChunk(noise(1))).rejects.toThrow('closed');
   });
 
-  test('bit rot, truncation and loss are found, and named', async () => {
-    const repository = await sampleRepository();
-    for (const data of [noise(MiB), text(MiB)]) {
-      const { digest } = await repository.putChunk(data);
-      const path = join(repository.location, chunkName(digest ?? ''));
-      const { size } = await stat(path);
-      await flipByte(path, size - 10);
-      await expect(repository.readChunk(digest ?? '')).rejects.toThrow(`Chunk ${digest} is damaged`);
-      await expect(repository.readChunk(digest ?? '')).rejects.toMatchObject({ permanent: true });
-      await truncate(path, size - 1);
-      await expect(repository.readChunk(digest ?? '')).rejects.toThrow(`where ${size} were written`);
-      await truncate(path, 5 * MiB);
-      await expect(repository.readChunk(digest ?? '')).rejects.toMatchObject({
-        permanent: true,
-        cause: expect.objectContaining({ message: expect.stringContaining('more than the 4194320') }),
-      });
-      await rm(path);
-      await expect(repository.readChunk(digest ?? '')).rejects.toThrow(`Chunk ${digest} is missing`);
-    }
-  });
+  test.each(['readChunk' as const, 'holdChunk' as const])(
+    'bit rot, truncation and loss are found, and named: %s',
+    async (read) => {
+      // One buffer: whatever keeps it after a failure is found by the next.
+      const repository = await sampleRepository({ buffers: 1 });
+      for (const data of [noise(MiB), text(MiB)]) {
+        const { digest } = await repository.putChunk(data);
+        const path = join(repository.location, chunkName(digest ?? ''));
+        const { size } = await stat(path);
+        await flipByte(path, size - 10);
+        await expect(repository[read](digest ?? '')).rejects.toThrow(`Chunk ${digest} is damaged`);
+        await expect(repository[read](digest ?? '')).rejects.toMatchObject({ permanent: true });
+        await truncate(path, size - 1);
+        await expect(repository[read](digest ?? '')).rejects.toThrow(`where ${size} were written`);
+        await truncate(path, 5 * MiB);
+        await expect(repository[read](digest ?? '')).rejects.toMatchObject({
+          permanent: true,
+          cause: expect.objectContaining({ message: expect.stringContaining('more than the 4194320') }),
+        });
+        await rm(path);
+        await expect(repository[read](digest ?? '')).rejects.toThrow(`Chunk ${digest} is missing`);
+      }
+    },
+  );
 });
 
 describe('restore points', () => {

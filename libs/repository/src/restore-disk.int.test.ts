@@ -38,7 +38,7 @@ test('a restored disk has the same bytes and the same holes', async () => {
 });
 
 test('an incremental restores alone, with its parent’s chunks in pieces', async () => {
-  const repository = await sampleRepository();
+  const repository = await sampleRepository({ buffers: 1 });
   const content = sampleDisk();
   const parent = await storeDisk(repository, 1, content, 4 * MiB);
   const disk = parent.manifest.disks[0];

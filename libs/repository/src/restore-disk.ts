@@ -10,7 +10,7 @@ import type { Manifest, ManifestDisk, Repository, Segment } from './repository.t
 import { SharedChunks } from './shared-chunks.ts';
 
 export interface RestoreDiskOptions {
-  readonly repository: Pick<Repository, 'readSegments' | 'readChunk'>;
+  readonly repository: Pick<Repository, 'readSegments' | 'holdChunk'>;
   readonly manifest: Manifest;
   readonly diskId: string;
   /** The raw file to make. */
@@ -99,13 +99,18 @@ async function restoreSegment(
   const { offset, length, digest, chunkOffset } = segment;
   if (digest === null) return 0;
   try {
-    const chunk = await chunks.read(digest);
-    if (chunk.length < chunkOffset + length) {
-      throw new Fault(`the chunk has ${chunk.length} bytes where ${chunkOffset + length} are needed`, {
-        permanent: true,
-      });
+    const chunk = await chunks.hold(digest);
+    try {
+      const { bytes } = chunk;
+      if (bytes.length < chunkOffset + length) {
+        throw new Fault(`the chunk has ${bytes.length} bytes where ${chunkOffset + length} are needed`, {
+          permanent: true,
+        });
+      }
+      return await writeSparsely(file, offset, bytes.subarray(chunkOffset, chunkOffset + length));
+    } finally {
+      chunk.release();
     }
-    return await writeSparsely(file, offset, chunk.subarray(chunkOffset, chunkOffset + length));
   } catch (error) {
     throw new Fault(`Disk ${disk.diskId}, offset ${offset}, chunk ${digest} cannot be restored`, {
       cause: error,

@@ -1,10 +1,10 @@
 /**
  * The data path of one data stream: chunks are read from the repository, which checks their digests, and written through the leased
- * ports; what is zero stays a hole. Several pieces are under way per port, so that reading, unpacking and writing overlap; memory
- * is bounded by the lanes. When all is written, a sample is read back and compared.
+ * ports; what is zero stays a hole. Several pieces are under way per port, so that reading, unpacking and writing overlap, each
+ * in one of the repository's buffers, which bound the memory. When all is written, a sample is read back and compared.
  * Leaves the log, leases and retries to others. Every wait below has a time-out of its own (libs/nbd).
  */
-import { type Extent, Fault, isPermanent } from '@backhaul/kernel';
+import { type Extent, Fault, isPermanent, MiB } from '@backhaul/kernel';
 import { connectNbd, type NbdClient } from '@backhaul/nbd';
 import {
   dataRuns,
@@ -21,6 +21,9 @@ import { damaged } from './reasons.ts';
 /** Pieces under way per port: one is written while others are read and unpacked. */
 const PIECES_PER_PORT = 4;
 
+/** A piece lies within a chunk. */
+const PIECE_BYTES_MAX = 4 * MiB;
+
 /** A proxy's port may still be saying what a client that died was told: it is tried again before the attempt is given up. */
 const GARBLED_MILLISECONDS = 2_000;
 
@@ -32,7 +35,7 @@ export interface PortionOrder {
   readonly exported: readonly Extent[];
   /** Everything is read back, in place of a sample. */
   readonly verify: boolean;
-  readonly repository: Pick<Repository, 'readSegments' | 'readChunk'>;
+  readonly repository: Pick<Repository, 'readSegments' | 'holdChunk'>;
   readonly requestMilliseconds: number;
   readonly signal: AbortSignal;
   /** Says in the log that these pieces are on the disk: they were written and flushed. One call after the other. */
@@ -95,7 +98,7 @@ async function writeAll(
   const count = { writtenBytes: 0, zeroBytes: 0 };
   try {
     await throughAll(order, ports, toWrite(chunks.segments(), before, count), async (port, piece) => {
-      await writePiece(order, port, piece, await chunks.read(piece));
+      await chunks.use(piece, (data) => writePiece(order, port, piece, data));
       count.writtenBytes += piece.length;
       await confirmations.written(piece, port);
     });
@@ -126,11 +129,14 @@ async function writePiece(
   { offset }: Piece,
   data: Uint8Array,
 ): Promise<void> {
+  const writing = [...dataRuns(offset, data)].map((run) =>
+    port.write(run.offset, data.subarray(run.offset - offset, run.offset - offset + run.length)),
+  );
   try {
-    const writing = [...dataRuns(offset, data)].map((run) =>
-      port.write(run.offset, data.subarray(run.offset - offset, run.offset - offset + run.length)),
-    );
-    await Promise.all(writing);
+    // All must have settled before the chunk may be let go: what is not yet sent is sent from where it lies.
+    for (const result of await Promise.allSettled(writing)) {
+      if (result.status === 'rejected') throw result.reason;
+    }
   } catch (cause) {
     const { diskId, vmId, proxyId } = lease;
     throw new Fault(
@@ -150,11 +156,16 @@ async function readBackAll(
   chunks: ChunkSource,
 ): Promise<number> {
   let verifiedBytes = 0;
+  // One for each piece under way, used again. Not the repository's, because who holds a chunk may not wait for another buffer.
+  const spare: Buffer[] = [];
   await throughAll(order, ports, sampleOf(chunks.segments(), order.verify), async (port, piece) => {
-    const expected = await chunks.read(piece);
-    const found = Buffer.allocUnsafe(piece.length);
-    await port.read(piece.offset, piece.length, found);
-    if (Buffer.compare(found, expected) !== 0) throw differs(order.lease, piece, found, expected);
+    await chunks.use(piece, async (expected) => {
+      const memory = spare.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES_MAX);
+      const found = memory.subarray(0, piece.length);
+      await port.read(piece.offset, piece.length, found);
+      if (Buffer.compare(found, expected) !== 0) throw differs(order.lease, piece, found, expected);
+      spare.push(memory);
+    });
     verifiedBytes += piece.length;
   });
   return verifiedBytes;
@@ -217,14 +228,23 @@ class ChunkSource {
     }
   }
 
-  async read({ offset, length, digest, chunkOffset }: Piece): Promise<Uint8Array> {
+  /** The piece's bytes are `work`'s until it settles, and nobody's after. */
+  async use(
+    { offset, length, digest, chunkOffset }: Piece,
+    work: (data: Uint8Array) => Promise<void>,
+  ): Promise<void> {
     const what = `Disk ${this.#order.disk.diskId}, offset ${offset}, chunk ${digest} of the restore point cannot be read`;
-    const chunk = await this.#chunks.read(digest).catch((cause: unknown) => {
+    const chunk = await this.#chunks.hold(digest).catch((cause: unknown) => {
       if (isPermanent(cause)) throw damaged(what, cause);
       throw new Fault(what, { cause });
     });
-    if (chunk.length < chunkOffset + length)
-      throw damaged(`${what}: it has ${chunk.length} bytes where ${chunkOffset + length} are needed`);
-    return chunk.subarray(chunkOffset, chunkOffset + length);
+    try {
+      const { bytes } = chunk;
+      if (bytes.length < chunkOffset + length)
+        throw damaged(`${what}: it has ${bytes.length} bytes where ${chunkOffset + length} are needed`);
+      await work(bytes.subarray(chunkOffset, chunkOffset + length));
+    } finally {
+      chunk.release();
+    }
   }
 }

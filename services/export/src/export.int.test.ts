@@ -193,6 +193,10 @@ const targetWrite = (target: Target) => async (offset: number, data: Uint8Array)
 
 test('an attempt that was overtaken confirms nothing any more', async () => {
   const plan = await planned('overtaken');
+  // The first is to be cut by the second, and neither by time on a machine that is busy.
+  const patient = { ...parts, requestMilliseconds: 60_000 };
+  const attempt = async (fence: number, uri: string): Promise<void> =>
+    await runExportJob(patient, leased(leaseOf(plan, 0, fence, [uri])), never);
   const gate = Promise.withResolvers<void>();
   const reached = Promise.withResolvers<void>();
   const slow = targetDisk(SIZE, ({ write }) => ({
@@ -202,17 +206,48 @@ test('an attempt that was overtaken confirms nothing any more', async () => {
       await write?.(offset, data);
     },
   }));
-  const late = attempt(plan, 1, await portOf(slow));
+  const late = attempt(1, await portOf(slow));
   await reached.promise;
-  await attempt(plan, 2, await portOf(targetDisk(SIZE)));
+  await attempt(2, await portOf(targetDisk(SIZE)));
   gate.resolve();
   await late;
   const events = await story(plan);
   expect(confirmedOf(events).map(({ leaseId }) => leaseId)).toEqual(PIECES.map(() => 'lease-2'));
   expect(events.at(-1)).toMatchObject({ type: 'ExportJobCompleted', data: { leaseId: 'lease-2' } });
-  await attempt(plan, 1, 'nbd+unix:///vda?socket=/nonexistent');
+  await attempt(1, 'nbd+unix:///vda?socket=/nonexistent');
   expect(await story(plan)).toHaveLength(events.length);
 });
+
+test('the last word of the attempt before, said while the next one begins, does not stop it', async () => {
+  const plan = await planned('last word');
+  const before = leased(leaseOf(plan, 0, 1, ['nbd+unix:///vda?socket=/nonexistent']));
+  const between = async (): Promise<void> =>
+    await giveUpExportJob(parts, before, new Error('its proxy has gone'));
+  const store = storeWithNewsBetween(parts.store, between);
+  const uri = await portOf(targetDisk(SIZE));
+  await runExportJob({ ...parts, store }, leased(leaseOf(plan, 0, 2, [uri])), never);
+  const ends = (await story(plan)).filter(({ type }) => type !== 'ChunkExported');
+  expect(ends).toMatchObject([
+    { type: 'ExportJobInterrupted', data: { leaseId: 'lease-1' } },
+    { type: 'ExportJobStarted', data: { leaseId: 'lease-2' } },
+    { type: 'ExportJobCompleted', data: { leaseId: 'lease-2' } },
+  ]);
+});
+
+/** Somebody else appends after what the first append builds on was read. */
+function storeWithNewsBetween(store: EventStore, news: () => Promise<void>): EventStore {
+  let told = false;
+  return {
+    ...{ readStream: store.readStream.bind(store), readStreamPage: store.readStreamPage.bind(store) },
+    async append(...args: Parameters<EventStore['append']>) {
+      if (!told) {
+        told = true;
+        await news();
+      }
+      return await store.append(...args);
+    },
+  } as EventStore;
+}
 
 test('what could not be flushed is not confirmed', async () => {
   const plan = await planned('unflushed');
@@ -329,9 +364,9 @@ test('small pieces share the chunk they come from', async () => {
   const counting = {
     ...{ location: repository.location, repositoryId: repository.repositoryId },
     ...{ readManifest: repository.readManifest, readSegments: repository.readSegments },
-    readChunk: (digest: string) => {
+    holdChunk: (digest: string) => {
       reads += 1;
-      return repository.readChunk(digest);
+      return repository.holdChunk(digest);
     },
   };
   const plan = await planned('shared chunks', ofChunks(3, 2));
@@ -342,4 +377,28 @@ test('small pieces share the chunk they come from', async () => {
   );
   expect((await story(plan, 1)).at(-1)).toMatchObject({ type: 'ExportJobCompleted', data: { chunks: 3 } });
   expect(reads).toBe(2);
+});
+
+test('one buffer is enough for streams at a time and one after the other, and comes back from every way they can end', async () => {
+  const small = await openRepository({ location: repository.location, workers: 1, buffers: 1 });
+  onTestFinished(() => small.close());
+  const run = async (name: string, target: Target): Promise<Event | undefined> => {
+    const plan = await planned(name, ofChunks(5), { verify: true });
+    const lease = leased(leaseOf(plan, 0, 1, [await portOf(target)]));
+    await runExportJob({ ...parts, repository: small }, lease, never);
+    return (await story(plan)).at(-1);
+  };
+  const failing = targetDisk(SIZE, () => ({
+    write: async () => Promise.reject(Object.assign(new Error('no luck'), { code: 'EIO' })),
+  }));
+  const forgetful = targetDisk(SIZE, () => ({ write: async () => undefined }));
+  const [whole, other] = [targetDisk(SIZE), targetDisk(SIZE)];
+  expect(await run('one buffer, failing', failing)).toMatchObject({ type: 'ExportJobInterrupted' });
+  expect((await run('one buffer, forgetful', forgetful))?.data).toMatchObject({
+    reason: expect.stringMatching(/^ReadBackDiffers/),
+  });
+  const ended = await Promise.all([run('one buffer, whole', whole), run('one buffer, other', other)]);
+  expect(ended.map((event) => event?.type)).toEqual(['ExportJobCompleted', 'ExportJobCompleted']);
+  for (const { content: found } of [whole, other]) expect(Buffer.compare(found, content)).toBe(0);
+  (await small.takeBuffer()).release();
 });

@@ -21,12 +21,20 @@ await runService({
     /** Shared with the hosts: sockets that VMs start from are in `mounts/`. */
     BACKHAUL_STATE_DIRECTORY: StateDirectorySetting.default('/var/lib/backhaul'),
     BACKHAUL_EXPORT_JOBS_AT_ONCE: z.coerce.number().int().positive().default(4),
+    /**
+     * 4 MiB each: the memory of the data path. A stream uses four for each of its ports (PIECES_PER_PORT); with fewer than all need
+     * they wait in turn, and nobody for ever.
+     */
+    BACKHAUL_CHUNK_BUFFERS: z.coerce.number().int().min(2).default(20),
     BACKHAUL_WRITE_TIMEOUT_MILLISECONDS: z.coerce.number().int().positive().default(30_000),
     /** How long a failed recovery looks for an older restore point that is whole. */
     BACKHAUL_ALTERNATIVE_SECONDS: z.coerce.number().int().positive().default(60),
   }),
   async start({ configuration, log, store, messaging, onStop, singleton }) {
-    const repository = await repositoryThere(configuration.BACKHAUL_REPOSITORY, REPOSITORY_MILLISECONDS);
+    const repository = await repositoryThere(
+      { location: configuration.BACKHAUL_REPOSITORY, buffers: configuration.BACKHAUL_CHUNK_BUFFERS },
+      REPOSITORY_MILLISECONDS,
+    );
     onStop('repository', () => repository.close());
     const parts = {
       store,

@@ -155,12 +155,12 @@ test('a restore point that cannot be found to be mounted is out of reach with it
 test('a folder without a repository is waited for, and never made one', async () => {
   const location = join(directory, 'not-mounted');
   await mkdir(location);
-  await expect(repositoryThere(location, 300)).rejects.toMatchObject({
+  await expect(repositoryThere({ location }, 300)).rejects.toMatchObject({
     permanent: true,
     message: expect.stringContaining(location),
   });
   expect(await readdir(location)).toEqual([]);
-  const waiting = repositoryThere(location, 30_000);
+  const waiting = repositoryThere({ location }, 30_000);
   const made = await openRepository({ location, workers: 1 });
   const found = await waiting;
   expect(found.repositoryId).toBe(made.repositoryId);

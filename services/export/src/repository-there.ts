@@ -3,15 +3,19 @@
  * lost everything, and recoveries would be told that their restore points are damaged.
  */
 import { eventually, Fault } from '@backhaul/kernel';
-import { openRepository, type Repository } from '@backhaul/repository';
+import { type OpenRepositoryOptions, openRepository, type Repository } from '@backhaul/repository';
 
 const RETRY_MILLISECONDS = 250;
 
 /** Waited for, at most this long. Then a Fault that names the folder and what is wrong with it. */
-export async function repositoryThere(location: string, milliseconds: number): Promise<Repository> {
+export async function repositoryThere(
+  options: OpenRepositoryOptions,
+  milliseconds: number,
+): Promise<Repository> {
+  const { location } = options;
   let reason: unknown;
   const open = () =>
-    openRepository({ location, create: false }).catch((error: unknown) => {
+    openRepository({ ...options, create: false }).catch((error: unknown) => {
       reason = error;
       return undefined;
     });

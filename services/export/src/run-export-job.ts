@@ -4,6 +4,7 @@
  */
 import type { Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
+import { totalLength } from '@backhaul/kernel';
 import { type Repository, requireRepository } from '@backhaul/repository';
 import type { Logger } from 'pino';
 import {
@@ -25,7 +26,7 @@ export interface ExportParts {
   readonly store: EventStore;
   readonly repository: Pick<
     Repository,
-    'location' | 'repositoryId' | 'readManifest' | 'readSegments' | 'readChunk'
+    'location' | 'repositoryId' | 'readManifest' | 'readSegments' | 'holdChunk'
   >;
   readonly requestMilliseconds: number;
   readonly log: Logger;
@@ -39,29 +40,47 @@ export async function runExportJob(
 ): Promise<void> {
   const lease = leased.data;
   if (lease.purpose !== 'recovery') return;
-  const { store, log } = parts;
-  if ((await loadRecovery(store, lease.runId)).recovery.ended) return;
+  if ((await loadRecovery(parts.store, lease.runId)).recovery.ended) return;
 
-  const stream = await ExportLog.open(store, lease.childJobId, causedBy(leased, lease.runId));
-  const started = start(stream.job, lease, now());
-  if (!started.ok && started.refusal.code === 'Completed' && lease.fence > stream.job.fence)
-    return await stream.append(completedAgain(stream.job, lease, now()));
-  if (!started.ok) {
-    log.info(
-      { childJob: lease.childJobId, why: started.refusal.message },
-      'a lease has nothing to do any more',
-    );
-    return;
-  }
+  const stream = await begin(parts, leased, lease);
+  if (stream === undefined) return;
   const begun = performance.now();
+  const resumedBytes = totalLength(exportedOf(stream.job));
   try {
-    await stream.append(started.value);
     const portion = await exportAsPlanned(parts, stream, lease, signal);
     const milliseconds = Math.round(performance.now() - begun);
-    const { resumedBytes } = started.value.data;
     await stream.append(completed(stream.job, lease, { ...portion, resumedBytes, milliseconds, at: now() }));
   } catch (error) {
     await endBadly(parts, stream, lease, error, signal);
+  }
+}
+
+/**
+ * The stream with this lease's attempt begun; undefined where it has nothing to do any more. An attempt before may say its last word between
+ * what is read here and what is appended: then it is decided anew. Taken for the word of a newer one, it would leave a lease that
+ * nobody works at and nobody gives back.
+ */
+async function begin(
+  { store, log }: ExportParts,
+  leased: Recorded<'PortsLeased'>,
+  lease: Lease,
+): Promise<ExportLog | undefined> {
+  for (;;) {
+    const stream = await ExportLog.open(store, lease.childJobId, causedBy(leased, lease.runId));
+    const started = start(stream.job, lease, now());
+    const isDoneBefore =
+      !started.ok && started.refusal.code === 'Completed' && lease.fence > stream.job.fence;
+    if (!started.ok && !isDoneBefore) {
+      const why = started.refusal.message;
+      log.info({ childJob: lease.childJobId, why }, 'a lease has nothing to do any more');
+      return undefined;
+    }
+    try {
+      await stream.append(started.ok ? started.value : completedAgain(stream.job, lease, now()));
+      return started.ok ? stream : undefined;
+    } catch (error) {
+      if (!(error instanceof Superseded)) throw error;
+    }
   }
 }
 

@@ -125,6 +125,27 @@ test('a job that was completed under a lease released meanwhile is completed aga
   expect(await story(first)).toHaveLength(3);
 });
 
+test('the last word of the attempt before, said while the next one begins, does not stop it', async () => {
+  const [first, second] = [leased('last word', 1), leased('last word', 2)];
+  let told = false;
+  const between = {
+    ...{ readStream: store.readStream.bind(store), readStreamPage: store.readStreamPage.bind(store) },
+    async append(...args: Parameters<EventStore['append']>) {
+      if (!told) {
+        told = true;
+        await giveUpChildJob(parts, first, new Error('its proxy has gone'));
+      }
+      return await store.append(...args);
+    },
+  } as EventStore;
+  await runChildJob({ ...parts, store: between }, second, never);
+  expect(await story(second)).toMatchObject([
+    { type: 'ChildJobInterrupted', data: { leaseId: 'lease-1' } },
+    { type: 'ChildJobStarted', data: { leaseId: 'lease-2' } },
+    { type: 'ChildJobInterrupted', data: { leaseId: 'lease-2' } },
+  ]);
+});
+
 test('work that is given up is given back as an interruption', async () => {
   const lease = leased('given up', 1);
   await giveUpChildJob(parts, lease, new Error('the repository is full'));

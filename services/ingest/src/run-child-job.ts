@@ -4,7 +4,7 @@
  */
 import type { EventMetadata, Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
-import { describeError, hasCode, isPermanent, totalLength } from '@backhaul/kernel';
+import { describeError, type Extent, hasCode, isPermanent, totalLength } from '@backhaul/kernel';
 import type { Repository } from '@backhaul/repository';
 import type { Logger } from 'pino';
 import {
@@ -36,33 +36,14 @@ export async function runChildJob(
 ): Promise<void> {
   const lease = leased.data;
   if (lease.purpose !== 'backup') return;
-  const { store, log } = parts;
-  const metadata: EventMetadata = { correlation: lease.runId, causation: leased.eventId, actor: 'ingest' };
-  if (await hasEnded(store, lease.runId)) return;
+  if (await hasEnded(parts.store, lease.runId)) return;
 
-  const { job, version } = await load(store, lease.childJobId);
   const order = await orderFor(parts, lease);
-  const started = start(job, lease, { ...order, at: new Date().toISOString() });
-  if (!started.ok && started.refusal.code === 'Completed' && lease.fence > job.fence) {
-    // Done under an earlier lease that was released before its completion was heard: this one would be held for nothing.
-    const chunks = new ChunkLog({ store, childJobId: lease.childJobId, job, version, metadata });
-    const nothing = { readBytes: 0, resumedBytes: totalLength(receivedOf(job)), milliseconds: 0 };
-    chunks.add(completed(job, lease, { ...nothing, at: new Date().toISOString() }));
-    return await chunks.flush();
-  }
-  if (!started.ok) {
-    log.info(
-      { childJob: lease.childJobId, why: started.refusal.message },
-      'a lease has nothing to do any more',
-    );
-    return;
-  }
-  const received = order.kind === job.kind ? receivedOf(job) : [];
-  const chunks = new ChunkLog({ store, childJobId: lease.childJobId, job, version, metadata });
+  const attempt = await begin(parts, leased, lease, order);
+  if (attempt === undefined) return;
+  const { chunks, received } = attempt;
   const begun = performance.now();
   try {
-    chunks.add(started.value);
-    await chunks.flush();
     const readBytes = await receivePortion({
       ...parts,
       lease,
@@ -73,13 +54,49 @@ export async function runChildJob(
     });
     await chunks.flush();
     const milliseconds = Math.round(performance.now() - begun);
-    const { resumedBytes } = started.value.data;
+    const resumedBytes = totalLength(received);
     chunks.add(
       completed(chunks.job, lease, { readBytes, resumedBytes, milliseconds, at: new Date().toISOString() }),
     );
     await chunks.flush();
   } catch (error) {
-    await endBadly(chunks, lease, error, signal, log);
+    await endBadly(chunks, lease, error, signal, parts.log);
+  }
+}
+
+/**
+ * The log with this lease's attempt begun, and what earlier ones received; undefined where it has nothing to do any more. An attempt before may
+ * say its last word between what is read here and what is appended: then it is decided anew. Taken for the word of a newer one, it
+ * would leave a lease that nobody works at and nobody gives back.
+ */
+async function begin(
+  { store, log }: IngestParts,
+  leased: Recorded<'PortsLeased'>,
+  lease: Lease,
+  order: Order,
+): Promise<{ chunks: ChunkLog; received: Extent[] } | undefined> {
+  const metadata: EventMetadata = { correlation: lease.runId, causation: leased.eventId, actor: 'ingest' };
+  const { childJobId } = lease;
+  for (;;) {
+    const { job, version } = await load(store, childJobId);
+    const at = new Date().toISOString();
+    const started = start(job, lease, { ...order, at });
+    const isDoneBefore = !started.ok && started.refusal.code === 'Completed' && lease.fence > job.fence;
+    if (!started.ok && !isDoneBefore) {
+      log.info({ childJob: childJobId, why: started.refusal.message }, 'a lease has nothing to do any more');
+      return undefined;
+    }
+    const received = order.kind === job.kind ? receivedOf(job) : [];
+    const chunks = new ChunkLog({ store, childJobId, job, version, metadata });
+    // Done under an earlier lease that was released before its completion was heard: this one would be held for nothing.
+    const nothing = { readBytes: 0, resumedBytes: totalLength(receivedOf(job)), milliseconds: 0 };
+    chunks.add(started.ok ? started.value : completed(job, lease, { ...nothing, at }));
+    try {
+      await chunks.flush();
+      return started.ok ? { chunks, received } : undefined;
+    } catch (error) {
+      if (!(error instanceof Superseded)) throw error;
+    }
   }
 }
 
@@ -143,14 +160,16 @@ async function load(
   return { job, version };
 }
 
+interface Order {
+  readonly kind: 'full' | 'incremental';
+  readonly kindReason: string | null;
+}
+
 /**
  * An incremental builds on its parent's manifest. Where that is not in this repository any more the disk is read as a full,
  * and the reason is on the record: a restore point that cannot be restored is never made, and the chain heals itself.
  */
-async function orderFor(
-  { store, repository }: IngestParts,
-  lease: Lease,
-): Promise<{ kind: 'full' | 'incremental'; kindReason: string | null }> {
+async function orderFor({ store, repository }: IngestParts, lease: Lease): Promise<Order> {
   if (lease.kind === 'full') return { kind: 'full', kindReason: null };
   const parent = await parentOf(store, lease.runId);
   if (parent === null) return { kind: 'full', kindReason: 'The plan names no parent restore point.' };

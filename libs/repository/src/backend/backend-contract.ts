@@ -36,6 +36,18 @@ export function backendContract(makePlace: () => Promise<() => Backend>): void {
       await expect(backend.getPart('a/c', 0, 1)).rejects.toMatchObject({ permanent: true });
     });
 
+    test('puts a file into memory that is there already, shared or not, and touches nothing behind it', async () => {
+      const backend = (await makePlace())();
+      await backend.put('a/b', [text('0123456789')]);
+      for (const memory of [new ArrayBuffer(16), new SharedArrayBuffer(16)]) {
+        const target = new Uint8Array(memory, 2, 12).fill(0x2e);
+        expect(await backend.getInto('a/b', target)).toBe(10);
+        expect(String.fromCharCode(...target)).toBe('0123456789..');
+        expect(await backend.getInto('a/b', target.subarray(0, 10))).toBe(10);
+        expect(await backend.getInto('a/c', target)).toBeUndefined();
+      }
+    });
+
     test('says of what it does not have that it does not have it', async () => {
       const backend = (await makePlace())();
       expect(await backend.get('a/b', 1000)).toBeUndefined();
@@ -87,6 +99,7 @@ export function backendContract(makePlace: () => Promise<() => Backend>): void {
       const backend = (await makePlace())();
       await backend.put('a', [Buffer.alloc(1001)]);
       await expect(backend.get('a', 1000)).rejects.toMatchObject({ permanent: true });
+      await expect(backend.getInto('a', new Uint8Array(1000))).rejects.toMatchObject({ permanent: true });
     });
 
     test('takes many puts at once', async () => {

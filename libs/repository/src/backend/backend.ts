@@ -21,6 +21,9 @@ export interface Backend {
   /** The whole file, in memory of its own; undefined when there is none. A file beyond `bytesMax` is a permanent Fault. */
   get(name: string, bytesMax: number): Promise<Uint8Array<ArrayBuffer> | undefined>;
 
+  /** The whole file, at the beginning of `target`: its length, or undefined when there is none. One that is longer is a permanent Fault. */
+  getInto(name: string, target: Uint8Array): Promise<number | undefined>;
+
   /** `length` bytes at `position` of the file, in memory of their own; fewer where it ends before. A missing file is a permanent Fault. */
   getPart(name: string, position: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
 

@@ -75,13 +75,18 @@ export class LocalFolder implements Backend {
   async get(name: string, bytesMax: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
     try {
       await using handle = await open(join(this.location, name), 'r');
-      const { size } = await handle.stat();
-      if (size > bytesMax) {
-        throw new Fault(`${name} has ${size} bytes, more than the ${bytesMax} it may have`, {
-          permanent: true,
-        });
-      }
-      return await readAt(handle, 0, size);
+      return await readAt(handle, 0, await lengthOf(handle, name, bytesMax));
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw fault(`Reading ${name} of ${this.location}`, error);
+    }
+  }
+
+  async getInto(name: string, target: Uint8Array): Promise<number | undefined> {
+    try {
+      await using handle = await open(join(this.location, name), 'r');
+      const length = await lengthOf(handle, name, target.length);
+      return await fill(handle, 0, target.subarray(0, length));
     } catch (error) {
       if (isMissing(error)) return undefined;
       throw fault(`Reading ${name} of ${this.location}`, error);
@@ -226,6 +231,13 @@ export class LocalFolder implements Backend {
   }
 }
 
+/** No more than it may be, for memory is made for it or is there already. */
+async function lengthOf(handle: FileHandle, name: string, bytesMax: number): Promise<number> {
+  const { size } = await handle.stat();
+  if (size <= bytesMax) return size;
+  throw new Fault(`${name} has ${size} bytes, more than the ${bytesMax} it may have`, { permanent: true });
+}
+
 async function readAt(
   handle: FileHandle,
   position: number,
@@ -233,13 +245,18 @@ async function readAt(
 ): Promise<Uint8Array<ArrayBuffer>> {
   // All of its own memory, and not zeroed first.
   const bytes = Buffer.allocUnsafeSlow(length);
+  return bytes.subarray(0, await fill(handle, position, bytes));
+}
+
+/** Answers how much there was. */
+async function fill(handle: FileHandle, position: number, target: Uint8Array): Promise<number> {
   let filled = 0;
-  while (filled < length) {
-    const { bytesRead } = await handle.read(bytes, filled, length - filled, position + filled);
+  while (filled < target.length) {
+    const { bytesRead } = await handle.read(target, filled, target.length - filled, position + filled);
     if (bytesRead === 0) break;
     filled += bytesRead;
   }
-  return bytes.subarray(0, filled);
+  return filled;
 }
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';

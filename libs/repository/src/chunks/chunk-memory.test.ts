@@ -1,6 +1,6 @@
 import { MiB } from '@backhaul/kernel';
 import { expect, test } from 'vitest';
-import { ChunkMemory } from './chunk-memory.ts';
+import { ChunkMemory, HeldSlot } from './chunk-memory.ts';
 
 test('never more buffers are out than there are, and who waits is served in the order of coming', async () => {
   const memory = new ChunkMemory(2);
@@ -42,6 +42,24 @@ test('given back twice is a mistake that is found at once', async () => {
   const buffer = await memory.take();
   buffer.release();
   expect(() => buffer.release()).toThrow('given back once');
+});
+
+test('a chunk that was let go can be had again until the memory is needed, and the longest ago goes first', async () => {
+  const memory = new ChunkMemory(3);
+  const [one, two] = [await memory.take(), await memory.take()].map((slot) => new HeldSlot(memory, slot, 10));
+  one?.release();
+  two?.release();
+  expect(() => one?.release()).toThrow('let go once');
+  expect(one?.retake()).toBe(true);
+  expect(() => one?.retake()).toThrow('cannot be held again');
+  one?.release();
+  const [, needed] = [await memory.take(), await memory.take()];
+  expect(needed).toBe(two?.slot);
+  expect([one?.retake(), two?.retake()]).toEqual([true, false]);
+  const waiting = memory.take();
+  one?.release();
+  expect(await waiting).toBe(one?.slot);
+  expect([one?.slot.isTaken, one?.retake()]).toEqual([true, false]);
 });
 
 test('closing ends the waiting', async () => {

@@ -2,6 +2,13 @@
  * The memory of the data path: a fixed number of buffers, each for one chunk file, that this process' threads share.
  * Whoever finds none waits, first come first served, so memory is bounded whatever the number of jobs or the size of the disks.
  *
+ * Nobody who has one waits for another, so that with any number of buffers all get on. Who has how many:
+ * - whoever fills and puts a chunk (a lane of ingest): one, from before the first byte is read until the chunk's file is durable;
+ * - whoever holds a chunk (a lane of export, or of restoreDisk): one, or a share of one, from before the file is read until the piece
+ *   is written or compared, and not while it is confirmed;
+ * - `readChunk` and what is built on it (the mount's cache, verify, newestWhole): none.
+ * A chunk that was let go stays in its buffer until somebody needs the memory, the longest ago first, and can be had again until then.
+ *
  * Two properties of this memory were worth having (4 GiB, a third random, a third text; processor seconds of the whole path):
  * - It is shared, not transferred: with an ArrayBuffer handed to and fro for each chunk, the collector ran all the time,
  *   because every arrival looked like 4 MiB of new garbage: 5.9 of 24 seconds.
@@ -12,7 +19,7 @@
 import { Fault, invariant, KiB } from '@backhaul/kernel';
 import { CHUNK_BYTES_MAX } from '../format/bounds.ts';
 import { CHUNK_HEADER_BYTES } from '../format/chunk-file.ts';
-import type { ChunkBuffer } from '../repository.ts';
+import type { ChunkBuffer, HeldChunk } from '../repository.ts';
 
 export const PAGE_BYTES = 4 * KiB;
 /** The plain bytes lie where the body of a stored chunk file lies: behind a header, and with room up to the end of a page. */
@@ -47,9 +54,39 @@ export class Slot implements ChunkBuffer {
   }
 }
 
+/** A slot that has the plain bytes of a chunk. */
+export class HeldSlot implements HeldChunk {
+  readonly slot: Slot;
+  readonly bytes: SharedBytes;
+  readonly #memory: ChunkMemory;
+  #isHeld = true;
+
+  /** Who made it has taken the slot, and leaves it to this. */
+  constructor(memory: ChunkMemory, slot: Slot, length: number) {
+    this.#memory = memory;
+    this.slot = slot;
+    this.bytes = slot.bytes.subarray(0, length);
+  }
+
+  release(): void {
+    invariant(this.#isHeld, 'A chunk is let go once');
+    this.#isHeld = false;
+    this.#memory.letGo(this);
+  }
+
+  retake(): boolean {
+    invariant(!this.#isHeld, 'A chunk that is held cannot be held again');
+    this.#isHeld = this.#memory.retake(this);
+    return this.#isHeld;
+  }
+}
+
 export class ChunkMemory {
   readonly memory: SharedArrayBuffer;
+  /** Hold nothing that anybody would want again. */
   readonly #free: Slot[];
+  /** Free as well, with the chunk that they had; the one that was let go first comes first. */
+  readonly #letGo = new Set<HeldSlot>();
   readonly #waiting: PromiseWithResolvers<Slot>[] = [];
   #closed = false;
 
@@ -66,7 +103,7 @@ export class ChunkMemory {
 
   async take(): Promise<Slot> {
     if (this.#closed) throw new Fault('The repository was closed');
-    const free = this.#free.pop();
+    const free = this.#free.pop() ?? this.#letGoFirst();
     if (free !== undefined) {
       free.isTaken = true;
       return free;
@@ -76,10 +113,32 @@ export class ChunkMemory {
     return await waiting.promise;
   }
 
+  letGo(held: HeldSlot): void {
+    held.slot.isTaken = false;
+    if (this.#waiting.length > 0) this.#give(held.slot);
+    else this.#letGo.add(held);
+  }
+
+  /** False when the memory has been needed since. Passes nobody who waits: while somebody does, nothing is let go but to them. */
+  retake(held: HeldSlot): boolean {
+    if (!this.#letGo.delete(held)) return false;
+    held.slot.isTaken = true;
+    return true;
+  }
+
   /** Nobody waits for ever. */
   close(): void {
     this.#closed = true;
+    this.#letGo.clear();
     for (const { reject } of this.#waiting.splice(0)) reject(new Fault('The repository was closed'));
+  }
+
+  #letGoFirst(): Slot | undefined {
+    for (const held of this.#letGo) {
+      this.#letGo.delete(held);
+      return held.slot;
+    }
+    return undefined;
   }
 
   #give(slot: Slot): void {

@@ -7,8 +7,8 @@ import { copyBytes, Fault, invariant } from '@backhaul/kernel';
 import type { Backend } from '../backend/backend.ts';
 import { CHUNK_BYTES_MAX, chunkName } from '../format/bounds.ts';
 import { CHUNK_FILE_BYTES_MAX } from '../format/chunk-file.ts';
-import type { ChunkBuffer, StoredChunk } from '../repository.ts';
-import { ChunkMemory, Slot } from './chunk-memory.ts';
+import type { ChunkBuffer, HeldChunk, StoredChunk } from '../repository.ts';
+import { ChunkMemory, HeldSlot, Slot } from './chunk-memory.ts';
 import { Recent } from './recent.ts';
 import { WorkerPool } from './worker-pool.ts';
 
@@ -91,18 +91,35 @@ export class ChunkStore {
   async read(digest: string): Promise<Uint8Array<ArrayBuffer>> {
     const name = chunkName(digest);
     const file = await this.#backend.get(name, CHUNK_FILE_BYTES_MAX);
-    if (file === undefined) {
-      throw new Fault(`Chunk ${digest} is missing: there is no ${name} in ${this.#backend.location}`, {
-        permanent: true,
-        code: 'ChunkMissing',
-      });
-    }
+    if (file === undefined) throw this.#missing(digest);
     const answer = await this.#workers.run('decode', { file, digest }, [file.buffer]);
-    if ('plain' in answer) return answer.plain;
-    throw new Fault(`Chunk ${digest} is damaged: ${name} in ${this.#backend.location}: ${answer.damage}`, {
-      permanent: true,
-      code: 'ChunkDamaged',
-    });
+    if ('damage' in answer) throw this.#damaged(digest, answer.damage);
+    return answer.plain;
+  }
+
+  async hold(digest: string): Promise<HeldChunk> {
+    const name = chunkName(digest);
+    const slot = await this.#memory.take();
+    try {
+      const fileBytes = await this.#backend.getInto(name, slot.file.subarray(0, CHUNK_FILE_BYTES_MAX));
+      if (fileBytes === undefined) throw this.#missing(digest);
+      const answer = await this.#workers.run('decodeInPlace', { slot: slot.slot, fileBytes, digest });
+      if ('damage' in answer) throw this.#damaged(digest, answer.damage);
+      return new HeldSlot(this.#memory, slot, answer.length);
+    } catch (error) {
+      slot.release();
+      throw error;
+    }
+  }
+
+  #missing(digest: string): Fault {
+    const what = `Chunk ${digest} is missing: there is no ${chunkName(digest)} in ${this.#backend.location}`;
+    return new Fault(what, { permanent: true, code: 'ChunkMissing' });
+  }
+
+  #damaged(digest: string, damage: string): Fault {
+    const what = `Chunk ${digest} is damaged: ${chunkName(digest)} in ${this.#backend.location}: ${damage}`;
+    return new Fault(what, { permanent: true, code: 'ChunkDamaged' });
   }
 
   has(digest: string): Promise<boolean> {

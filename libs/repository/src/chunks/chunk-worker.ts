@@ -1,10 +1,17 @@
 /**
- * Runs on a worker thread: hashing, compressing and unpacking, which would hold up the event loop. What is put lies in the
- * memory that all threads share, and only its place is told; what is read arrives transferred and leaves transferred. No I/O.
+ * Runs on a worker thread: hashing, compressing and unpacking, which would hold up the event loop. What is put or held lies in the
+ * memory that all threads share, and only its place is told; what is read to be kept arrives transferred and leaves so. No I/O.
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { describeError } from '@backhaul/kernel';
-import { CHUNK_HEADER_BYTES, digestOf, encodeInPlace, isZero, plainBytes } from '../format/chunk-file.ts';
+import {
+  CHUNK_HEADER_BYTES,
+  decodeInPlace,
+  digestOf,
+  encodeInPlace,
+  isZero,
+  plainBytes,
+} from '../format/chunk-file.ts';
 import { slotOf } from './chunk-memory.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -14,6 +21,11 @@ export interface Jobs {
   digest: { ask: { slot: number; length: number }; answer: string | null };
   /** Makes the slot's bytes a chunk file, in place, and answers its length: the plain bytes are gone after that. */
   encode: { ask: { slot: number; length: number; level: number }; answer: number };
+  /** Makes the chunk file in the slot its plain bytes, in place, and answers their length, or what is wrong with the file. */
+  decodeInPlace: {
+    ask: { slot: number; fileBytes: number; digest: string };
+    answer: { length: number } | { damage: string };
+  };
   /** The plain bytes of a chunk file, or what is wrong with it. */
   decode: { ask: { file: Bytes; digest: string }; answer: { plain: Bytes } | { damage: string } };
 }
@@ -36,6 +48,14 @@ function perform(memory: SharedArrayBuffer, request: Request): Performed {
     case 'encode': {
       const { slot, length, level } = request.ask;
       return { answer: encodeInPlace(slotOf(memory, slot), length, level), owned: [] };
+    }
+    case 'decodeInPlace': {
+      try {
+        const { slot, fileBytes, digest } = request.ask;
+        return { answer: { length: decodeInPlace(slotOf(memory, slot), fileBytes, digest) }, owned: [] };
+      } catch (error) {
+        return { answer: { damage: describeError(error) }, owned: [] };
+      }
     }
     case 'decode': {
       try {

@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { CHUNK_FILE_BYTES_MAX, digestOf, encodeInPlace, isZero, plainBytes } from './chunk-file.ts';
+import {
+  CHUNK_FILE_BYTES_MAX,
+  decodeInPlace,
+  digestOf,
+  encodeInPlace,
+  isZero,
+  plainBytes,
+} from './chunk-file.ts';
 
 const own = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes);
 const joined = (parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> => own(Buffer.concat(parts));
@@ -56,6 +63,10 @@ test('what was put comes back, whatever the bytes and however they were packed',
         const file = encoded(plain);
         expect(file.length).toBeLessThanOrEqual(plain.length + 16);
         expect(plainBytes(file, digestOf(plain))).toEqual(plain);
+        const shared = new Uint8Array(new SharedArrayBuffer(plain.length + 100)).fill(0xee);
+        shared.set(file);
+        expect(decodeInPlace(shared, file.length, digestOf(plain))).toBe(plain.length);
+        expect(Buffer.compare(shared.subarray(16, 16 + plain.length), plain)).toBe(0);
       },
     ),
   );

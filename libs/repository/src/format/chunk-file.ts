@@ -77,7 +77,10 @@ function zstd(plain: Uint8Array, level: number): Uint8Array {
  * The plain bytes of a chunk file, checked against the digest that names it. For stored chunks a view of `file`.
  * Throws a permanent Fault that says what is wrong with the bytes.
  */
-export function plainBytes(file: Uint8Array<ArrayBuffer>, digest: string): Uint8Array<ArrayBuffer> {
+export function plainBytes<B extends ArrayBufferLike>(
+  file: Uint8Array<B>,
+  digest: string,
+): Uint8Array<B | ArrayBuffer> {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   if (file.length < CHUNK_HEADER_BYTES) throw damaged(`has ${file.length} bytes, less than its header`);
   if (view.getUint32(0) !== MAGIC) throw damaged('does not start as a chunk file does');
@@ -98,6 +101,20 @@ export function plainBytes(file: Uint8Array<ArrayBuffer>, digest: string): Uint8
   return plain;
 }
 
+/**
+ * The way back from `encodeInPlace`: of the chunk file that is the first `fileLength` bytes of `file`, the plain bytes, behind
+ * the header. Answers their length. `file` needs room for them; checked and refused as by `plainBytes`.
+ */
+export function decodeInPlace(file: Uint8Array, fileLength: number, digest: string): number {
+  const plain = plainBytes(file.subarray(0, fileLength), digest);
+  const { length, buffer } = plain;
+  if (buffer === file.buffer) return length;
+  // Packed bytes cannot be unpacked over themselves. Where they were unpacked to is given back at once: the collector comes by too seldom.
+  copyBytes(file, CHUNK_HEADER_BYTES, plain);
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
+  return length;
+}
+
 /** What zlib answers below this may lie in the pool of memory that all of Node shares, which cannot be given to a thread. */
 const POOLED_BYTES_MAX = 64 * KiB;
 
@@ -106,7 +123,11 @@ const ofItsOwn = (bytes: Buffer<ArrayBuffer>): Uint8Array<ArrayBuffer> =>
     ? new Uint8Array(bytes)
     : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 
-function unpacked(algorithm: number, body: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
+function unpacked<B extends ArrayBufferLike>(
+  algorithm: number,
+  body: Uint8Array<B>,
+  length: number,
+): Uint8Array<B | ArrayBuffer> {
   if (algorithm === STORED) return body;
   if (algorithm !== ZSTD) throw damaged(`is packed with algorithm ${algorithm}, which is not known here`);
   try {
