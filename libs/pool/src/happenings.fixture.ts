@@ -1,10 +1,13 @@
 /** Anything that can happen to a host, in any order, for properties that must hold whatever happens. */
 import fc from 'fast-check';
-import { confirmed, HOST, planOf, recoveryPlanOf, type TestPool } from './pool.fixture.ts';
+import { givenUp } from './given-up.ts';
+import { HOST, instantPlanOf, planOf, recoveryPlanOf, type TestPool } from './pool.fixture.ts';
+import { isInstant } from './pool-state.ts';
 
 /** One thing that can happen to a host; the number picks what it happens to. */
 export const happening = fc.record({
   what: fc.constantFrom(
+    'request',
     'request',
     'request',
     'act',
@@ -14,6 +17,14 @@ export const happening = fc.record({
     'finish',
     'finish',
     'interrupt',
+    'give up',
+    'open mounts',
+    'open mounts',
+    'fail to read',
+    'fill',
+    'fill',
+    'kill filling VMs',
+    'kill filling VMs',
     'lose proxy',
     'lose disks',
     'observe',
@@ -48,7 +59,7 @@ export function live(
     switch (what) {
       case 'request': {
         const jobs = [[1], [3], [1, 1], [2, 1, 1]][pick % 4] ?? [1];
-        const makePlan = pick % 5 < 3 ? planOf : recoveryPlanOf;
+        const makePlan = [planOf, planOf, planOf, recoveryPlanOf, instantPlanOf][pick % 5] ?? planOf;
         pool.request(makePlan(`vm${requested}`, jobs, pick % 3, policies));
         requested += 1;
         break;
@@ -56,11 +67,11 @@ export function live(
       case 'act': {
         const actions = pool.settle();
         const action = actions[pick % Math.max(1, actions.length)];
-        if (action !== undefined) pool.append(confirmed(action));
+        if (action !== undefined) pool.confirm(action);
         break;
       }
       case 'act on all':
-        for (const action of pool.settle()) pool.append(confirmed(action));
+        for (const action of pool.settle()) pool.confirm(action);
         pool.settle();
         break;
       case 'finish':
@@ -69,6 +80,29 @@ export function live(
         if (job !== undefined) pool.finishJob(job.childJobId, what === 'finish');
         break;
       }
+      case 'give up': {
+        const actions = pool.settle();
+        const action = actions[pick % Math.max(1, actions.length)];
+        if (action !== undefined) pool.append(givenUp(pool.pool, action, new Error('it never worked')));
+        break;
+      }
+      case 'open mounts':
+        pool.openMounts();
+        break;
+      case 'fail to read': {
+        const instant = runs.filter(isInstant);
+        const runId = instant[pick % Math.max(1, instant.length)]?.order.runId;
+        const refusal = { code: 'RestorePointDamaged', message: 'It is damaged.' };
+        if (runId !== undefined) pool.command({ type: 'FailRun', runId, refusal });
+        break;
+      }
+      case 'fill':
+        pool.fill((pick % 5) * 8 * 1024 ** 2);
+        break;
+      case 'kill filling VMs':
+        pool.fills = pool.fills.map((fill) => ({ ...fill, state: 'stopped' }));
+        if (pick % 4 > 0) pool.observe();
+        break;
       case 'lose proxy': {
         const proxies = [...pool.pool.proxies.values()].filter(
           (proxy) => proxy.kind === 'proxy' && proxy.state === 'active',

@@ -13,11 +13,22 @@ import { decide, type HostCommand } from './commands.ts';
 import { deactivated } from './confirmation.ts';
 import { findDrift, settledIn } from './drift.ts';
 import { decisionsNow, dueActions } from './next-steps.ts';
-import { type BackupOrder, directProxyId, emptyPool, evolve, type HostEvent, type Pool } from './pool.ts';
+import {
+  type BackupOrder,
+  directProxyId,
+  emptyPool,
+  evolve,
+  type HostEvent,
+  isInstant,
+  type Pool,
+  type RecoveryOrder,
+} from './pool.ts';
 
 const MiB = 1024 ** 2;
 
 export const HOST = 'lab';
+/** What an instant recovery has to fill. */
+const FILL_BYTES = 64 * MiB;
 
 /** A plan with `jobs[d]` child jobs of 64 MiB on disk `d<d>`. */
 export function planOf(
@@ -118,6 +129,16 @@ export function recoveryPlanOf(
   };
 }
 
+/** The plan of an instant recovery: no data streams, whatever would be planned for them. */
+export const instantPlanOf = (
+  ...[name, streams, , policy]: Parameters<typeof recoveryPlanOf>
+): RecoveryPlan => ({
+  ...recoveryPlanOf(name, streams, 0, policy),
+  childJobs: [],
+  start: true,
+  instant: { fillBytesPerSecond: null },
+});
+
 /** A pool with its whole history, which can be folded again to show that the state is in the events alone. */
 export class TestPool {
   readonly history: HostEvent[] = [];
@@ -167,9 +188,52 @@ export class TestPool {
     for (let pass = 0; pass < 1000; pass += 1) {
       const actions = this.settle();
       if (actions.length === 0) return;
-      for (const action of actions) this.append(confirmed(action));
+      for (const action of actions) this.confirm(action);
     }
     throw new Error('Actions never came to an end');
+  }
+
+  /** As a host does that never fails: it starts a VM that is to be filled, and ends the filling of what is copied. */
+  confirm(action: Action): void {
+    const event = action.type === 'FillTarget' ? this.#filledOn(action.order) : undefined;
+    this.append(event === undefined ? confirmed(action) : [event]);
+  }
+
+  #filledOn({ hostId, runId, vmId }: RecoveryOrder): HostEvent | undefined {
+    const before = this.fills.find(({ targetId }) => targetId === runId);
+    this.fills = this.fills.filter((fill) => fill !== before);
+    if (before?.state === 'copied')
+      return { type: 'TargetFilled', data: { hostId, runId, vmId, filledBytes: before.totalBytes } };
+    const { filledBytes, totalBytes } = before ?? { filledBytes: 0, totalBytes: FILL_BYTES };
+    const filling = {
+      targetId: runId,
+      vmId,
+      state: 'filling',
+      filledBytes,
+      totalBytes,
+      detail: 'it runs',
+    } as const;
+    this.fills = [...this.fills, filling];
+    return { type: 'FillProgressed', data: { hostId, runId, filledBytes, totalBytes } };
+  }
+
+  /** Whatever waits for its restore point to be served has it now. */
+  openMounts(): void {
+    for (const run of [...this.pool.runs.values()].filter(isInstant)) {
+      const mounts = Object.fromEntries(
+        run.order.disks.map(({ diskId }) => [diskId, `nbd+unix:///${diskId}?socket=/m`]),
+      );
+      this.command({ type: 'TakeMounts', runId: run.order.runId, mounts });
+    }
+  }
+
+  /** Every VM that is being filled has so much more. */
+  fill(bytes: number): void {
+    this.fills = this.fills.map((fill) => {
+      if (fill.state !== 'filling') return fill;
+      const filledBytes = Math.min(fill.totalBytes, fill.filledBytes + bytes);
+      return { ...fill, filledBytes, state: filledBytes === fill.totalBytes ? 'copied' : 'filling' };
+    });
   }
 
   /** The host is asked what is really there: all that the events say, or (`dead`) no proxy that runs. */
@@ -245,7 +309,7 @@ export function confirmed(action: Action): HostEvent[] {
     }
     case 'FillTarget': {
       const { hostId, runId } = action.order;
-      return [{ type: 'FillProgressed', data: { hostId, runId, filledBytes: 0, totalBytes: 64 * MiB } }];
+      return [{ type: 'FillProgressed', data: { hostId, runId, filledBytes: 0, totalBytes: FILL_BYTES } }];
     }
     case 'LeaveTarget': {
       const { hostId, runId, vmId } = action.order;
