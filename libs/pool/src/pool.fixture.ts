@@ -10,25 +10,16 @@ import {
 import { derivedId, invariant } from '@backhaul/kernel';
 import type { Action } from './actions.ts';
 import { decide, type HostCommand } from './commands.ts';
-import { deactivated } from './confirmation.ts';
+import { confirmed, FILL_BYTES } from './confirmed.fixture.ts';
 import { findDrift, settledIn } from './drift.ts';
 import { decisionsNow, dueActions } from './next-steps.ts';
-import {
-  type BackupOrder,
-  directProxyId,
-  emptyPool,
-  evolve,
-  type HostEvent,
-  isInstant,
-  type Pool,
-  type RecoveryOrder,
-} from './pool.ts';
+import { emptyPool, evolve, type HostEvent, isInstant, type Pool, type RecoveryOrder } from './pool.ts';
+
+export { confirmed } from './confirmed.fixture.ts';
 
 const MiB = 1024 ** 2;
 
 export const HOST = 'lab';
-/** What an instant recovery has to fill. */
-const FILL_BYTES = 64 * MiB;
 
 /** A plan with `jobs[d]` child jobs of 64 MiB on disk `d<d>`. */
 export function planOf(
@@ -286,97 +277,3 @@ export class TestPool {
     return [];
   }
 }
-
-export function confirmed(action: Action): HostEvent[] {
-  switch (action.type) {
-    case 'TakeSnapshot':
-      return [snapshotOf(action.order)];
-    case 'ReleaseSnapshot': {
-      const { hostId, runId, vmId } = action.order;
-      return [{ type: 'SnapshotReleased', data: { hostId, runId, vmId, checkpoints: action.checkpoints } }];
-    }
-    case 'CreateTarget': {
-      const { hostId, runId, vmId, disks } = action.order;
-      const created = disks.map(({ diskId, sizeBytes }) => ({
-        ...{ diskId, sizeBytes },
-        endpoint: `nbd+unix:///${diskId}?socket=/host`,
-      }));
-      return [{ type: 'TargetCreated', data: { hostId, runId, vmId, disks: created } }];
-    }
-    case 'KeepTarget': {
-      const { hostId, runId, vmId, start: started } = action.order;
-      return [{ type: 'TargetKept', data: { hostId, runId, vmId, started, notStarted: null } }];
-    }
-    case 'FillTarget': {
-      const { hostId, runId } = action.order;
-      return [{ type: 'FillProgressed', data: { hostId, runId, filledBytes: 0, totalBytes: FILL_BYTES } }];
-    }
-    case 'LeaveTarget': {
-      const { hostId, runId, vmId } = action.order;
-      return [{ type: 'TargetLeft', data: { hostId, runId, vmId } }];
-    }
-    case 'DiscardTarget': {
-      const { hostId, runId, vmId } = action.order;
-      return [{ type: 'TargetDiscarded', data: { hostId, runId, vmId } }];
-    }
-    case 'ActivateProxy': {
-      const ports = Array.from({ length: action.ports }, (_, port) => ({
-        port,
-        endpoint: `nbd+unix:///?socket=/${action.proxyId}/${port}`,
-      }));
-      return [{ type: 'ProxyActivated', data: { hostId: HOST, proxyId: action.proxyId, ports } }];
-    }
-    case 'DeactivateProxy':
-      return deactivated(HOST, action);
-    case 'AttachDisk': {
-      const { proxyId, runId, diskId } = action;
-      return [
-        {
-          type: 'DiskAttached',
-          data: { hostId: HOST, runId, proxyId, diskId, exportName: `${runId}.${diskId}` },
-        },
-      ];
-    }
-    case 'DetachDisk': {
-      const { proxyId, runId, diskId } = action;
-      return [{ type: 'DiskDetached', data: { hostId: HOST, runId, proxyId, diskId } }];
-    }
-    case 'OpenDirectEndpoint': {
-      const { runId, disks, maxDirectStreams } = action.order;
-      const ports = Array.from({ length: maxDirectStreams }, (_, port) => ({
-        port,
-        endpoint: 'nbd+unix:///?socket=/host',
-      }));
-      const exports = Object.fromEntries(disks.map(({ diskId }) => [diskId, `${runId}.${diskId}`]));
-      return [
-        {
-          type: 'DirectEndpointOpened',
-          data: { hostId: HOST, runId, proxyId: directProxyId(runId), ports, exports },
-        },
-      ];
-    }
-    case 'RemoveStray':
-      return [];
-  }
-}
-
-const snapshotOf = (order: BackupOrder): HostEvent => ({
-  type: 'SnapshotTaken',
-  data: {
-    hostId: order.hostId,
-    runId: order.runId,
-    vmId: order.vmId,
-    takenAt: order.requestedAt,
-    pauseMilliseconds: 0,
-    disks: order.disks.map(({ diskId, kind }) => ({
-      diskId,
-      sizeBytes: 64 * MiB,
-      identity: { format: 'qcow2', inode: '1', sizeBytes: 64 * MiB },
-      kind,
-      fallbackReason: null,
-      endpoint: `nbd+unix:///${diskId}?socket=/host`,
-      changedContext: null,
-      checkpoint: null,
-    })),
-  },
-});

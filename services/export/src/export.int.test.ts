@@ -1,119 +1,39 @@
 /** Data streams against a real log, a real repository and real NBD servers: what is on the disk, what is said of it, and in which order. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Event, EventData, RecoveryPlan } from '@backhaul/contracts';
-import { streamName } from '@backhaul/contracts';
-import type { EventStore } from '@backhaul/event-store';
-import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
-import { derivedId, MiB } from '@backhaul/kernel';
-import { serveNbd } from '@backhaul/nbd';
+import type { Event, RecoveryPlan } from '@backhaul/contracts';
+import { MiB } from '@backhaul/kernel';
 import { openRepository, type Repository } from '@backhaul/repository';
-import { pino } from 'pino';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { exportJobStream } from './export-job.ts';
 import {
-  CHUNK,
-  leased,
-  leaseOf,
-  recoveryPlan,
-  SIZE,
-  sampleRestorePoint,
-  type Target,
-  targetDisk,
-} from './recovery.fixture.ts';
+  confirmedOf,
+  type ExportLab,
+  never,
+  ofChunks,
+  offsetsOf,
+  openExportLab,
+  PIECES,
+  portOf,
+} from './export-lab.fixture.ts';
+import { CHUNK, leased, leaseOf, SIZE, type Target, targetDisk } from './recovery.fixture.ts';
 import { type ExportParts, giveUpExportJob, runExportJob } from './run-export-job.ts';
 
-let server: TestStore;
-let planner: EventStore;
-let directory: string;
-let repository: Repository;
+let lab: ExportLab;
 let parts: ExportParts;
+let repository: Repository;
 let content: Uint8Array;
 let digests: string[];
-let restorePoint: { backupId: string; manifestDigest: string; sizeBytes: number };
-
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'bh-export-'));
-  server = await openTestStore();
-  planner = await server.store('planner');
-  repository = await openRepository({ location: join(directory, 'repository'), workers: 1 });
-  parts = {
-    store: await server.store('export'),
-    repository,
-    requestMilliseconds: 2_000,
-    log: pino({ level: 'silent' }),
-  };
-  ({ content, digests, restorePoint } = await sampleRestorePoint(repository));
+  lab = await openExportLab();
+  ({ parts, repository, content, digests } = lab);
 });
-afterAll(async () => {
-  await repository?.close();
-  await server?.close();
-  if (directory !== undefined) await rm(directory, { recursive: true, force: true });
-});
+afterAll(() => lab?.close());
 
-const never = new AbortController().signal;
-const ofChunks = (...counts: readonly number[]) => {
-  let offset = 0;
-  return counts.map((count) => {
-    const portion = { offset, length: count * CHUNK };
-    offset += portion.length;
-    return portion;
-  });
-};
-
-/** A recovery of the restore point that the planner has planned. */
-async function planned(
-  name: string,
-  portions = ofChunks(5),
-  of: Partial<typeof restorePoint> & { verify?: boolean } = {},
-): Promise<RecoveryPlan> {
-  const recoveryId = derivedId('test', name);
-  const plan = recoveryPlan(recoveryId, { ...restorePoint, ...of }, portions);
-  const appended = await planner.append(
-    [
-      {
-        stream: streamName('plan', recoveryId),
-        expected: 'none',
-        events: [{ type: 'RecoveryProxiesCalculated', data: plan }],
-      },
-    ],
-    { commandId: name, metadata: { correlation: recoveryId, causation: 'test', actor: 'planner' } },
-  );
-  if (!appended.ok) throw new Error(appended.refusal.message);
-  return plan;
-}
-
-/** Serves the disk as the one port of a proxy, until the test ends. */
-async function portOf(target: Target): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'bh-port-'));
-  const served = await serveNbd({
-    exports: [target],
-    listen: { kind: 'unix', socketPath: join(folder, 's') },
-    log: () => undefined,
-  });
-  onTestFinished(async () => {
-    await served.close();
-    await rm(folder, { recursive: true });
-  });
-  return served.uri.replace('///', '///vda');
-}
-
-const story = async (plan: RecoveryPlan, index = 0): Promise<Event[]> =>
-  await Array.fromAsync(
-    parts.store.readStream(exportJobStream(plan.childJobs[index]?.childJobId ?? '')),
-    ({ type, data }) => ({ type, data }) as Event,
-  );
-const confirmedOf = (events: readonly Event[]): EventData<'ChunkExported'>[] =>
-  events.flatMap((event) => (event.type === 'ChunkExported' ? [event.data] : []));
-const offsetsOf = (events: readonly Event[]): number[] =>
-  confirmedOf(events)
-    .map(({ offset }) => offset)
-    .sort((a, b) => a - b);
+const planned: ExportLab['planned'] = (...of) => lab.planned(...of);
+const story: ExportLab['story'] = (...of) => lab.story(...of);
 const attempt = async (plan: RecoveryPlan, fence: number, uri: string, index = 0): Promise<void> =>
   await runExportJob(parts, leased(leaseOf(plan, index, fence, [uri])), never);
 
-const PIECES = [0, 2 * CHUNK, 3 * CHUNK, 3 * CHUNK + 3 * MiB, 4 * CHUNK];
 const DATA_BYTES = 2 * CHUNK + 3 * MiB;
 
 test('all of a portion is on the disk before it is said, zeros are left alone, and what was confirmed is flushed', async () => {
@@ -190,64 +110,6 @@ const targetWrite = (target: Target) => async (offset: number, data: Uint8Array)
   target.writes.push({ offset, length: data.length });
   target.content.set(data, offset);
 };
-
-test('an attempt that was overtaken confirms nothing any more', async () => {
-  const plan = await planned('overtaken');
-  // The first is to be cut by the second, and neither by time on a machine that is busy.
-  const patient = { ...parts, requestMilliseconds: 60_000 };
-  const attempt = async (fence: number, uri: string): Promise<void> =>
-    await runExportJob(patient, leased(leaseOf(plan, 0, fence, [uri])), never);
-  const gate = Promise.withResolvers<void>();
-  const reached = Promise.withResolvers<void>();
-  const slow = targetDisk(SIZE, ({ write }) => ({
-    async write(offset, data) {
-      reached.resolve();
-      await gate.promise;
-      await write?.(offset, data);
-    },
-  }));
-  const late = attempt(1, await portOf(slow));
-  await reached.promise;
-  await attempt(2, await portOf(targetDisk(SIZE)));
-  gate.resolve();
-  await late;
-  const events = await story(plan);
-  expect(confirmedOf(events).map(({ leaseId }) => leaseId)).toEqual(PIECES.map(() => 'lease-2'));
-  expect(events.at(-1)).toMatchObject({ type: 'ExportJobCompleted', data: { leaseId: 'lease-2' } });
-  await attempt(1, 'nbd+unix:///vda?socket=/nonexistent');
-  expect(await story(plan)).toHaveLength(events.length);
-});
-
-test('the last word of the attempt before, said while the next one begins, does not stop it', async () => {
-  const plan = await planned('last word');
-  const before = leased(leaseOf(plan, 0, 1, ['nbd+unix:///vda?socket=/nonexistent']));
-  const between = async (): Promise<void> =>
-    await giveUpExportJob(parts, before, new Error('its proxy has gone'));
-  const store = storeWithNewsBetween(parts.store, between);
-  const uri = await portOf(targetDisk(SIZE));
-  await runExportJob({ ...parts, store }, leased(leaseOf(plan, 0, 2, [uri])), never);
-  const ends = (await story(plan)).filter(({ type }) => type !== 'ChunkExported');
-  expect(ends).toMatchObject([
-    { type: 'ExportJobInterrupted', data: { leaseId: 'lease-1' } },
-    { type: 'ExportJobStarted', data: { leaseId: 'lease-2' } },
-    { type: 'ExportJobCompleted', data: { leaseId: 'lease-2' } },
-  ]);
-});
-
-/** Somebody else appends after what the first append builds on was read. */
-function storeWithNewsBetween(store: EventStore, news: () => Promise<void>): EventStore {
-  let told = false;
-  return {
-    ...{ readStream: store.readStream.bind(store), readStreamPage: store.readStreamPage.bind(store) },
-    async append(...args: Parameters<EventStore['append']>) {
-      if (!told) {
-        told = true;
-        await news();
-      }
-      return await store.append(...args);
-    },
-  } as EventStore;
-}
 
 test('what could not be flushed is not confirmed', async () => {
   const plan = await planned('unflushed');
