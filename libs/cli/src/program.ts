@@ -1,4 +1,5 @@
 /** The commands of `backhaul`, their arguments and their help. */
+import { Priority } from '@backhaul/contracts';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { CommandContext } from './command.ts';
 import { type BackupFlags, backup } from './commands/backup.ts';
@@ -27,6 +28,10 @@ const jsonOption = () => new Option('--json', 'print the answer as JSON');
 const runArgument = () => new Argument('<id>', 'the id of a backup or a recovery, or a beginning of it');
 const modeOption = () =>
   new Option('--mode <mode>', 'how the data travels').choices(['auto', 'proxy-vm', 'direct-to-host']);
+const priorityOption = () =>
+  new Option('--priority <priority>', 'where it stands in lines, instead of where its policy says').choices(
+    Priority.options,
+  );
 
 export function backhaulProgram(outside: {
   readonly terminal: Terminal;
@@ -73,6 +78,7 @@ export function backhaulProgram(outside: {
     .option('--incremental', 'what changed since the newest restore point')
     .addOption(modeOption())
     .option('--policy <policy>', 'a policy other than "default"')
+    .addOption(priorityOption())
     .option('--request-id <id>', 'the same id again is the same backup')
     .option('--wait', 'show the backup until its end, and exit by its outcome')
     .addOption(jsonOption())
@@ -183,6 +189,7 @@ function addRecovery(program: Command, context: () => CommandContext): void {
     .option('--disk <disk>', 'only this disk; may be repeated', collect)
     .addOption(modeOption())
     .option('--policy <policy>', 'a policy other than "default"')
+    .addOption(priorityOption())
     .option('--replace', 'over the VM of that name, which must be off')
     .option('--start', 'start it when it is whole')
     .option('--instant', 'start it at once from the restore point, and fill its disks while it runs')
@@ -217,6 +224,7 @@ function addSettings(program: Command, context: () => CommandContext): void {
     .option('--time-zone <zone>', 'default UTC')
     .option('--full', 'a full every time')
     .option('--policy <policy>')
+    .addOption(priorityOption())
     .action((id: string, flags: ScheduleFlags) => setSchedule(id, flags, context()));
   schedule
     .command('remove')

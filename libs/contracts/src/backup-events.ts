@@ -1,7 +1,8 @@
 /** Owned by trigger. Stream `backup-<backupId>`: one request and what became of it. And what requests are made with: schedules and policies. */
 import { z } from 'zod';
-import { defineEvent } from './define-event.ts';
-import { Policy, withNewerPolicyFields } from './policy.ts';
+import { defineEvent, unchanged } from './define-event.ts';
+import { Policy, withNewerPolicyFields, withPriority } from './policy.ts';
+import { Priority } from './priority.ts';
 import {
   BackupId,
   BackupKind,
@@ -35,22 +36,25 @@ export const BackupAsked = z.object({
   /** A mode here overrides the policy's. */
   mode: z.enum(['auto', ...TransportMode.options]),
   policy: Policy,
+  /** The request's, or else the policy's. */
+  priority: Priority,
   origin: Origin,
   requestedAt: Instant,
 });
 export type BackupAsked = z.infer<typeof BackupAsked>;
 
-/** The backup starts now: this VM has no other backup running. `parent` is its newest restore point, or null. */
+/** The backup starts now: this VM has no other backup running. `parent` is its newest restore point, or null. Version 3: `priority`. */
 export const BackupTriggered = defineEvent(
   'backup',
   'BackupTriggered',
   BackupAsked.extend({ parent: RestorePoint.nullable() }),
-  [withNewerPolicyFields],
+  [withNewerPolicyFields, withPriority],
 );
 
-/** Accepted, but something else runs for the VM: it is triggered when that one has ended. */
+/** Accepted, but something else runs for the VM: it is triggered when that one has ended. Version 3: `priority`. */
 export const BackupQueued = defineEvent('backup', 'BackupQueued', BackupAsked.extend({ behind: RunId }), [
   withNewerPolicyFields,
+  withPriority,
 ]);
 
 /** The request will not be done. `request` is what was asked, as it came, cut at 16 KiB. */
@@ -107,6 +111,7 @@ export const BackupResumed = defineEvent(
   }),
 );
 
+/** Version 2: `priority`. */
 export const ScheduleDefined = defineEvent(
   'schedule',
   'ScheduleDefined',
@@ -119,8 +124,11 @@ export const ScheduleDefined = defineEvent(
     vmId: VmId,
     kind: z.enum(['auto', ...BackupKind.options]),
     policyId: PolicyId,
+    /** Absent: as the policy says. */
+    priority: Priority.optional(),
     definedAt: Instant,
   }),
+  [unchanged],
 );
 
 export const ScheduleRemoved = defineEvent(
@@ -136,9 +144,10 @@ export const ScheduleFired = defineEvent(
   z.object({ scheduleId: Name, dueAt: Instant, firedAt: Instant, backupId: BackupId }),
 );
 
+/** Version 3: `backupPriority` and `recoveryPriority`. */
 export const PolicyDefined = defineEvent(
   'policy',
   'PolicyDefined',
   z.object({ policy: Policy, definedAt: Instant }),
-  [withNewerPolicyFields],
+  [withNewerPolicyFields, withNewerPolicyFields],
 );

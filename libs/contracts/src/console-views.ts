@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { Origin } from './backup-events.ts';
 import { DeploymentPolicy, HostPolicy } from './host-policy.ts';
 import { Policy } from './policy.ts';
+import { Priority } from './priority.ts';
 import { BackupKind, Purpose, Refusal, RestorePoint, TransportMode } from './vocabulary.ts';
 
 const count = z.int().nonnegative();
@@ -17,6 +18,7 @@ export type BackupOutcome = z.infer<typeof BackupOutcome>;
 
 /** A backup of a VM, or a recovery to it: they take turns. */
 const Turn = z.object({ purpose: Purpose, runId: z.string() });
+const QueuedTurn = Turn.extend({ priority: Priority, askedAt: instant });
 
 export const VmView = z.object({
   hostId: z.string(),
@@ -24,7 +26,7 @@ export const VmView = z.object({
   /** Whose turn it is. */
   running: Turn.nullable(),
   /** In the order in which they will have their turn. */
-  queued: z.array(Turn),
+  queued: z.array(QueuedTurn),
   lastBackupId: z.string().nullable(),
   lastOutcome: BackupOutcome.nullable(),
   lastEndedAt: instant.nullable(),
@@ -234,6 +236,8 @@ export const ScheduleView = z.object({
   vmId: z.string(),
   kind: z.enum(['auto', ...BackupKind.options]),
   policyId: z.string(),
+  /** Null: as the policy says. */
+  priority: Priority.nullable(),
   definedAt: instant,
   fired: count,
   lastDueAt: instant.nullable(),

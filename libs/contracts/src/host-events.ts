@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { defineEvent, unchanged } from './define-event.ts';
+import { Priority } from './priority.ts';
 import { namedByBackup, ofBackup, run } from './run-naming.ts';
 import {
   BackupKind,
@@ -48,12 +49,16 @@ const order = {
   maxAttemptsPerChildJob: z.int().positive(),
   proxyIdleSeconds: z.int().nonnegative(),
   proxyActivationSeconds: z.int().positive(),
+  /** When the host was asked. */
   requestedAt: Instant,
+  /** What decides who is served first (priority.ts): when the run was asked for. */
+  priority: Priority,
+  askedAt: Instant,
 };
 
 /**
  * A planned backup asks the host for its snapshot, its quantity of proxies and ports for its child jobs; a planned recovery asks for
- * empty disks of a VM to be, its second quantity of proxies, and ports for its data streams. Version 3: `instant`.
+ * empty disks of a VM to be, its second quantity of proxies, and ports for its data streams. Version 3: `instant`; 4: `priority`, `askedAt`.
  */
 export const ActivationRequested = defineEvent(
   'host',
@@ -85,7 +90,15 @@ export const ActivationRequested = defineEvent(
       instant: InstantRecovery.optional(),
     }),
   ]),
-  [ofBackup, unchanged],
+  [
+    ofBackup,
+    unchanged,
+    // All stood in line as they came.
+    (stored) => {
+      const data = stored as { requestedAt: string };
+      return { ...data, priority: 'normal', askedAt: data.requestedAt };
+    },
+  ],
 );
 
 /**

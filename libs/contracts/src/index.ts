@@ -14,6 +14,7 @@ export * from './mount-events.ts';
 export type { Observation } from './observation.ts';
 export * from './plan-events.ts';
 export * from './policy.ts';
+export * from './priority.ts';
 export type { EventMetadata, Recorded } from './recorded.ts';
 export * from './recovery-events.ts';
 export * from './recovery-plan-events.ts';

@@ -1,7 +1,8 @@
 /** Owned by planner. Stream `plan-<backupId>`: what was found at the VM, and what was calculated from it. */
 import { z } from 'zod';
 import { defineEvent, unchanged } from './define-event.ts';
-import { Policy, withNewerPolicyFields } from './policy.ts';
+import { Policy, withNewerPolicyFields, withPriority } from './policy.ts';
+import { Priority } from './priority.ts';
 import {
   BackupId,
   BackupKind,
@@ -10,6 +11,7 @@ import {
   DiskId,
   HostId,
   ImageIdentity,
+  Instant,
   Refusal,
   RestorePoint,
   TransportMode,
@@ -89,12 +91,22 @@ export const PlannedDisk = z.object({
 });
 export type PlannedDisk = z.infer<typeof PlannedDisk>;
 
+/** What decides who comes before whom (priority.ts). `askedAt`: when the run was asked for; null in plans that did not say so yet. */
+export const precedence = { priority: Priority, askedAt: Instant.nullable() };
+
+/** Upcaster of plans that had none. */
+export const withPrecedence = (stored: unknown): unknown => ({
+  ...(withPriority(stored) as object),
+  askedAt: null,
+});
+
 export const Plan = z.object({
   backupId: BackupId,
   hostId: HostId,
   vmId: VmId,
   parent: RestorePoint.nullable(),
   policy: Policy,
+  ...precedence,
   /** Incremental when any disk is. */
   kind: BackupKind,
   mode: TransportMode,
@@ -130,11 +142,12 @@ export type Plan = z.infer<typeof Plan>;
 
 /**
  * The plan. Nothing that runs it has a choice left but which of equal proxies to use, and that is recorded too. Version 3:
- * `hostVersion`.
+ * `hostVersion`; 4: `priority`, `askedAt`.
  */
 export const ProxiesCalculated = defineEvent('plan', 'ProxiesCalculated', Plan, [
   withNewerPolicyFields,
   unchanged,
+  withPrecedence,
 ]);
 
 export const PlanRefused = defineEvent(

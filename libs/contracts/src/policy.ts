@@ -3,6 +3,7 @@
  * can be re-derived years later whatever became of the policy since.
  */
 import { z } from 'zod';
+import { Priority } from './priority.ts';
 import { Bytes, CHUNK_BYTES, PolicyId, TransportMode } from './vocabulary.ts';
 
 const GiB = 1024 ** 3;
@@ -42,6 +43,9 @@ export const Policy = z.object({
   whenModeUnavailable: z.enum(['use-other', 'refuse']).default('use-other'),
   /** A second backup of a VM whose backup still runs: waits for it, or is refused. */
   whenVmBusy: z.enum(['queue', 'refuse']).default('queue'),
+  /** Where a backup under this policy stands in lines, unless its request says otherwise; and a recovery: somebody waits for that. */
+  backupPriority: Priority.default('normal'),
+  recoveryPriority: Priority.default('high'),
   /** How long a proxy without work stays up for the next backup. */
   proxyIdleSeconds: count.default(60),
   /** A proxy that is not ready by then has failed. */
@@ -58,3 +62,9 @@ export const withNewerPolicyFields = (stored: unknown): unknown => {
   const data = stored as { policy: object };
   return { ...data, policy: { ...defaultPolicy, ...data.policy } };
 };
+
+/** Upcaster of what was asked before there were priorities: all stood in line as they came. */
+export const withPriority = (stored: unknown): unknown => ({
+  ...(withNewerPolicyFields(stored) as object),
+  priority: 'normal',
+});

@@ -2,7 +2,8 @@
 import { z } from 'zod';
 import { Origin } from './backup-events.ts';
 import { defineEvent, unchanged } from './define-event.ts';
-import { Policy } from './policy.ts';
+import { Policy, withPriority } from './policy.ts';
+import { Priority } from './priority.ts';
 import {
   BackupId,
   DiskId,
@@ -33,6 +34,8 @@ export const RecoveryAsked = z.object({
   /** A mode here overrides the policy's. */
   mode: z.enum(['auto', ...TransportMode.options]),
   policy: Policy,
+  /** The request's, or else the policy's. */
+  priority: Priority,
   /** Over a VM of that name, and only when it is off. */
   replace: z.boolean(),
   start: z.boolean(),
@@ -46,15 +49,18 @@ export const RecoveryAsked = z.object({
 });
 export type RecoveryAsked = z.infer<typeof RecoveryAsked>;
 
-/** The recovery starts now: nothing else runs for the VM that it makes. Version 2: `instant`. */
-export const RecoveryTriggered = defineEvent('recovery', 'RecoveryTriggered', RecoveryAsked, [unchanged]);
+/** The recovery starts now: nothing else runs for the VM that it makes. Version 2: `instant`; 3: `priority`. */
+export const RecoveryTriggered = defineEvent('recovery', 'RecoveryTriggered', RecoveryAsked, [
+  unchanged,
+  withPriority,
+]);
 
-/** Accepted, but something else runs for that VM: it is triggered when that has ended. Version 2: `instant`. */
+/** Accepted, but something else runs for that VM: it is triggered when that has ended. Version 2: `instant`; 3: `priority`. */
 export const RecoveryQueued = defineEvent(
   'recovery',
   'RecoveryQueued',
   RecoveryAsked.extend({ behind: RunId }),
-  [unchanged],
+  [unchanged, withPriority],
 );
 
 /** The request will not be done. `request` is what was asked, as it came, cut at 16 KiB. */

@@ -1,7 +1,7 @@
 /** Owned by planner. Stream `plan-<recoveryId>`: what was found in the restore point and at the host, and what was calculated from it. */
 import { z } from 'zod';
 import { defineEvent, unchanged } from './define-event.ts';
-import { Density, PlannedChildJob } from './plan-events.ts';
+import { Density, PlannedChildJob, precedence, withPrecedence } from './plan-events.ts';
 import { Policy } from './policy.ts';
 import {
   BackupId,
@@ -46,6 +46,7 @@ export const RecoveryPlan = z.object({
   hostId: HostId,
   vmId: VmId,
   policy: Policy,
+  ...precedence,
   mode: TransportMode,
   modeReason: z.string(),
   disks: z.array(
@@ -86,10 +87,11 @@ export const RecoveryPlan = z.object({
 });
 export type RecoveryPlan = z.infer<typeof RecoveryPlan>;
 
-/** The plan, with the second quantity. Nothing that runs it has a choice left but which of equal proxies to use. Version 2: `instant`; version 3: `hostVersion`. */
+/** The plan, with the second quantity. Nothing that runs it has a choice left but which of equal proxies to use. Version 2: `instant`; 3: `hostVersion`; 4: `priority`, `askedAt`. */
 export const RecoveryProxiesCalculated = defineEvent('plan', 'RecoveryProxiesCalculated', RecoveryPlan, [
   unchanged,
   unchanged,
+  withPrecedence,
 ]);
 
 export const RecoveryPlanRefused = defineEvent(

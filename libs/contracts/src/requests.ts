@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { DeploymentPolicyChanges, HostPolicyChanges } from './host-policy.ts';
 import { Policy } from './policy.ts';
+import { Priority } from './priority.ts';
 import {
   BackupId,
   BackupKind,
@@ -33,6 +34,8 @@ export const BackupRequested = z.strictObject({
   kind: z.enum(['auto', ...BackupKind.options]).default('auto'),
   mode: z.enum(['auto', ...TransportMode.options]).default('auto'),
   policy: PolicyId.default('default'),
+  /** Without it, the policy's. */
+  priority: Priority.optional(),
   requestedBy: z.string().max(200).optional(),
 });
 export type BackupRequested = z.infer<typeof BackupRequested>;
@@ -77,6 +80,8 @@ export const RecoveryRequested = z.strictObject({
   disks: z.array(DiskId).min(1).optional(),
   mode: z.enum(['auto', ...TransportMode.options]).default('auto'),
   policy: PolicyId.default('default'),
+  /** Without it, the policy's. */
+  priority: Priority.optional(),
   /** Over a VM of that name, which must be off. */
   replace: z.boolean().default(false),
   start: z.boolean().default(false),
@@ -119,6 +124,7 @@ export const ScheduleRequested = z.strictObject({
   vm: VmId,
   kind: z.enum(['auto', ...BackupKind.options]).default('auto'),
   policy: PolicyId.default('default'),
+  priority: Priority.optional(),
 });
 export const ScheduleRemovalRequested = z.strictObject({ requestId: RequestId, scheduleId: Name });
 /** Strict here, so that a misspelt field is refused and not taken for its default. */

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { BackupAsked } from './backup-events.ts';
 import { defineEvent, unchanged } from './define-event.ts';
-import { withNewerPolicyFields } from './policy.ts';
+import { withNewerPolicyFields, withPriority } from './policy.ts';
 import { RecoveryAsked } from './recovery-events.ts';
 import { namedByBackup, run } from './run-naming.ts';
 import { RestorePoint, RunId, VmId } from './vocabulary.ts';
@@ -13,7 +13,7 @@ const turn = { ...run, vmId: VmId };
 /** The VM's turn was given to this run. */
 export const VmClaimed = defineEvent('vm', 'VmClaimed', z.object(turn), [namedByBackup]);
 
-/** A backup or a recovery waits for its turn behind another run, with all it needs to be triggered later. Version 3: `instant`. */
+/** A backup or a recovery waits for its turn behind another run, with all it needs to be triggered later. Version 3: `instant`; 4: `priority`. */
 export const VmAwaited = defineEvent(
   'vm',
   'VmAwaited',
@@ -32,6 +32,10 @@ export const VmAwaited = defineEvent(
       return { hostId, vmId, runId: backupId, behind, asked: { purpose: 'backup', ...asked } };
     },
     unchanged,
+    (stored) => {
+      const data = stored as { asked: unknown };
+      return { ...data, asked: withPriority(data.asked) };
+    },
   ],
 );
 

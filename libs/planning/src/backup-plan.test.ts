@@ -17,6 +17,7 @@ const triggered: TriggeredBackup = {
   kind: 'auto',
   mode: 'auto',
   policy: Policy.parse({}),
+  priority: 'normal',
   origin: { via: 'nats', requestId: 'r1' },
   requestedAt: '2026-01-01T00:00:00.000Z',
   parent: null,

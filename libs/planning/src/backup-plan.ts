@@ -26,8 +26,8 @@ export const backupPlan: KindOfPlan<TriggeredBackup, Inspection, BackupPlanEvent
   inspected: (inspection, { backupId }) => ({ type: 'VmInspected', data: { ...inspection, backupId } }),
 
   calculated(inspection, triggered, pool) {
-    const { backupId, kind, mode, parent, policy } = triggered;
-    const result = plan(inspection, { backupId, kind, mode, parent }, policy, pool);
+    const { backupId, kind, mode, parent, priority, requestedAt: askedAt, policy } = triggered;
+    const result = plan(inspection, { backupId, kind, mode, parent, priority, askedAt }, policy, pool);
     return result.ok ? { type: 'ProxiesCalculated', data: result.value } : refused(triggered, result.refusal);
   },
 

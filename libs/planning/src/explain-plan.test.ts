@@ -3,12 +3,17 @@ import { GiB, TiB } from '@backhaul/kernel';
 import { expect, test } from 'vitest';
 import { explainPlan } from './explain-plan.ts';
 import { disk, inspectionOf } from './inspections.fixture.ts';
-import { plan } from './plan.ts';
+import { type PlanRequest, plan } from './plan.ts';
+
+const asked: PlanRequest = {
+  ...{ backupId: 'b1', kind: 'auto', mode: 'auto', parent: null },
+  ...{ priority: 'normal', askedAt: '2026-01-01T00:00:00.000Z' },
+};
 
 test('a plan through proxies reads from the disks to the waves', () => {
   const result = plan(
     inspectionOf([disk('vda', TiB, { allocated: TiB, changed: 10 * GiB }), disk('vdb', 200 * GiB)]),
-    { backupId: 'b1', kind: 'incremental', mode: 'auto', parent: null },
+    { ...asked, kind: 'incremental' },
     Policy.parse({ maxProxiesPerHost: 2 }),
     { activeProxies: [{ proxyId: 'p1', ports: 4 }] },
   );
@@ -31,7 +36,7 @@ test('a plan through proxies reads from the disks to the waves', () => {
 test('a plan straight from the host says that it needs no proxy, and why', () => {
   const result = plan(
     inspectionOf([disk('vda', 40 * GiB)], { 'proxy-vm': 'no appliance is installed' }),
-    { backupId: 'b1', kind: 'auto', mode: 'proxy-vm', parent: null },
+    { ...asked, mode: 'proxy-vm' },
     Policy.parse({}),
     { activeProxies: [] },
   );

@@ -15,7 +15,7 @@ export function planInstant(
 ): Result<RecoveryPlan> {
   const inTheWay = whyNotInstant(triggered, inspection);
   if (inTheWay !== undefined) return refuse(inTheWay);
-  const { recoveryId, backupId, hostId, vmId, policy, machine, restorePoint } = triggered;
+  const { recoveryId, backupId, hostId, vmId, policy, priority, machine, restorePoint } = triggered;
   const disks = inspection.disks.map(({ diskId, sizeBytes, data }) => ({
     ...{ diskId, sizeBytes, bytesToWrite: bytesIn(data), streams: 0 },
   }));
@@ -23,6 +23,7 @@ export function planInstant(
     instant.fillBytesPerSecond === null ? '' : `, at most ${formatBytes(instant.fillBytesPerSecond)}/s`;
   return ok({
     ...{ recoveryId, backupId, manifestDigest: restorePoint.manifestDigest, hostId, vmId, policy },
+    ...{ priority, askedAt: triggered.requestedAt },
     mode: 'direct-to-host',
     modeReason: `an instant recovery: the VM starts from a mount, and its host fills its disks behind it${speed}`,
     disks,

@@ -64,6 +64,8 @@ export function planRecovery(
     hostId: triggered.hostId,
     vmId: triggered.vmId,
     policy,
+    priority: triggered.priority,
+    askedAt: triggered.requestedAt,
     mode: choice.value.mode,
     modeReason: choice.value.modeReason,
     disks: disks.map(({ diskId, sizeBytes, density }, index) => ({

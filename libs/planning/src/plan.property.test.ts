@@ -6,7 +6,10 @@ import { anySize, densityOf } from './densities.fixture.ts';
 import { inspectionOf } from './inspections.fixture.ts';
 import { type PlanRequest, plan } from './plan.ts';
 
-const request: PlanRequest = { backupId: 'b1', kind: 'auto', mode: 'auto', parent: null };
+const request: PlanRequest = {
+  ...{ backupId: 'b1', kind: 'auto', mode: 'auto', parent: null },
+  ...{ priority: 'normal', askedAt: '2026-01-01T00:00:00.000Z' },
+};
 
 const anyDisk = (diskId: string): fc.Arbitrary<InspectedDisk> =>
   fc

@@ -9,6 +9,8 @@ const request: PlanRequest = {
   kind: 'auto',
   mode: 'auto',
   parent: null,
+  priority: 'normal',
+  askedAt: '2026-01-01T00:00:00.000Z',
 };
 
 interface Case {

@@ -9,6 +9,7 @@ import {
   type Inspection,
   type Plan,
   type Policy,
+  type Priority,
   type RestorePoint,
   type TransportMode,
 } from '@backhaul/contracts';
@@ -24,6 +25,9 @@ export interface PlanRequest {
   readonly kind: 'auto' | BackupKind;
   readonly mode: 'auto' | TransportMode;
   readonly parent: RestorePoint | null;
+  /** Who comes before whom at the host: carried on as it was asked. */
+  readonly priority: Priority;
+  readonly askedAt: string;
 }
 
 /** The proxies of a VM's host that are up at the moment of planning. */
@@ -66,6 +70,8 @@ export function plan(
     vmId: inspection.vmId,
     parent: request.parent,
     policy,
+    priority: request.priority,
+    askedAt: request.askedAt,
     kind: backupKind(disks),
     mode: choice.value.mode,
     modeReason: choice.value.modeReason,

@@ -38,6 +38,7 @@ export function recoveryAsked(
     disks: ['vda'],
     mode: 'auto',
     policy: Policy.parse(policy),
+    priority: 'high',
     replace: false,
     start: true,
     verify: false,

@@ -17,6 +17,7 @@ const triggered: TriggeredRecovery = {
   disks: ['vda'],
   mode: 'auto',
   policy: Policy.parse({}),
+  priority: 'high',
   replace: false,
   start: true,
   verify: false,

@@ -215,6 +215,9 @@ const commonOrder = (plan: Plan | RecoveryPlan, requestedAt: string) => ({
   proxyIdleSeconds: plan.policy.proxyIdleSeconds,
   proxyActivationSeconds: plan.policy.proxyActivationSeconds,
   requestedAt,
+  priority: plan.priority,
+  // A plan of an earlier release does not say.
+  askedAt: plan.askedAt ?? requestedAt,
 });
 
 /** A lease that is no longer the job's was given up earlier (its proxy was lost): nothing is left to release. */

@@ -37,6 +37,8 @@ export function planOf(
     vmId: name,
     parent: null,
     policy: full,
+    priority: 'normal',
+    askedAt: null,
     kind: 'full',
     mode,
     modeReason: 'test',
@@ -98,6 +100,7 @@ export function recoveryPlanOf(
     backupId: derivedId('test', 'the restore point'),
     manifestDigest: '0'.repeat(64),
     ...{ hostId, vmId, policy: full, mode, modeReason, childJobs },
+    ...{ priority: 'normal', askedAt: null },
     disks: disks.map(({ diskId, sizeBytes, childJobs: count }) => ({
       ...{ diskId, sizeBytes },
       bytesToWrite: sizeBytes,

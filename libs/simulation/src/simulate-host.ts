@@ -190,7 +190,12 @@ class SimulatedHost {
     const since = this.#turns.restorePointOf(request.vmId);
     const parent = since === undefined ? null : restorePointOf(since.backupId, since.takenAt);
     const inspection = request.inspect(since, this.#now);
-    const planned = plan(inspection, { backupId: runId, kind, mode, parent }, policy, this.#poolView());
+    const asked = { backupId: runId, kind, mode, parent };
+    const precedence = {
+      priority: policy.backupPriority,
+      askedAt: new Date(request.at).toISOString(),
+    };
+    const planned = plan(inspection, { ...asked, ...precedence }, policy, this.#poolView());
     if (!planned.ok) {
       backup.failure = planned.refusal.message;
       this.#turnEnded(backup, 'refused');

@@ -109,7 +109,9 @@ describe('VMs', () => {
     expect(projected(vms, waiting)).toEqual([
       expect.objectContaining({
         running: { purpose: 'backup', runId: backupIdOf('b1') },
-        queued: [{ purpose: 'backup', runId: backupIdOf('b2') }],
+        queued: [
+          { purpose: 'backup', runId: backupIdOf('b2'), priority: 'normal', askedAt: request.requestedAt },
+        ],
         lastOutcome: null,
       }),
     ]);

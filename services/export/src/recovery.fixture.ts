@@ -35,6 +35,7 @@ export function recoveryPlan(
       hostId: 'lab',
       vmId: 'web2',
       policy: Policy.parse({}),
+      ...{ priority: 'high', askedAt: AT },
       verify,
     },
     ...{ mode: 'proxy-vm', modeReason: 'large', replace: false, start: true, machine: Machine.parse({}) },

@@ -224,6 +224,7 @@ test('a damaged restore point ends its recovery, and the newest older one that i
       ...{ recoveryId: plan.recoveryId, backupId: plan.backupId, source: { hostId: 'lab', vmId: 'web' } },
       restorePoint: { backupId: plan.backupId, manifestDigest: newer.digest, takenAt, disks: [] },
       ...{ hostId: plan.hostId, vmId: plan.vmId, disks: ['vda'], mode: 'auto', policy: Policy.parse({}) },
+      priority: 'high',
       ...{ replace: false, start: true, verify: false, machine: Machine.parse({}), requestedAt: takenAt },
       origin: { via: 'http', requestId: 'test', requestedBy: 'test' },
     },

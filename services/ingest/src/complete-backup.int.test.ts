@@ -52,6 +52,7 @@ function backupOf(name: string, more: { parent?: EventData<'ProxiesCalculated'>[
     ...of,
     parent: more.parent ?? null,
     policy: Policy.parse({}),
+    ...{ priority: 'normal', askedAt: null },
     kind,
     mode: 'direct-to-host',
     modeReason: 'small',

@@ -106,6 +106,7 @@ const backup = (requestId: string, fields: Partial<TriggeredBackup> = {}): Trigg
   kind: 'auto',
   mode: 'auto',
   policy: Policy.parse({ childJobBytes: 4 * MiB }),
+  priority: 'normal',
   origin: { via: 'nats', requestId },
   requestedAt: new Date().toISOString(),
   parent: null,

@@ -27,6 +27,7 @@ export const recoveryOf = (
   disks: manifest.disks.map(({ diskId }) => diskId),
   mode: 'auto',
   policy: Policy.parse({}),
+  priority: 'high',
   replace: false,
   start: false,
   verify: false,

@@ -33,8 +33,8 @@ export async function fireSchedule(
     const nothing = { appends: [] as StreamAppend[], onAppended: () => undefined };
     const loaded = await schedules.load(scheduleStream(scheduleId));
     if (loaded.state.definition === null) return ok(nothing);
-    const { hostId: host, vmId, kind, policyId } = loaded.state.definition;
-    const request = { requestId, host, vm: vmId, kind, mode: 'auto' as const, policy: policyId };
+    const { hostId: host, vmId, kind, policyId, priority } = loaded.state.definition;
+    const request = { requestId, host, vm: vmId, kind, mode: 'auto' as const, policy: policyId, priority };
     const origin: Origin = { via: 'schedule', requestId, scheduleId };
     const { subjects, decision } = await desk.decideRequest({ purpose: 'backup', request }, origin);
     const inLine = waitingForSchedule(subjects.vm.state, scheduleId);

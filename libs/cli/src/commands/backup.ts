@@ -1,5 +1,6 @@
 /** `backhaul backup`: asks for a backup, and with `--wait` shows it until its end. */
 import { randomUUID } from 'node:crypto';
+import type { Priority } from '@backhaul/contracts';
 import { formatBytes, refusalLine } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { CommandFailure, exitCodes, refused, usage } from '../exit.ts';
@@ -15,6 +16,7 @@ export interface BackupFlags {
   readonly incremental?: boolean;
   readonly mode?: 'auto' | 'proxy-vm' | 'direct-to-host';
   readonly policy?: string;
+  readonly priority?: Priority;
   readonly requestId?: string;
   readonly wait?: boolean;
   readonly json?: boolean;
@@ -35,6 +37,7 @@ export async function backup(vm: string, flags: BackupFlags, context: CommandCon
     kind: flags.full === true ? 'full' : flags.incremental === true ? 'incremental' : 'auto',
     mode: flags.mode ?? 'auto',
     ...(flags.policy === undefined ? {} : { policy: flags.policy }),
+    ...(flags.priority === undefined ? {} : { priority: flags.priority }),
     requestedBy: `cli ${context.environment.USER ?? ''}`.trim(),
   });
   if (!answer.ok) throw refused(answer.refusal);

@@ -1,5 +1,6 @@
 /** `backhaul recover`: asks for a VM to be made of a restore point, and with `--wait` shows it until the VM stands. */
 import { randomUUID } from 'node:crypto';
+import type { Priority } from '@backhaul/contracts';
 import { formatBytes, parseBytes, refusalLine } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { CommandFailure, exitCodes, failed, refused, usage } from '../exit.ts';
@@ -16,6 +17,7 @@ export interface RecoverFlags {
   readonly disk?: readonly string[];
   readonly mode?: 'auto' | 'proxy-vm' | 'direct-to-host';
   readonly policy?: string;
+  readonly priority?: Priority;
   readonly replace?: boolean;
   readonly start?: boolean;
   readonly verify?: boolean;
@@ -43,6 +45,7 @@ export async function recover(id: string, flags: RecoverFlags, context: CommandC
     ...(disk.length === 0 ? {} : { disks: [...disk] }),
     mode: mode ?? 'auto',
     ...(policy === undefined ? {} : { policy }),
+    ...(flags.priority === undefined ? {} : { priority: flags.priority }),
     replace: flags.replace === true,
     start: flags.start === true,
     verify: flags.verify === true,

@@ -1,6 +1,6 @@
 /** `backhaul schedule` and `backhaul policy`: what an administrator decides once. */
 import type { NewPolicy } from '@backhaul/client';
-import { defaultPolicy, type Policy } from '@backhaul/contracts';
+import { defaultPolicy, type Policy, type Priority } from '@backhaul/contracts';
 import { parseBytes } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { refused, usage } from '../exit.ts';
@@ -12,10 +12,11 @@ export interface ScheduleFlags {
   readonly timeZone?: string;
   readonly full?: boolean;
   readonly policy?: string;
+  readonly priority?: Priority;
 }
 
 export async function setSchedule(id: string, flags: ScheduleFlags, context: CommandContext): Promise<void> {
-  const { cron, host, vm, timeZone, full, policy } = flags;
+  const { cron, host, vm, timeZone, full, policy, priority } = flags;
   const answer = await (await context.locations.requester()).defineSchedule({
     scheduleId: id,
     cron,
@@ -24,6 +25,7 @@ export async function setSchedule(id: string, flags: ScheduleFlags, context: Com
     kind: full === true ? 'full' : 'auto',
     ...(timeZone === undefined ? {} : { timeZone }),
     ...(policy === undefined ? {} : { policy }),
+    ...(priority === undefined ? {} : { priority }),
   });
   if (!answer.ok) throw refused(answer.refusal);
   context.terminal.out(`Schedule ${id} is set: VM ${vm} on host ${host}, ${cron}.`);

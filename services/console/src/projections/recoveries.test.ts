@@ -209,7 +209,12 @@ describe('the turn at a VM', () => {
     expect(turns([...until('ProxiesActivated'), ...recorded(tell.told, 500)])).toEqual([
       {
         running: { purpose: 'recovery', runId: id },
-        queued: [{ purpose: 'backup', runId: asked.backupId }],
+        queued: [
+          {
+            ...{ purpose: 'backup', runId: asked.backupId },
+            ...{ priority: 'normal', askedAt: asked.requestedAt },
+          },
+        ],
         lastBackupId: null,
       },
     ]);

@@ -15,6 +15,7 @@ export const schedules: Projection<ScheduleView> = {
     vmId: 'text',
     kind: 'text',
     policyId: 'text',
+    priority: 'text',
     definedAt: 'instant',
     fired: 'integer',
     lastDueAt: 'instant',
@@ -31,6 +32,7 @@ export const schedules: Projection<ScheduleView> = {
       case 'ScheduleDefined':
         return {
           ...event.data,
+          priority: event.data.priority ?? null,
           fired: row?.fired ?? 0,
           lastDueAt: row?.lastDueAt ?? null,
           lastBackupId: row?.lastBackupId ?? null,

@@ -1,10 +1,11 @@
 /** VMs: whose turn it is (a backup's of it, or a recovery's to it), who waits, how the last backup ended, and the newest restore point. */
-import type { consoleApi, Recorded } from '@backhaul/contracts';
+import { type consoleApi, type Recorded, turnOf } from '@backhaul/contracts';
 import type { Folded, Projection } from '../projection.ts';
 
 type VmView = consoleApi.VmView;
 type Row = Folded<VmView>;
-type Turn = Row['queued'][number];
+type Turn = NonNullable<Row['running']>;
+type Queued = Row['queued'][number];
 
 export const vms: Projection<VmView> = {
   table: 'vms',
@@ -42,9 +43,9 @@ export const vms: Projection<VmView> = {
       case 'VmAwaited': {
         const vm = row ?? blank(event.data);
         const { runId, asked } = event.data;
-        const { purpose } = asked;
+        const { purpose, priority, requestedAt: askedAt } = asked;
         return knownTurn(vm, runId) === undefined
-          ? { ...vm, queued: [...vm.queued, { purpose, runId }] }
+          ? { ...vm, queued: inLine(vm.queued, { purpose, runId, priority, askedAt }) }
           : vm;
       }
       // It does not say what claims. What waited is known; what did not is triggered in the same append.
@@ -74,7 +75,16 @@ export const vms: Projection<VmView> = {
 const knownTurn = (vm: Row, runId: string): Turn | undefined =>
   vm.running?.runId === runId ? vm.running : vm.queued.find((turn) => turn.runId === runId);
 
-const claimed = (vm: Row, turn: Turn): Row => ({ ...withoutQueued(vm, turn.runId), running: turn });
+const claimed = (vm: Row, { purpose, runId }: Turn): Row => ({
+  ...withoutQueued(vm, runId),
+  running: { purpose, runId },
+});
+
+/** As the trigger has them take their turns. */
+function inLine(queued: readonly Queued[], newest: Queued): Queued[] {
+  const after = queued.findIndex((other) => turnOf(newest) < turnOf(other));
+  return queued.toSpliced(after === -1 ? queued.length : after, 0, newest);
+}
 
 /** The turn may last longer than the backup: the host has to have everything back first. */
 function ended(vm: Row, event: Recorded<'VmBackupEnded' | 'VmReleased'>): Row {

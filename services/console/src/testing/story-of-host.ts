@@ -62,6 +62,7 @@ export function activated(story: BackupStory, facts: Facts, tell: Teller): void 
     proxyIdleSeconds: 60,
     proxyActivationSeconds: 120,
     requestedAt: instantAt(2),
+    ...{ priority: 'normal', askedAt: instantAt(0) },
   });
   append('host', hostId, 'SnapshotRequested', { ...run, vmId });
   append('host', hostId, 'SnapshotTaken', {

@@ -31,6 +31,7 @@ export function instantStory(story: InstantStory): Told[] {
     ...{ portsPerChildJob: 1, portsPerProxy: 1, maxChildJobsPerProxy: 1, maxDisksPerProxy: 13 },
     ...{ maxProxiesPerHost: 8, maxDirectStreams: 2, maxAttemptsPerChildJob: 4 },
     ...{ proxyIdleSeconds: 60, proxyActivationSeconds: 120, requestedAt: instantAt(102) },
+    ...{ priority: 'high', askedAt: instantAt(100) },
   });
   append('mount', recoveryId, 'MountRequested', {
     ...{ ...of, backupId: backupIdOf(story.backup), manifestDigest: DIGEST, disks: ['vda'] },

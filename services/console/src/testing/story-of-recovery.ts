@@ -54,6 +54,7 @@ export function requested(
     disks: [...facts.diskIds],
     mode: 'auto',
     policy: defaultPolicy,
+    priority: 'high',
     replace: false,
     start: true,
     verify: false,
@@ -88,6 +89,7 @@ export function planned(
     hostId,
     vmId,
     policy: defaultPolicy,
+    ...{ priority: 'high', askedAt: instantAt(100) },
     mode: 'proxy-vm',
     modeReason: 'the recovery is above its threshold',
     disks: [{ diskId: 'vda', sizeBytes: diskBytes, bytesToWrite, streams: jobs.length }],
@@ -142,6 +144,7 @@ function activated(facts: Facts, tell: Teller): void {
     start: true,
     machine: { memoryMiB: 1024, cpus: 1 },
     requestedAt: instantAt(102),
+    ...{ priority: 'high', askedAt: instantAt(100) },
   });
   append('host', hostId, 'TargetRequested', { ...run(facts), vmId });
   append('host', hostId, 'TargetCreated', {

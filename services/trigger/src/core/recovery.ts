@@ -5,6 +5,7 @@
  */
 import type { DiskId, InstantRecovery, RecoveryRequested } from '@backhaul/contracts';
 import { ok, type Result, refuse } from '@backhaul/kernel';
+import { asNamed } from './backup.ts';
 import type { Recoverable } from './recoverable.ts';
 import type { AskedFor, Ground } from './run.ts';
 
@@ -13,13 +14,14 @@ export const contentOfRecovery = (
   request: Omit<RecoveryRequested, 'requestId'>,
   disks: readonly DiskId[] | undefined,
 ): string => {
-  const { backup, host, vm, mode, policy, replace, verify, machine } = request;
+  const { backup, host, vm, mode, policy, priority, replace, verify, machine } = request;
   const { memoryMiB, cpus } = machine;
   const chosen = disks === undefined ? null : [...new Set(disks)].sort();
   return JSON.stringify({
     ...{ backup, host, vm, disks: chosen, mode, policy, replace, verify },
     ...{ start: request.start || request.instant, instant: instantOf(request) },
     machine: { memoryMiB, cpus },
+    priority,
   });
 };
 
@@ -31,7 +33,8 @@ export function repeatsRecovery(asked: AskedFor<'recovery'>, request: RecoveryRe
     instant: asked.instant !== undefined,
     ...(fillBytesPerSecond == null ? {} : { fillBytesPerSecond }),
   };
-  const known = { ...asked, ...instant, backup, host, vm, policy: policy.policyId };
+  const priority = asNamed(asked.priority, request);
+  const known = { ...asked, ...instant, backup, host, vm, policy: policy.policyId, priority };
   const all = disksOf(asked.restorePoint);
   return contentOfRecovery(known, asked.disks) === contentOfRecovery(request, request.disks ?? all);
 }
@@ -66,6 +69,7 @@ export function askForRecovery(
     ...{ recoveryId, backupId, source, restorePoint, hostId, vmId },
     disks: there.filter((diskId) => request.disks?.includes(diskId) ?? true),
     ...{ mode, policy, replace, verify, machine, origin, requestedAt },
+    priority: request.priority ?? policy.recoveryPriority,
     start: request.start || request.instant,
     ...(instant === null ? {} : { instant }),
   });

@@ -43,6 +43,7 @@ export const asked = (requestId: string, policy: Partial<Policy> = {}): AskedFor
   kind: 'auto',
   mode: 'auto',
   policy: Policy.parse(policy),
+  priority: 'normal',
   origin: { via: 'nats', requestId },
   requestedAt: at,
 });
@@ -57,6 +58,7 @@ export const recoveryAsked = (requestId: string, policy: Partial<Policy> = {}): 
   disks: ['vdb', 'vda'],
   mode: 'auto',
   policy: Policy.parse(policy),
+  priority: 'high',
   replace: false,
   start: false,
   verify: false,

@@ -2,7 +2,7 @@
  * All of a VM's life at once: requests for backups of it and for recoveries to it, repeats, cancellations, ends of runs, told in any
  * order and more than once, against the streams as they would be stored.
  */
-import type { Purpose } from '@backhaul/contracts';
+import { type Priority, type Purpose, turnOf } from '@backhaul/contracts';
 import { fold } from '@backhaul/kernel';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -11,10 +11,14 @@ import { type Run, type RunEvent, run, runIdFor, runIdOf } from './run.ts';
 import { type Change, cancelRun, noteNews, requestRun } from './turns.ts';
 import { type VmCommand, type VmEvent, vm } from './vm.ts';
 
-/** r1 to r4 are requests for backups and for recoveries: eight runs. */
+/** r1 to r4 are requests for backups and for recoveries: eight runs. Some name a priority, and some leave it to the policy. */
 const names = (['backup', 'recovery'] as const).flatMap((purpose) =>
   ['r1', 'r2', 'r3', 'r4'].map((requestId) => ({ purpose, requestId })),
 );
+
+const priorities: Record<string, Priority | undefined> = { r2: 'low', r3: 'urgent', r4: 'normal' };
+/** Hours between two things that happen: so that head starts are sometimes enough to overtake, and sometimes not. */
+const STEP_HOURS = 5;
 
 interface Step {
   readonly do: 'request' | 'cancel' | 'complete' | 'fail' | 'closeRun' | 'refusePlan';
@@ -27,10 +31,12 @@ class World {
   readonly vmEvents: VmEvent[] = [];
   readonly runEvents: RunEvent[] = [];
   vm = vm.initialState;
+  private steps = 0;
   private readonly runs = new Map<string, Run>();
 
   /** What the step appends. */
   take(step: Step): Change {
+    this.steps += 1;
     const next = this.vm.waiting[0];
     const news = step.do !== 'request' && step.do !== 'cancel';
     const about = news && next !== undefined ? runIdOf(next) : runIdIn(step);
@@ -55,7 +61,13 @@ class World {
     const toVm = (news: VmCommand): Change => changeOf(noteNews(this.vm, news, ofNext));
     switch (step.do) {
       case 'request': {
-        const wanted = purpose === 'backup' ? requestFor(requestId) : recoveryFor(requestId);
+        const requestedAt = new Date(Date.parse(at) + this.steps * STEP_HOURS * 3_600_000).toISOString();
+        const priority = priorities[requestId];
+        const plain = requestFor(requestId);
+        const wanted =
+          purpose === 'backup'
+            ? { ...plain, request: { ...plain.request, priority }, requestedAt }
+            : recoveryFor(requestId, { priority }, { requestedAt });
         return changeOf(requestRun(this.run(runId), this.vm, wanted));
       }
       case 'cancel': {
@@ -147,13 +159,19 @@ test('a turn is never free while somebody waits for it', () => {
   );
 });
 
-test('turns are had in the order in which they were asked for', () => {
+test('turns are had by age and priority: nobody is overtaken but by who has a head start on him', () => {
   always(({ vmEvents }) => {
-    const line: string[] = [];
+    let line: { readonly runId: string; readonly turn: number }[] = [];
     for (const { type, data } of vmEvents) {
-      if (type === 'VmAwaited') line.push(data.runId);
-      if (type === 'VmClaimed' && line.length > 0) expect(line.shift()).toBe(data.runId);
-      if (type === 'VmReleased' && line.includes(data.runId)) line.splice(line.indexOf(data.runId), 1);
+      if (type === 'VmAwaited') {
+        const { priority, requestedAt: askedAt } = data.asked;
+        line.push({ runId: data.runId, turn: turnOf({ priority, askedAt }) });
+      }
+      const served = line.find(({ runId }) => runId === data.runId);
+      if (type === 'VmClaimed' && served !== undefined)
+        for (const other of line) expect(other.turn).toBeGreaterThanOrEqual(served.turn);
+      if (type === 'VmClaimed' || type === 'VmReleased')
+        line = line.filter(({ runId }) => runId !== data.runId);
     }
   });
 });

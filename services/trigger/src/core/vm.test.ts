@@ -1,7 +1,7 @@
 import { fold } from '@backhaul/kernel';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { asked, given, recoveryAsked, restorePointOf } from './requests.fixture.ts';
+import { asked, at, given, recoveryAsked, restorePointOf } from './requests.fixture.ts';
 import { type Asked, runIdOf } from './run.ts';
 import { type Vm, type VmCommand, type VmEvent, vm } from './vm.ts';
 
@@ -46,6 +46,25 @@ describe('the turn at a VM', () => {
       ok: true,
       value: [{ type: 'VmAwaited', data: { ...of(third), behind: second.backupId, asked: third } }],
     });
+  });
+
+  test('comes sooner to who has a head start, but not before who came long before', () => {
+    const later = (hours: number) => new Date(Date.parse(at) + hours * 3_600_000).toISOString();
+    const line = (...waiting: Asked[]) =>
+      waiting.reduce(
+        (state, each) =>
+          vm.evolve(state, { type: 'VmAwaited', data: { ...of(each), behind: first.backupId, asked: each } }),
+        vm.evolve(vm.initialState, claimed),
+      );
+    const early = line(second, { ...third, requestedAt: later(20) }, { ...recovery, requestedAt: later(11) });
+    expect(early.waiting.map(runIdOf)).toEqual([recovery, second, third].map(runIdOf));
+    const late = line(second, { ...third, requestedAt: later(20) }, { ...recovery, requestedAt: later(13) });
+    expect(late.waiting.map(runIdOf)).toEqual([second, recovery, third].map(runIdOf));
+    const behind = vm.decide(line(second), {
+      type: 'AskForTurn',
+      asked: { ...recovery, requestedAt: later(1) },
+    });
+    expect(behind).toMatchObject({ value: [{ type: 'VmAwaited', data: { behind: first.backupId } }] });
   });
 
   test('is not taken from those who wait, whoever has it', () => {

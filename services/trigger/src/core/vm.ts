@@ -1,8 +1,8 @@
 /**
  * Whose turn it is at a VM. The promises kept here: one backup of it, or one recovery to it, at a time has the turn; it keeps it until
- * its outcome is known and its run has given everything back; the others wait in the order in which they came; and the newest
- * restore point stays here for the next backup to build on. It stays over a recovery too: that the disks are others now is seen
- * by the host, which compares images.
+ * its outcome is known and its run has given everything back; the others wait in the order that priority and age give them
+ * (contracts, priority.ts); and the newest restore point stays here for the next backup to build on. It stays over a recovery too:
+ * that the disks are others now is seen by the host, which compares images.
  */
 import {
   type Event,
@@ -10,6 +10,7 @@ import {
   type RestorePoint,
   type StreamName,
   streamName,
+  turnOf,
   vmStreamId,
 } from '@backhaul/contracts';
 import { type Decider, ok, type Result, refuse, unreachable } from '@backhaul/kernel';
@@ -75,7 +76,7 @@ export const vm: Decider<Vm, VmCommand, VmEvent> = {
           waiting: without(state.waiting, event.data.runId),
         };
       case 'VmAwaited':
-        return { ...state, waiting: [...state.waiting, event.data.asked] };
+        return { ...state, waiting: inLine(state.waiting, event.data.asked) };
       case 'VmBackupEnded': {
         const { runId, outcome, restorePoint } = event.data;
         return duringTurn(state, runId, { ended: { purpose: 'backup', outcome, restorePoint } });
@@ -130,12 +131,13 @@ export const vm: Decider<Vm, VmCommand, VmEvent> = {
   },
 };
 
-/** Whoever comes while others wait comes after them. */
+/** Whoever comes while others wait comes after those whose turn is before his own. */
 function askForTurn(state: Vm, asked: Asked): Result<VmEvent[]> {
   const { hostId, vmId, policy } = asked;
   const of = { hostId, vmId, runId: runIdOf(asked) };
   if (hasTurn(state, of) || isWaiting(state, of.runId)) return ok([]);
-  const last = state.waiting.at(-1);
+  const before = inLine(state.waiting, asked);
+  const last = before[before.indexOf(asked) - 1];
   const behind = last === undefined ? state.turn?.runId : runIdOf(last);
   if (behind === undefined) return ok([{ type: 'VmClaimed', data: of }]);
   if (policy.whenVmBusy === 'queue') return ok([{ type: 'VmAwaited', data: { ...of, behind, asked } }]);
@@ -161,6 +163,14 @@ const released = (of: OfRun, ending: Ending | { readonly outcome: 'refused' | 'c
     restorePoint: 'restorePoint' in ending ? ending.restorePoint : null,
   },
 });
+
+/** Of equal turns, the one that came first. */
+function inLine(waiting: readonly Asked[], asked: Asked): readonly Asked[] {
+  const after = waiting.findIndex((other) => placeOf(asked) < placeOf(other));
+  return waiting.toSpliced(after === -1 ? waiting.length : after, 0, asked);
+}
+
+const placeOf = ({ priority, requestedAt: askedAt }: Asked): number => turnOf({ priority, askedAt });
 
 const hasTurn = (state: Vm, of: OfRun): state is Vm & { readonly turn: Turn } =>
   state.turn?.runId === of.runId;
