@@ -9,6 +9,7 @@ import { readNoted, type SealFlags, seal, type VerifyLogFlags, verifySealed } fr
 import { type MountFlags, mount } from './commands/mount.ts';
 import { type RecoverFlags, recover } from './commands/recover.ts';
 import { type RedriveFlags, redrive } from './commands/redrive.ts';
+import { type ReplayFlags, replay } from './commands/replay.ts';
 import { type RestoreFlags, restore } from './commands/restore.ts';
 import { removeSchedule, type ScheduleFlags, setPolicy, setSchedule } from './commands/settings.ts';
 import { events, explain } from './commands/story.ts';
@@ -176,6 +177,7 @@ export function backhaulProgram(outside: {
 
   addSettings(program, context);
   addLog(program, context);
+  addReplay(program, context);
   return program;
 }
 
@@ -287,10 +289,10 @@ function addSettings(program: Command, context: () => CommandContext): void {
     .action((letter: string, flags: RedriveFlags) => redrive(letter, flags, context()));
 }
 
+const postgres = () => new Option('--postgres-url <url>', 'the database of the log, as the console logs in');
+
 function addLog(program: Command, context: () => CommandContext): void {
   const log = program.command('log').description('the log as evidence');
-  const postgres = () =>
-    new Option('--postgres-url <url>', 'the database of the log, as the console logs in');
   log
     .command('seal')
     .description('close what the log has by now into signed seals (the console does so all the time)')
@@ -308,6 +310,21 @@ function addLog(program: Command, context: () => CommandContext): void {
     .addOption(postgres())
     .addOption(jsonOption())
     .action((flags: VerifyLogFlags) => verifySealed(flags, context()));
+}
+
+function addReplay(program: Command, context: () => CommandContext): void {
+  program
+    .command('replay')
+    .description('plan and decide again, from the log alone, and say where that is not what is recorded')
+    .option(
+      '--check',
+      'every plan and every decision of a pool (the default); exit 1 names the first difference',
+    )
+    .addOption(new Option('--export <file>', 'write the log to a file instead').conflicts('check'))
+    .option('--from-file <file>', 'a log that was exported, packed where its name ends in .gz')
+    .addOption(postgres())
+    .addOption(jsonOption())
+    .action((flags: ReplayFlags) => replay(flags, context()));
 }
 
 const collect = (value: string, earlier: string[] = []): string[] => [...earlier, value];

@@ -5,7 +5,15 @@
  * - The same command appended twice is stored once, and answers the same.
  * - A reader that keeps the position it has read never misses an event, however late a writer commits.
  */
-import type { Category, Event, EventMetadata, EventType, Recorded, StreamName } from '@backhaul/contracts';
+import type {
+  Category,
+  Event,
+  EventMetadata,
+  EventType,
+  Recorded,
+  StoredRecord,
+  StreamName,
+} from '@backhaul/contracts';
 import type { Result } from '@backhaul/kernel';
 import type { Kysely } from 'kysely';
 import type { PoolClient } from 'pg';
@@ -66,6 +74,11 @@ export interface LogFilter {
   readonly correlation?: string;
 }
 
+/** A page of the log as it is stored: data of the schema version that it was recorded with, of types known here or not. */
+export interface StoredPage extends Omit<LogPage, 'events'> {
+  readonly records: readonly StoredRecord[];
+}
+
 export interface StreamPage {
   readonly events: readonly Recorded[];
   /** The version read up to, over events of types that this release does not know, too. */
@@ -113,6 +126,11 @@ export interface EventTransaction extends StreamReader {
 }
 
 export interface EventStore extends LogReader {
+  /** The log as it is stored, for who exports it or replays it. `except`: types that are passed over. */
+  readStoredLog(
+    after: number,
+    options?: { readonly except?: readonly string[]; readonly limit?: number },
+  ): Promise<StoredPage>;
   append(
     appends: readonly StreamAppend[],
     context: AppendContext,

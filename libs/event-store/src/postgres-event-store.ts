@@ -15,8 +15,8 @@ import type {
 import { highWaterOf } from './high-water.ts';
 import { inTransaction, kyselyOn, kyselyWithin, openPool } from './pool.ts';
 import { postgresFault, stateOf } from './postgres-fault.ts';
-import { readLogRows, readStreamPage, readStreamPages } from './reading.ts';
-import { knownEvents, lastPosition, type StoredEvent } from './stored-event.ts';
+import { readLogRows, readStoredRows, readStreamPage, readStreamPages } from './reading.ts';
+import { knownEvents, lastPosition, type StoredEvent, storedRecord } from './stored-event.ts';
 
 const PAGE_EVENTS = 1_000;
 
@@ -56,10 +56,14 @@ function eventStoreOn(pool: Pool): EventStore {
     return rows[0]?.position ?? undefined;
   });
 
-  const readLog = async (after: number, options: LogFilter & { limit?: number } = {}): Promise<LogPage> => {
-    const limit = options.limit ?? PAGE_EVENTS;
+  type Range = { after: number; upTo: number; limit: number };
+  const readPage = async (
+    after: number,
+    limit: number,
+    rowsIn: (range: Range) => Promise<StoredEvent[]>,
+  ): Promise<{ rows: StoredEvent[]; next: number; highWater: number }> => {
     const read = async (from: number, upTo: number, atMost: number) =>
-      from < upTo ? await readLogRows(pool, { after: from, upTo, limit: atMost }, options) : [];
+      from < upTo ? await rowsIn({ after: from, upTo, limit: atMost }) : [];
     // Below a high water that is known already a full page needs no barrier: a replay asks for one at its end only.
     let upTo = highWater.known;
     const rows = await read(after, upTo, limit);
@@ -69,13 +73,26 @@ function eventStoreOn(pool: Pool): EventStore {
       rows.push(...(await read(readUpTo, upTo, limit - rows.length)));
     }
     const next = rows.length === limit ? (lastPosition(rows) ?? after) : Math.max(after, upTo);
-    return new PageOfRows(rows, next, upTo);
+    return { rows, next, highWater: upTo };
+  };
+  const readLog = async (after: number, options: LogFilter & { limit?: number } = {}): Promise<LogPage> => {
+    const page = await readPage(after, options.limit ?? PAGE_EVENTS, (range) =>
+      readLogRows(pool, range, options),
+    );
+    return new PageOfRows(page.rows, page.next, page.highWater);
   };
 
   return {
     readStream: (stream, afterVersion) => streamOf(pool, stream, afterVersion),
     readStreamPage: (stream, afterVersion, limit) => pageOf(pool, stream, afterVersion, limit),
     readLog: (after, options) => during('Reading the log', () => readLog(after, options)),
+    readStoredLog: (after, { except = [], limit = PAGE_EVENTS } = {}) =>
+      during('Reading the log', async () => {
+        const { rows, ...page } = await readPage(after, limit, (range) =>
+          readStoredRows(pool, range, except),
+        );
+        return { ...page, records: rows.map(storedRecord) };
+      }),
     async append(appends, context) {
       const result = await during(appendingTo(appends), async () => {
         const command = prepare(appends, context);

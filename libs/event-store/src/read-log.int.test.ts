@@ -1,4 +1,4 @@
-import type { Recorded } from '@backhaul/contracts';
+import { liftRecord, type Recorded } from '@backhaul/contracts';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { EventStore, LogPage } from './event-store.ts';
 import { context, proxyIdle, vmClaimed } from './examples.fixture.ts';
@@ -57,6 +57,13 @@ describe('a page of the log', () => {
       events: [claims[0]],
       next: 1,
     });
+  });
+
+  test('is read as it is stored, without the types that are passed over', async () => {
+    const { records, next, highWater } = await host.readStoredLog(0, { except: ['VmClaimed'] });
+    expect([next, highWater]).toEqual([10, 10]);
+    expect(records.map(liftRecord)).toEqual(stored.filter(({ type }) => type !== 'VmClaimed'));
+    expect((await host.readStoredLog(0, { limit: 3 })).next).toBe(3);
   });
 
   test('shows what another process has committed before the call', async () => {

@@ -42,6 +42,13 @@ const CORRELATED = {
   rowMode: 'array',
 } as const;
 
+const STORED = {
+  name: 'read_stored_log',
+  text: `select ${COLUMNS} from public.events where position > $1 and position <= $2 and type <> all ($4::text[])
+         order by position limit $3`,
+  rowMode: 'array',
+} as const;
+
 const BY_ID = {
   name: 'read_by_id',
   text: `select ${COLUMNS} from public.events where event_id = any($1::uuid[]) order by position`,
@@ -88,6 +95,16 @@ export async function readLogRows(
     if (correlation !== undefined) values.push(correlation);
   }
   return rowsOf(await connection.query<StoredEvent>({ ...query, values }));
+}
+
+/** The same of all types but some, known to this release or not. */
+export async function readStoredRows(
+  connection: Pool | PoolClient,
+  range: { after: number; upTo: number; limit: number },
+  except: readonly string[],
+): Promise<StoredEvent[]> {
+  const values = [range.after, range.upTo, range.limit, except];
+  return rowsOf(await connection.query<StoredEvent>({ ...STORED, values }));
 }
 
 /**

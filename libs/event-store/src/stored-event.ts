@@ -1,5 +1,5 @@
 /** How an event lies in the table `events`, and how it comes back from there. */
-import { catalogue, type Recorded, readStoredEvent } from '@backhaul/contracts';
+import { catalogue, type Recorded, readStoredEvent, type StoredRecord } from '@backhaul/contracts';
 import { instantOf } from './pool.ts';
 
 /**
@@ -59,6 +59,23 @@ type Lines = [
   traceparent: string,
   actor: string,
 ];
+
+/** As it lies in the log. */
+export function storedRecord([lines, text]: StoredEvent): StoredRecord {
+  const line = lines.split('\n') as Lines;
+  const [correlation, causation, traceparent, actor] = [line[7], line[8], line[9], line[10]];
+  return {
+    position: Number(line[0]),
+    eventId: line[2],
+    stream: line[3],
+    version: Number(line[1]),
+    type: line[4],
+    schemaVersion: Number(line[5]),
+    recordedAt: instantOf(line[6]),
+    metadata: { correlation, causation, ...(traceparent === '' ? {} : { traceparent }), actor },
+    data: JSON.parse(text),
+  };
+}
 
 export function knownEvents(rows: readonly StoredEvent[]): Recorded[] {
   const events: Recorded[] = [];

@@ -18,6 +18,7 @@ const PURE = [
   '@backhaul/contracts',
   '@backhaul/planning',
   '@backhaul/pool',
+  '@backhaul/replay',
   '@backhaul/simulation',
 ];
 const PURE_NODE = ['node:assert/strict', 'node:crypto'];

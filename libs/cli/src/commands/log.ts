@@ -12,7 +12,7 @@ import { failed, usage } from '../exit.ts';
 import { readStackFile, stackFilePath } from '../stack-file.ts';
 import { json } from '../terminal.ts';
 
-interface LogFlags {
+export interface LogFlags {
   readonly postgresUrl?: string;
   readonly json?: boolean;
 }
@@ -76,7 +76,7 @@ export function readNoted(text: string): NotedSeal {
   return { seal: Number(found[1]), hash: found[2] ?? '' };
 }
 
-async function withLog(
+export async function withLog(
   flags: LogFlags,
   { environment }: CommandContext,
   work: (store: EventStore) => Promise<void>,

@@ -1,0 +1,69 @@
+/**
+ * `backhaul replay`: derives again, with the code of today, what a log says was planned and decided. The log comes straight from
+ * Postgres, or from a file that was exported from one.
+ */
+import type { StoredRecord } from '@backhaul/contracts';
+import type { EventStore } from '@backhaul/event-store';
+import { LogCheck } from '@backhaul/replay';
+import type { CommandContext } from '../command.ts';
+import { failed } from '../exit.ts';
+import { readLogFile, writeLogFile } from '../log-file.ts';
+import { replayJson, replayLines } from '../replay-lines.ts';
+import { json } from '../terminal.ts';
+import { type LogFlags, withLog } from './log.ts';
+
+export interface ReplayFlags extends LogFlags {
+  readonly check?: boolean;
+  readonly fromFile?: string;
+  readonly export?: string;
+}
+
+/** Millions in a large run, and nothing is decided on them. */
+const CHUNKS = ['ChunkReceived', 'ChunkExported'];
+
+export async function replay(flags: ReplayFlags, context: CommandContext): Promise<void> {
+  const { terminal } = context;
+  await withRecords(flags, context, async (records) => {
+    if (flags.export !== undefined) {
+      const written = await writeLogFile(flags.export, records);
+      terminal.note(`${written} events written to ${flags.export}.`);
+      return;
+    }
+    const check = new LogCheck();
+    for await (const record of records) check.take(record);
+    const report = check.report();
+    if (flags.json === true) terminal.out(json(replayJson(report)));
+    else for (const line of replayLines(report)) terminal.out(line);
+    const [first] = report.differences;
+    if (first !== undefined)
+      throw failed(
+        `What is recorded is not what is derived: ${first.what} (stream ${first.stream}, version ${first.version}, position ${first.position}).`,
+      );
+  });
+}
+
+async function withRecords(
+  flags: ReplayFlags,
+  context: CommandContext,
+  work: (records: AsyncIterable<StoredRecord>) => Promise<void>,
+): Promise<void> {
+  if (flags.fromFile !== undefined) await work(readLogFile(flags.fromFile));
+  else await withLog(flags, context, (store) => work(recordsOf(store, context.signal)));
+}
+
+/** Up to where the log stands now; the next page is on its way while one is worked on. */
+async function* recordsOf(store: EventStore, signal: AbortSignal): AsyncGenerator<StoredRecord> {
+  const read = (after: number) => store.readStoredLog(after, { except: CHUNKS });
+  const end = (await store.readStoredLog(Number.MAX_SAFE_INTEGER, { limit: 1 })).highWater;
+  for (let page = read(0); ; ) {
+    const { records, next } = await page;
+    signal.throwIfAborted();
+    const isLast = next >= end;
+    if (!isLast) {
+      page = read(next);
+      page.catch(() => undefined);
+    }
+    yield* records;
+    if (isLast) return;
+  }
+}

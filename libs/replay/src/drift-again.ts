@@ -1,0 +1,102 @@
+/**
+ * What a host was seen to be, as far as the events that came of it tell; and what the pool makes of that today. The sight itself is
+ * not on record: that everything was as it should be is the rule, and is not worth an event. Pure.
+ */
+import type { Observation } from '@backhaul/contracts';
+import { findDrift, type HostEvent, type Pool } from '@backhaul/pool';
+import type { Logged } from './logged.ts';
+
+/** Event by event: what it tells of the sight is taken at its word, and what follows from it is derived. */
+export function driftAgain(pool: Pool, recorded: readonly Logged[]): readonly HostEvent[] {
+  const sight = new Sight(pool);
+  const told = recorded.map((event) => sight.tells(event));
+  const derived = [...findDrift(pool, sight.settled, sight.seen).events];
+  const again = recorded.flatMap((event, at) => (told[at] === 'nothing' ? [event] : derived.splice(0, 1)));
+  return [...again, ...derived];
+}
+
+type Lists = { -readonly [K in keyof Observation]: Observation[K][number][] };
+
+class Sight {
+  readonly settled = new Set<string>();
+  readonly seen: Observation & Lists = { proxies: [], snapshots: [], targets: [], fills: [] };
+  readonly #pool: Pool;
+
+  constructor(pool: Pool) {
+    this.#pool = pool;
+  }
+
+  /** `nothing`: of a kind that does not come of comparing the two pictures. */
+  tells(event: HostEvent): 'nothing' | 'something' {
+    switch (event.type) {
+      case 'ProxyLost': {
+        const { proxyId, reason } = event.data;
+        this.#proxy(proxyId, this.#isGivenUpAlive(proxyId, reason), reason);
+        break;
+      }
+      case 'ProxyHealthObserved': {
+        const { proxyId, detail } = event.data;
+        const direct = this.#pool.proxies.get(proxyId);
+        if (direct?.kind === 'direct') this.#disks(direct.startedFor, true, detail);
+        else this.#proxy(proxyId, true, detail);
+        break;
+      }
+      case 'DiskDetached': {
+        const { proxyId, runId, diskId } = event.data;
+        if (!this.settled.has(`proxy ${proxyId}`)) this.#proxy(proxyId, true, '');
+        this.settled.add(`attachment ${proxyId} ${runId}.${diskId}`);
+        break;
+      }
+      case 'SnapshotLost':
+      case 'TargetLost':
+        this.#disks(event.data.runId, false, event.data.reason);
+        break;
+      case 'FillInterrupted': {
+        const { runId: targetId, reason: detail } = event.data;
+        this.#fill({ targetId, vmId: '', state: 'stopped', filledBytes: 0, totalBytes: 0, detail });
+        break;
+      }
+      case 'FillProgressed': {
+        const { runId: targetId, filledBytes, totalBytes } = event.data;
+        // How much of a step is worth an event is not asked again: it was.
+        this.#fill({ targetId, vmId: '', state: 'copied', filledBytes, totalBytes, detail: '' });
+        break;
+      }
+      // Both follow from what is said beside them.
+      case 'DriftFound':
+      case 'PortsReleased':
+        break;
+      default:
+        return 'nothing';
+    }
+    return 'something';
+  }
+
+  #proxy(proxyId: string, alive: boolean, detail: string): void {
+    this.settled.add(`proxy ${proxyId}`);
+    this.seen.proxies.push({ proxyId, alive, detail, attachments: [] });
+  }
+
+  #disks(runId: string, alive: boolean, detail: string): void {
+    const order = this.#pool.runs.get(runId)?.order;
+    if (order === undefined) return;
+    this.settled.add(`disks ${runId}`);
+    const { vmId } = order;
+    if (order.purpose === 'backup') this.seen.snapshots.push({ snapshotId: runId, vmId, alive, detail });
+    else this.seen.targets.push({ targetId: runId, vmId, alive, detail });
+  }
+
+  #fill(fill: Observation['fills'][number]): void {
+    this.settled.add(`fill ${fill.targetId}`);
+    this.seen.fills.push(fill);
+  }
+
+  /** A suspect may be given up although it is up: then the reason is the pool's own, and not what the host said. */
+  #isGivenUpAlive(proxyId: string, reason: string): boolean {
+    const alive = { proxyId, alive: true, detail: '', attachments: [] };
+    const seen: Observation = { proxies: [alive], snapshots: [], targets: [], fills: [] };
+    return findDrift(this.#pool, new Set([`proxy ${proxyId}`]), seen).events.some(
+      (event) => event.type === 'ProxyLost' && event.data.reason === reason,
+    );
+  }
+}

@@ -1,0 +1,2 @@
+export { checkLog, LogCheck } from './check-log.ts';
+export type { Difference, Report, Tally } from './findings.ts';
