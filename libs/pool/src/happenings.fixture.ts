@@ -83,7 +83,8 @@ export function live(
       case 'give up': {
         const actions = pool.settle();
         const action = actions[pick % Math.max(1, actions.length)];
-        if (action !== undefined) pool.append(givenUp(pool.pool, action, new Error('it never worked')));
+        if (action !== undefined)
+          pool.append(givenUp(pool.pool, action, new Error('it never worked')), 'given-up');
         break;
       }
       case 'open mounts':
@@ -109,7 +110,7 @@ export function live(
         );
         const proxyId = proxies[pick % Math.max(1, proxies.length)]?.proxyId;
         if (proxyId !== undefined)
-          pool.append([{ type: 'ProxyLost', data: { hostId: HOST, proxyId, reason: 'killed' } }]);
+          pool.append([{ type: 'ProxyLost', data: { hostId: HOST, proxyId, reason: 'killed' } }], 'drift');
         break;
       }
       case 'lose disks':

@@ -13,6 +13,7 @@ import { decide, type HostCommand } from './commands.ts';
 import { confirmed, FILL_BYTES } from './confirmed.fixture.ts';
 import { findDrift, settledIn } from './drift.ts';
 import { decisionsNow, dueActions } from './next-steps.ts';
+import type { Occasion } from './occasion.ts';
 import { emptyPool, evolve, type HostEvent, isInstant, type Pool, type RecoveryOrder } from './pool.ts';
 
 export { confirmed } from './confirmed.fixture.ts';
@@ -141,7 +142,8 @@ export class TestPool {
   fills: Observation['fills'] = [];
   now = Date.parse('2026-01-01T00:00:00Z');
 
-  append(events: readonly HostEvent[]): void {
+  /** `_on`: what the append comes of, for who records it. */
+  append(events: readonly HostEvent[], _on: Occasion['kind'] | 'news' = 'confirmation'): void {
     for (const event of events) {
       this.history.push(event);
       evolve(this.pool, event);
@@ -156,7 +158,7 @@ export class TestPool {
   command(command: HostCommand): HostEvent[] {
     const decided = decide(this.pool, command);
     invariant(decided.ok, 'These commands are never refused');
-    this.append(decided.value);
+    this.append(decided.value, 'news');
     return decided.value;
   }
 
@@ -172,7 +174,7 @@ export class TestPool {
     for (let pass = 0; pass < 1000; pass += 1) {
       const decisions = decisionsNow(this.pool, this.now);
       if (decisions.length === 0) return [...dueActions(this.pool)];
-      this.append(decisions);
+      this.append(decisions, 'look');
     }
     throw new Error('Decisions never came to an end');
   }
@@ -243,12 +245,13 @@ export class TestPool {
       })),
     }));
     const runs = disks ? [...this.pool.runs.values()] : [];
-    const seen = { alive: true, detail: 'up' };
+    const up = { alive: true, detail: 'up' };
     const of = (purpose: Purpose) =>
       runs.map(({ order }) => order).filter((order) => order.purpose === purpose);
-    const snapshots = of('backup').map(({ runId, vmId }) => ({ snapshotId: runId, vmId, ...seen }));
-    const targets = of('recovery').map(({ runId, vmId }) => ({ targetId: runId, vmId, ...seen }));
-    this.append(findDrift(this.pool, before, { proxies, snapshots, targets, fills: this.fills }).events);
+    const snapshots = of('backup').map(({ runId, vmId }) => ({ snapshotId: runId, vmId, ...up }));
+    const targets = of('recovery').map(({ runId, vmId }) => ({ targetId: runId, vmId, ...up }));
+    const seen = { proxies, snapshots, targets, fills: this.fills };
+    this.append(findDrift(this.pool, before, seen).events, 'drift');
   }
 
   /** `d0.1@p1-…:2` of every lease, without the backup's id: readable in expectations. */

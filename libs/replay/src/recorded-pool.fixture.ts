@@ -9,39 +9,26 @@ type Command = Parameters<TestPool['command']>[0];
 export class RecordedPool extends TestPool {
   readonly log: StoredRecord[] = [];
   readonly #versions = new Map<string, number>();
-  #occasion: Occasion['kind'] = 'confirmation';
-  #causation: string | undefined;
+  #causation = '';
   #appends = 0;
 
-  override append(events: readonly HostEvent[]): void {
-    if (events.length > 0) {
-      const isSeen = events.every(({ type }) => type === 'ProxyLost');
-      const kind = isSeen && this.#occasion === 'confirmation' ? 'drift' : this.#occasion;
-      this.record(`host-${HOST}`, events, this.#causation ?? occasionText(HOST, { kind, at: this.now }));
-    }
-    super.append(events);
-  }
-
-  override settle(): ReturnType<TestPool['settle']> {
-    return this.#on('look', () => super.settle());
-  }
-
-  override observe(seen?: Parameters<TestPool['observe']>[0]): void {
-    this.#on('drift', () => super.observe(seen));
+  override append(events: readonly HostEvent[], on: Occasion['kind'] | 'news' = 'confirmation'): void {
+    const causation = on === 'news' ? this.#causation : occasionText(HOST, { kind: on, at: this.now });
+    this.record(`host-${HOST}`, events, causation);
+    super.append(events, on);
   }
 
   /** As news of another service, which the log has before what comes of it. */
   override command(command: Command): HostEvent[] {
     const news = newsOf(command);
-    const stream = news.type === 'ProxiesCalculated' ? 'plan' : 'childJob';
-    const [told] = this.record(`${stream}-${this.#appends}`, [news], 'a request');
-    this.#causation = told?.eventId;
-    try {
-      // What the news asks for, and not the command: nobody cancels a run by news, so it fails.
-      return super.command(react(news, told?.recordedAt ?? '').command);
-    } finally {
-      this.#causation = undefined;
+    if (news === undefined) {
+      this.#causation = occasionText(HOST, { kind: 'registration', at: this.now });
+      return super.command(command);
     }
+    const { category } = catalogue[news.type];
+    const [told] = this.record(`${category}-${this.#appends}`, [news], 'a request');
+    this.#causation = told?.eventId ?? '';
+    return super.command(react(news, told?.recordedAt ?? '').command);
   }
 
   record(stream: string, events: readonly Event[], causation: string): StoredRecord[] {
@@ -62,42 +49,36 @@ export class RecordedPool extends TestPool {
     for (const each of records) this.log.push({ ...each, position: this.log.length + 1 });
     return records;
   }
-
-  #on<T>(kind: Occasion['kind'], work: () => T): T {
-    const before = this.#occasion;
-    this.#occasion = kind;
-    try {
-      return work();
-    } finally {
-      this.#occasion = before;
-    }
-  }
 }
 
-/** What another service says, for the pool to be asked this. */
-function newsOf(command: Command): Event<PoolNews> {
-  const ids = { hostId: HOST, vmId: 'vm' };
+/**
+ * What another service says, for the pool to be asked this: as far as the pool listens. Undefined where nobody says it. What has no news
+ * of its own is said to have failed.
+ */
+function newsOf(command: Command): Event<PoolNews> | undefined {
+  if (command.type === 'RegisterHost') return undefined;
+  if (command.type === 'RequestActivation') return { type: 'ProxiesCalculated', data: command.plan };
+  if (command.type === 'RequestRecovery') return { type: 'RecoveryProxiesCalculated', data: command.plan };
+  const news = (type: PoolNews, more: object = {}) => {
+    const run = 'runId' in command ? { backupId: command.runId } : {};
+    return { type, data: { hostId: HOST, vmId: 'vm', ...run, ...more } } as Event<PoolNews>;
+  };
   switch (command.type) {
-    case 'RequestActivation':
-      return { type: 'ProxiesCalculated', data: command.plan };
-    case 'RequestRecovery':
-      return { type: 'RecoveryProxiesCalculated', data: command.plan };
     case 'ReleasePorts': {
-      const { runId: backupId, childJobId, leaseId, reason, retryable } = command;
-      const job = { ...ids, backupId, childJobId, leaseId, diskId: 'd0' };
-      return (
-        command.completed
-          ? { type: 'ChildJobCompleted', data: job }
-          : { type: 'ChildJobInterrupted', data: { ...job, reason, retryable } }
-      ) as Event<PoolNews>;
+      const { childJobId, leaseId, reason, retryable } = command;
+      return command.completed
+        ? news('ChildJobCompleted', { childJobId, leaseId })
+        : news('ChildJobInterrupted', { childJobId, leaseId, reason, retryable });
     }
-    default: {
-      const backupId = 'runId' in command ? command.runId : '';
-      const completed = command.type === 'EndRun' && command.outcome === 'completed';
-      return {
-        type: completed ? 'BackupCompleted' : 'BackupFailed',
-        data: { ...ids, backupId },
-      } as Event<PoolNews>;
-    }
+    case 'TakeMounts':
+      return news('MountOpened', { recoveryId: command.runId, mounts: command.mounts });
+    case 'FailRun':
+      return news('MountReadFailed', { recoveryId: command.runId, diskId: 'd0', reason: 'damaged' });
+    case 'AdoptPolicy':
+      return news('HostPolicyDefined', { policy: command.policy, revision: command.revision });
+    default:
+      return news(
+        command.type === 'EndRun' && command.outcome === 'completed' ? 'BackupCompleted' : 'BackupFailed',
+      );
   }
 }
