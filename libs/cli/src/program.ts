@@ -1,6 +1,7 @@
 /** The commands of `backhaul`, their arguments and their help. */
 import { Priority } from '@backhaul/contracts';
-import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, Option } from 'commander';
+import { collect, port, whole } from './arguments.ts';
 import type { CommandContext } from './command.ts';
 import { type BackupFlags, backup } from './commands/backup.ts';
 import { setDeploymentPolicy, setHostPolicy, showHostPolicies } from './commands/host-policy.ts';
@@ -12,6 +13,7 @@ import { type RedriveFlags, redrive } from './commands/redrive.ts';
 import { type ReplayFlags, replay } from './commands/replay.ts';
 import { type RestoreFlags, restore } from './commands/restore.ts';
 import { removeSchedule, type ScheduleFlags, setPolicy, setSchedule } from './commands/settings.ts';
+import { addSimulation } from './commands/simulate-command.ts';
 import { events, explain } from './commands/story.ts';
 import { type UpFlags, up } from './commands/up.ts';
 import { type VerifyFlags, verify } from './commands/verify.ts';
@@ -178,6 +180,7 @@ export function backhaulProgram(outside: {
   addSettings(program, context);
   addLog(program, context);
   addReplay(program, context);
+  addSimulation(program, context);
   return program;
 }
 
@@ -325,20 +328,4 @@ function addReplay(program: Command, context: () => CommandContext): void {
     .addOption(postgres())
     .addOption(jsonOption())
     .action((flags: ReplayFlags) => replay(flags, context()));
-}
-
-const collect = (value: string, earlier: string[] = []): string[] => [...earlier, value];
-
-function port(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value > 65_535)
-    throw new InvalidArgumentError('Give a port from 0 to 65535.');
-  return value;
-}
-
-function whole(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new InvalidArgumentError('Give a whole number from 1.');
-  return value;
 }

@@ -2,7 +2,7 @@
  * What each host of a described fleet is asked for, worked out host by host when it is that host's turn: a fleet of a hundred thousand VMs
  * is never there as a whole.
  */
-import { defaultPolicy, type Policy } from '@backhaul/contracts';
+import { defaultPolicy, noHostPolicy, type Policy } from '@backhaul/contracts';
 import { ok, type Result } from '@backhaul/kernel';
 import type { Chance } from './chance.ts';
 import { type DescribedVm, inspectionOf } from './described-vm.ts';
@@ -73,13 +73,14 @@ export interface Ground {
 export function workloadOf(
   { hostId, group: abilities, vms }: DescribedHost,
   policyId: string,
-  policy: PolicyDescription,
+  { host: hostLimits, ...policy }: PolicyDescription,
   ground: Ground,
 ): Workload {
   const restorePoints = new Map<string, Since>();
   const requests: BackupRequest[] = [];
   for (const { group, place, places } of vms) {
-    const whole = stated({ ...defaultPolicy, ...policy, ...group.policy, policyId });
+    const said = { ...withoutUnsaid(policy), ...withoutUnsaid({ ...group.policy }) };
+    const whole: Policy = { ...defaultPolicy, ...said, policyId } as Policy;
     for (let number = place; number < group.count; number += places) {
       const vm: DescribedVm = { hostId, vmId: memberOf(group.name, number + 1), group };
       if (group.restorePointAge !== null)
@@ -89,15 +90,14 @@ export function workloadOf(
     }
   }
   requests.sort((a, b) => a.at - b.at);
-  return { hostId, abilities, restorePoints, requests };
+  const hostPolicy = { ...noHostPolicy, ...withoutUnsaid({ ...hostLimits }) };
+  return { hostId, abilities, hostPolicy, restorePoints, requests };
 }
 
-/** What is not said is not there: it must not hide what is said elsewhere. */
-const stated = (policy: Partial<Policy>): Policy =>
-  ({
-    ...defaultPolicy,
-    ...Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined)),
-  }) as Policy;
+/** What is not said must not hide what is said elsewhere. */
+const withoutUnsaid = <Fields extends object>(fields: Fields): Said<Fields> =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Said<Fields>;
+type Said<Fields> = { [Field in keyof Fields]?: Exclude<Fields[Field], undefined> };
 
 function requestsOf(
   vm: DescribedVm,

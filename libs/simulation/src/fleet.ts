@@ -3,7 +3,7 @@
  * are backed up, and the policies that are to be compared. Every field is checked, and one that is misspelt is refused and not taken for
  * its default.
  */
-import { BackupKind, Instant, Name, Policy, TransportMode } from '@backhaul/contracts';
+import { BackupKind, HostPolicyChanges, Instant, Name, Policy, TransportMode } from '@backhaul/contracts';
 import { GiB, MiB, ok, parseBytes, type Result, refuse } from '@backhaul/kernel';
 import { z } from 'zod';
 import { Rate, Share, Size, Span } from './quantities.ts';
@@ -96,11 +96,21 @@ const policyFields = Object.fromEntries(
     .map(([field, shape]) => [field, shape.unwrap().optional()]),
 );
 
-/** Fields of a policy; those that are not said stay as they are. */
-export type PolicyDescription = Partial<Omit<Policy, 'policyId'>>;
-export const PolicyDescription = z.preprocess(
+/** Fields of a run's policy; those that are not said stay as they are. */
+export type RunPolicyDescription = Partial<Omit<Policy, 'policyId'>>;
+const RunPolicyDescription = z.preprocess(
   withUnits,
   z.strictObject(policyFields),
+) as unknown as z.ZodType<RunPolicyDescription>;
+
+/** And of what every host may carry. */
+export type PolicyDescription = RunPolicyDescription & { readonly host?: HostPolicyChanges | undefined };
+const PolicyDescription = z.preprocess(
+  withUnits,
+  z.strictObject({
+    ...policyFields,
+    host: z.preprocess(withUnits, HostPolicyChanges).optional(),
+  }),
 ) as unknown as z.ZodType<PolicyDescription>;
 
 export const VmDescription = z
@@ -111,7 +121,7 @@ export const VmDescription = z
     disks: z.array(DiskDescription).min(1),
     schedules: z.array(ScheduleDescription).default([]),
     /** What holds for these VMs whatever policy is looked at. */
-    policy: PolicyDescription.optional(),
+    policy: RunPolicyDescription.optional(),
     /** Each VM has its disks larger or smaller by so much, and writes more or less by so much, by chance. */
     variation: Share.default(0),
     /** How old the newest restore point is at the start; `null`: there is none, and the first backup is a full. */

@@ -1,3 +1,4 @@
-export { Fleet, readFleet } from './fleet.ts';
-export { type Comparison, type Progress, type SimulationOptions, simulate, simulated } from './simulate.ts';
-export type { MissedWindow, PolicyOutcome } from './tally.ts';
+export { readFleet } from './fleet.ts';
+export { measures } from './measures.ts';
+export { reportPage } from './report-page.ts';
+export { type Comparison, type SimulationOptions, simulate, simulated } from './simulate.ts';

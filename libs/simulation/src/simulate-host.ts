@@ -8,7 +8,7 @@
  * or turns but what those two libraries say.
  */
 import { invariant } from '@backhaul/kernel';
-import { plan } from '@backhaul/planning';
+import { emptyView, evolveView, plan } from '@backhaul/planning';
 import {
   type Action,
   actionKey,
@@ -69,6 +69,7 @@ class SimulatedHost {
   readonly #chance: Chance;
   readonly #listener: Listener;
   readonly #pool: Pool;
+  #view = emptyView;
   readonly #agenda = new Agenda<Thing>();
   readonly #ingest: SimulatedIngest;
   readonly #turns: VmTurns;
@@ -89,13 +90,16 @@ class SimulatedHost {
     this.#listener = listener;
     this.#now = period.start;
     this.#pool = emptyPool(workload.hostId);
-    this.#ingest = new SimulatedIngest(period.start, workload.abilities);
+    const { bytesPerSecond } = workload.hostPolicy;
+    const limit = Math.min(workload.abilities.bytesPerSecond, bytesPerSecond ?? Number.POSITIVE_INFINITY);
+    this.#ingest = new SimulatedIngest(period.start, { ...workload.abilities, bytesPerSecond: limit });
     this.#turns = new VmTurns(workload.restorePoints);
     this.#record = new HostRecord(period);
   }
 
   run(): HostRecord {
     const { end, latest } = this.#period;
+    this.#adoptPolicy();
     for (;;) {
       const at = this.#nextInstant();
       const over = this.#open.size === 0 && this.#nextRequest === this.#workload.requests.length;
@@ -114,6 +118,12 @@ class SimulatedHost {
     for (const request of this.#turns.stillWaiting())
       this.#listener.result(notStarted(hostId, request, 'unfinished'));
     return this.#record;
+  }
+
+  #adoptPolicy(): void {
+    const { hostId, hostPolicy: policy } = this.#workload;
+    const definedAt = new Date(this.#now).toISOString();
+    this.#news({ type: 'HostPolicyDefined', data: { hostId, policy, revision: 1, definedAt } });
   }
 
   #nextInstant(): number | undefined {
@@ -195,7 +205,7 @@ class SimulatedHost {
       priority: policy.backupPriority,
       askedAt: new Date(request.at).toISOString(),
     };
-    const planned = plan(inspection, { ...asked, ...precedence }, policy, this.#poolView());
+    const planned = plan(inspection, { ...asked, ...precedence }, policy, this.#view);
     if (!planned.ok) {
       backup.failure = planned.refusal.message;
       this.#turnEnded(backup, 'refused');
@@ -204,13 +214,6 @@ class SimulatedHost {
     backup.plan = planned.value;
     for (const job of planned.value.childJobs) backup.bytesLeft.set(job.childJobId, job.estimatedBytes);
     this.#news({ type: 'ProxiesCalculated', data: planned.value });
-  }
-
-  #poolView() {
-    const activeProxies = [...this.#pool.proxyVms.values()]
-      .filter(({ state }) => state === 'active')
-      .map(({ proxyId, ports }) => ({ proxyId, ports: ports.length }));
-    return { activeProxies };
   }
 
   /** The pool is told what another service said. */
@@ -250,6 +253,7 @@ class SimulatedHost {
   #append(events: readonly HostEvent[]): void {
     for (const event of events) {
       evolve(this.#pool, event);
+      this.#view = evolveView(this.#view, event);
       this.#record.follow(event);
       this.#listener.event?.(event, this.#now);
       this.#follow(event);

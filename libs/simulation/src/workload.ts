@@ -1,5 +1,5 @@
 /** What one host is asked for, and what it can do: all that its simulation needs. Where it comes from, a description or a recorded log, it does not say. */
-import type { BackupKind, Inspection, Policy, TransportMode } from '@backhaul/contracts';
+import type { BackupKind, HostPolicy, Inspection, Policy, TransportMode } from '@backhaul/contracts';
 
 /** How long the host takes, and how much it moves; speeds in bytes per second. */
 export interface HostAbilities {
@@ -46,6 +46,8 @@ export interface BackupRequest {
 export interface Workload {
   readonly hostId: string;
   readonly abilities: HostAbilities;
+  /** What it may carry, whatever its runs ask for. */
+  readonly hostPolicy: HostPolicy;
   /** By VM: what stands from before. */
   readonly restorePoints: ReadonlyMap<string, Since>;
   /** In the order of their instants. */
