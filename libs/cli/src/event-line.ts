@@ -139,7 +139,8 @@ const hostWords: Words = {
     `${proxyId} with ${count(ports, 'port')}: ${reason}`,
   ProxyActivated: ({ proxyId, ports }) => `${proxyId} is up with ${count(ports.length, 'port')}`,
   ProxyLost: ({ proxyId, reason }) => `${proxyId}: ${reason}`,
-  ProxyDeactivated: ({ proxyId, reason }) => `${proxyId}: ${reason}`,
+  ProxyDeactivated: ({ proxyId, reason, cost }) =>
+    `${proxyId}: ${reason}${cost === undefined ? '' : `; it was there for ${seconds(cost.upSeconds)} and held disks of ${count(cost.runs, 'run')}, its ports were held for ${seconds(cost.busyPortSeconds)}`}`,
   ProxyIdle: ({ proxyId }) => `${proxyId} has no work left`,
   DiskAttachRequested: ({ diskId, proxyId }) => `${diskId} to ${proxyId}`,
   DiskAttached: ({ diskId, proxyId }) => `${diskId} to ${proxyId}`,
@@ -158,7 +159,8 @@ const hostWords: Words = {
   RunResumed: () => 'proxies are chosen anew',
   RunFailed: refusalWords,
   RunEnding: ({ outcome }) => outcome,
-  RunClosed: ({ outcome }) => `${outcome}; everything was given back`,
+  RunClosed: ({ outcome, portSeconds }) =>
+    `${outcome}; everything was given back${portSeconds === undefined || portSeconds === 0 ? '' : `; it held ports of proxies for ${seconds(portSeconds)}`}`,
   DriftFound: ({ what, expected, found, repair }) =>
     `${what}: expected ${expected}, found ${found}; ${repair}`,
 };
@@ -196,6 +198,7 @@ const transferWords: Words = {
 
 /** `<runId>.<disk>.<index>` without the run, which the reader knows. */
 const jobName = (childJobId: string): string => childJobId.replace(/^[0-9a-f-]{36}\./, '');
+const seconds = (n: number): string => `${n.toFixed(1)} s`;
 const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
 
 const writtenWords = ({ writtenBytes, diskBytes, zeroBytes, verifiedBytes }: RecoveryTotals): string =>

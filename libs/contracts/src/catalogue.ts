@@ -9,6 +9,7 @@ import * as deadLetter from './dead-letter-events.ts';
 import * as exporting from './export-events.ts';
 import * as disks from './host-disk-events.ts';
 import * as host from './host-events.ts';
+import * as leases from './host-lease-events.ts';
 import * as hostPolicy from './host-policy.ts';
 import * as mount from './mount-events.ts';
 import * as plan from './plan-events.ts';
@@ -80,8 +81,8 @@ export const catalogue = {
   DiskDetached: host.DiskDetached,
   DirectEndpointOpened: host.DirectEndpointOpened,
   ProxiesActivated: host.ProxiesActivated,
-  PortsLeased: host.PortsLeased,
-  PortsReleased: host.PortsReleased,
+  PortsLeased: leases.PortsLeased,
+  PortsReleased: leases.PortsReleased,
   RunPaused: host.RunPaused,
   RunResumed: host.RunResumed,
   RunFailed: host.RunFailed,

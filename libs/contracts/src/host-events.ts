@@ -117,7 +117,7 @@ export const ProxiesChosen = defineEvent(
   [namedByBackup],
 );
 
-/** Obligation opened: a proxy may be running from now on. Closed by ProxyDeactivated. */
+/** Obligation opened: a proxy may be running from now on, and is paid for. Closed by ProxyDeactivated. Version 3: `requestedAt`. */
 export const ProxyActivationRequested = defineEvent(
   'host',
   'ProxyActivationRequested',
@@ -130,8 +130,9 @@ export const ProxyActivationRequested = defineEvent(
     idleSeconds: z.int().nonnegative(),
     deadlineSeconds: z.int().positive(),
     reason: z.string(),
+    requestedAt: Instant.optional(),
   }),
-  [namedByBackup],
+  [namedByBackup, unchanged],
 );
 
 export const ProxyActivated = defineEvent(
@@ -164,11 +165,23 @@ export const ProxyRetiring = defineEvent(
   z.object({ hostId: HostId, proxyId: ProxyId, reason: z.string() }),
 );
 
-/** Confirmed gone: no process, no socket, no attachment. */
+/**
+ * What a proxy has cost its host. `upSeconds`: since it was asked for. `busyPortSeconds`: of each of its ports, how long it was held,
+ * added up. `runs`: how many it held disks of.
+ */
+export const ProxyCost = z.object({
+  upSeconds: z.number().nonnegative(),
+  busyPortSeconds: z.number().nonnegative(),
+  runs: z.int().nonnegative(),
+});
+export type ProxyCost = z.infer<typeof ProxyCost>;
+
+/** Confirmed gone: no process, no socket, no attachment. Version 2: `cost`, absent where it is not known. */
 export const ProxyDeactivated = defineEvent(
   'host',
   'ProxyDeactivated',
-  z.object({ hostId: HostId, proxyId: ProxyId, reason: z.string() }),
+  z.object({ hostId: HostId, proxyId: ProxyId, reason: z.string(), cost: ProxyCost.optional() }),
+  [unchanged],
 );
 
 /** No work left since `since`: it stays up for the next backup until its idle time is over. */
@@ -220,71 +233,6 @@ export const ProxiesActivated = defineEvent(
   [ofBackup],
 );
 
-export const LeasedPort = z.object({ port: z.int().nonnegative(), uri: z.string() });
-
-const lease = {
-  ...run,
-  vmId: VmId,
-  childJobId: ChildJobId,
-  diskId: DiskId,
-  offset: Bytes,
-  length: Bytes,
-  leaseId: z.string(),
-  fence: z.int().positive(),
-  attempt: z.int().positive(),
-  wave: z.int().positive(),
-  proxyId: ProxyId,
-  ports: z.array(LeasedPort).min(1),
-  diskBytes: Bytes,
-};
-
-/**
- * A child job (of a recovery: a data stream) holds these ports of this proxy until PortsReleased. `fence` grows with every lease of
- * the host, so a holder that was thought dead and is not can be told from the one that came after it.
- */
-export const PortsLeased = defineEvent(
-  'host',
-  'PortsLeased',
-  z.discriminatedUnion('purpose', [
-    z.object({
-      purpose: z.literal('backup'),
-      ...lease,
-      kind: BackupKind,
-      extents: z.object({ uri: z.string(), changedContext: z.string().nullable() }),
-    }),
-    z.object({
-      purpose: z.literal('recovery'),
-      ...lease,
-      /** NBD URI of the host's own view of the disk: what was written through a proxy is read back past its caches. */
-      readBack: z.string(),
-    }),
-  ]),
-  [ofBackup],
-);
-
-/** Version 3: `paused`. */
-export const PortsReleased = defineEvent(
-  'host',
-  'PortsReleased',
-  z.object({
-    ...run,
-    childJobId: ChildJobId,
-    leaseId: z.string(),
-    proxyId: ProxyId,
-    ports: z.array(z.int().nonnegative()),
-    because: z.enum([
-      'completed',
-      'interrupted',
-      'proxy-lost',
-      'snapshot-lost',
-      'target-lost',
-      'run-ended',
-      'paused',
-    ]),
-  }),
-  [namedByBackup, unchanged],
-);
-
 /** Its ports and proxies go to others, its hold on disks stays; nothing more of it begins until RunResumed. `number`: of BackupPaused, or of RecoveryPaused. */
 export const RunPaused = defineEvent(
   'host',
@@ -317,13 +265,19 @@ export const RunEnding = defineEvent(
 
 /**
  * Everything the run had taken has been given back. Of a run that the host has not heard of yet (it was cancelled before): it took nothing,
- * and will take nothing.
+ * and will take nothing. Version 3: `portSeconds`, its part of what proxies cost: of each port of a proxy that it held, how long, added
+ * up. Absent where it is not known; 0 where it went without proxies.
  */
 export const RunClosed = defineEvent(
   'host',
   'RunClosed',
-  z.object({ ...run, purpose: Purpose, outcome: z.enum(['completed', 'failed', 'cancelled']) }),
-  [ofBackup],
+  z.object({
+    ...run,
+    purpose: Purpose,
+    outcome: z.enum(['completed', 'failed', 'cancelled']),
+    portSeconds: z.number().nonnegative().optional(),
+  }),
+  [ofBackup, unchanged],
 );
 
 /** What the host says and what the events say differ, and what was done about it. */

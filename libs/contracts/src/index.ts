@@ -9,6 +9,7 @@ export * from './export-events.ts';
 export * from './host-configuration.ts';
 export * from './host-disk-events.ts';
 export * from './host-events.ts';
+export * from './host-lease-events.ts';
 export * from './host-policy.ts';
 export * from './mount-events.ts';
 export type { Observation } from './observation.ts';

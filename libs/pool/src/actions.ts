@@ -1,5 +1,6 @@
 /** What is done at the hypervisor. Each was announced by an event before, and is confirmed by one afterwards. */
 import type { Mounts } from '@backhaul/contracts';
+import type { Use } from './cost.ts';
 import { attachmentKey, type BackupOrder, type Order, type RecoveryOrder } from './pool-state.ts';
 
 export type Action =
@@ -36,6 +37,7 @@ export type Action =
       readonly proxyId: string;
       readonly reason: string;
       readonly attachments: readonly { readonly runId: string; readonly diskId: string }[];
+      readonly use: Use;
     }
   | {
       readonly type: 'AttachDisk';

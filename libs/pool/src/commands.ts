@@ -4,6 +4,7 @@
  */
 import type { Event, HostPolicy, Mounts, Plan, RecoveryPlan } from '@backhaul/contracts';
 import { ok, type Refusal, type Result, unreachable } from '@backhaul/kernel';
+import { dated } from './dated.ts';
 import {
   type BackupOrder,
   failureOf,
@@ -80,10 +81,10 @@ export function decide(pool: Pool, command: HostCommand): Result<HostEvent[]> {
   }
 }
 
-/** None of the commands is refused: what comes too late asks for nothing. */
-export function carryOut(pool: Pool, command: HostCommand): HostEvent[] {
+/** None of the commands is refused: what comes too late asks for nothing. `at`: when the news came. */
+export function carryOut(pool: Pool, command: HostCommand, at: string): HostEvent[] {
   const decided = decide(pool, command);
-  return decided.ok ? decided.value : [];
+  return decided.ok ? dated(decided.value, at) : [];
 }
 
 export const poolNews = [

@@ -6,7 +6,7 @@ import { confirmed, planOf, TestPool } from './pool.fixture.ts';
 /** Runs everything, and keeps what each action was confirmed with, as a second worker would confirm it once more. */
 function runTwice(pool: TestPool): void {
   for (let actions = pool.settle(); actions.length > 0; actions = pool.settle()) {
-    const confirmations = actions.flatMap(confirmed);
+    const confirmations = actions.flatMap((action) => confirmed(action));
     for (const event of confirmations) expect(confirmsSomething(pool.pool, event), event.type).toBe(true);
     pool.append(confirmations);
     for (const event of confirmations) expect(confirmsSomething(pool.pool, event), event.type).toBe(false);

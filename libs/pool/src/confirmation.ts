@@ -4,6 +4,7 @@
  * pool, where this is asked. What it has done at the host and no event knows of is found by the next observation (drift.ts).
  */
 import type { Action } from './actions.ts';
+import { costOf } from './cost.ts';
 import { attachmentKey, directProxyId, type HostEvent, isInstant, type Pool } from './pool.ts';
 
 export function confirmsSomething(pool: Pool, event: HostEvent): boolean {
@@ -71,16 +72,19 @@ function detachIsDue(
   return run === undefined || run.outcome !== undefined || !run.unfinished.has(diskId);
 }
 
-/** What was attached is gone with the proxy: each run hears of its own disks. */
+/** `at`: when it was seen gone. What was attached is gone with the proxy: each run hears of its own disks. */
 export const deactivated = (
   hostId: string,
-  { proxyId, reason, attachments }: Extract<Action, { type: 'DeactivateProxy' }>,
-): HostEvent[] => [
-  ...attachments.map(
+  { proxyId, reason, attachments, use }: Extract<Action, { type: 'DeactivateProxy' }>,
+  at: string,
+): HostEvent[] => {
+  const cost = costOf(use, at);
+  const gone = { hostId, proxyId, reason, ...(cost === undefined ? {} : { cost }) };
+  const detached = attachments.map(
     ({ runId, diskId }): HostEvent => ({
       type: 'DiskDetached',
       data: { hostId, runId, proxyId, diskId },
     }),
-  ),
-  { type: 'ProxyDeactivated', data: { hostId, proxyId, reason } },
-];
+  );
+  return [...detached, { type: 'ProxyDeactivated', data: gone }];
+};

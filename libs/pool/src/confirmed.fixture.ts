@@ -8,7 +8,8 @@ const HOST = 'lab';
 /** What an instant recovery has to fill. */
 export const FILL_BYTES = 64 * MiB;
 
-export function confirmed(action: Action): HostEvent[] {
+/** `at`: what the host's clock says. */
+export function confirmed(action: Action, at = '2026-01-01T00:00:00.000Z'): HostEvent[] {
   switch (action.type) {
     case 'TakeSnapshot':
       return [snapshotOf(action.order)];
@@ -48,7 +49,7 @@ export function confirmed(action: Action): HostEvent[] {
       return [{ type: 'ProxyActivated', data: { hostId: HOST, proxyId: action.proxyId, ports } }];
     }
     case 'DeactivateProxy':
-      return deactivated(HOST, action);
+      return deactivated(HOST, action, at);
     case 'AttachDisk': {
       const { proxyId, runId, diskId } = action;
       return [

@@ -4,6 +4,7 @@
  */
 import type { Observation } from '@backhaul/contracts';
 import type { Action } from './actions.ts';
+import { dated } from './dated.ts';
 import {
   attachmentKey,
   directProxyId,
@@ -45,7 +46,8 @@ export interface Drift {
   readonly strays: Extract<Action, { type: 'RemoveStray' }>[];
 }
 
-export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation): Drift {
+/** `now` in milliseconds since the epoch. */
+export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation, now: number): Drift {
   const settled = settledIn(pool);
   const lasting = (key: string): boolean => settledBefore.has(key) && settled.has(key);
   const events: HostEvent[] = [];
@@ -100,7 +102,7 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation)
     for (const job of run.jobs.values()) if (job.lease) events.push(releaseOf(job.lease, because));
     events.push({ type, data: { hostId, runId, reason: found?.detail ?? `the host knows no such ${what}` } });
   }
-  return { events, strays: straysIn(pool, seen) };
+  return { events: dated(events, new Date(now).toISOString()), strays: straysIn(pool, seen) };
 }
 
 /** Of so many parts a progress is worth an event. */

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { Action } from './actions.ts';
 import { chooseProxies, missingAttachments, noClaims } from './choose-proxies.ts';
+import { dated } from './dated.ts';
 import { happening, live, policy } from './happenings.fixture.ts';
 import { decisionsNow, dueActions, tend } from './next-steps.ts';
 import { TestPool } from './pool.fixture.ts';
@@ -33,7 +34,7 @@ function naively(pool: Pool, now: number): { decisions: HostEvent[]; actions: Ac
     actions.push(...steps.actions);
     if (!claims.disks.has(proxy.proxyId)) decisions.push(...steps.decisions);
   }
-  return { decisions, actions };
+  return { decisions: dated(decisions, new Date(now).toISOString()), actions };
 }
 
 /** Every lease in turn: of all runs the one with the fewest ports that fits anywhere. `job @proxy ports`. */

@@ -18,7 +18,7 @@ const totalBytes = 64 * MiB;
 let pool: TestPool;
 const typesOf = (from = 0): string[] => pool.history.slice(from).map(({ type }) => type);
 const dueNow = (): string[] => pool.settle().map(({ type }) => type);
-const step = (): void => pool.append(pool.settle().flatMap(confirmed));
+const step = (): void => pool.append(pool.settle().flatMap((action) => confirmed(action)));
 const see = (state: 'filling' | 'copied' | 'stopped' | 'unknown', filledBytes = 0): void => {
   pool.fills = [{ targetId: runId, vmId: 'web-2', state, filledBytes, totalBytes, detail: `it is ${state}` }];
   pool.observe();

@@ -8,6 +8,7 @@
  */
 import type { Action } from './actions.ts';
 import { type Claims, chooseProxies, missingAttachments, noClaims } from './choose-proxies.ts';
+import { dated } from './dated.ts';
 import { leasesNow } from './lease-ports.ts';
 import {
   type HostEvent,
@@ -19,8 +20,11 @@ import {
 } from './pool-state.ts';
 import { type Steps, stepsOf } from './run-steps.ts';
 
-/** `now` in milliseconds since the epoch: only idle time depends on it. */
-export function decisionsNow(pool: Pool, now: number): HostEvent[] {
+/** `now` in milliseconds since the epoch: only idle time depends on it, and the times that events carry. */
+export const decisionsNow = (pool: Pool, now: number): HostEvent[] =>
+  dated(undatedDecisions(pool, now), new Date(now).toISOString());
+
+function undatedDecisions(pool: Pool, now: number): HostEvent[] {
   const { due } = pool;
   const decisions: HostEvent[] = [];
   for (const run of runsOf(pool, due.deciding)) decisions.push(...stepsOf(pool, run).decisions);
@@ -90,7 +94,8 @@ export function tend(pool: Pool, proxy: PooledProxy, now: number): Steps {
     steps.actions.push(deactivation(proxy, proxy.endsBecause));
   } else if (proxy.state === 'lost') {
     for (const lease of new Set(proxy.holders.values())) steps.decisions.push(releaseOf(lease, 'proxy-lost'));
-    steps.actions.push(deactivation(proxy, proxy.endsBecause));
+    // What it was used for is known when all of it is released.
+    if (proxy.holders.size === 0) steps.actions.push(deactivation(proxy, proxy.endsBecause));
   } else if (proxy.state === 'requested') {
     const { startedFor: runId, portsAsked: ports, deadlineSeconds } = proxy;
     steps.actions.push({ type: 'ActivateProxy', proxyId, runId, ports, deadlineSeconds });
@@ -112,4 +117,5 @@ const deactivation = (proxy: PooledProxy, reason: string): Action => ({
   proxyId: proxy.proxyId,
   reason,
   attachments: [...proxy.attachments.values()].map(({ runId, diskId }) => ({ runId, diskId })),
+  use: { requestedAt: proxy.requestedAt, portMilliseconds: proxy.portMilliseconds, runs: proxy.runs },
 });

@@ -24,6 +24,8 @@ export const openRun = (order: Order, number: number): Run => ({
   waiting: jobsPerDisk(order),
   unfinished: jobsPerDisk(order),
   leased: 0,
+  portMilliseconds: 0,
+  servedBy: new Set(),
   at: new Set(),
 });
 

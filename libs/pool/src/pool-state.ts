@@ -60,6 +60,10 @@ export interface Run {
   readonly unfinished: Map<string, number>;
   /** Child jobs that hold ports. */
   leased: number;
+  /** Ports of proxies times the time that it held them; undefined where some of it is not known (cost.ts). */
+  portMilliseconds: number | undefined;
+  /** Proxies that ever held disks of it. */
+  readonly servedBy: Set<string>;
   /** Proxies that hold disks of it, or were asked to. */
   readonly at: Set<string>;
   outcome: 'completed' | 'failed' | 'cancelled' | undefined;
@@ -105,6 +109,12 @@ export interface PooledProxy {
   suspect: boolean;
   /** Child jobs interrupted on it since one last completed. */
   interruptionsInRow: number;
+  /** When the host was asked for it: from then on it is paid for. */
+  readonly requestedAt: string | undefined;
+  /** Of what has been released; undefined where some of it is not known (cost.ts). */
+  portMilliseconds: number | undefined;
+  /** Runs whose disks it ever held. */
+  runs: number;
 }
 
 export interface Pool {

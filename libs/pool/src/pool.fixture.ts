@@ -7,9 +7,9 @@ import {
   type Purpose,
   type RecoveryPlan,
 } from '@backhaul/contracts';
-import { derivedId, invariant } from '@backhaul/kernel';
+import { derivedId } from '@backhaul/kernel';
 import type { Action } from './actions.ts';
-import { decide, type HostCommand } from './commands.ts';
+import { carryOut, type HostCommand } from './commands.ts';
 import { confirmed, FILL_BYTES } from './confirmed.fixture.ts';
 import { findDrift, settledIn } from './drift.ts';
 import { decisionsNow, dueActions } from './next-steps.ts';
@@ -150,20 +150,23 @@ export class TestPool {
     }
   }
 
+  instant(): string {
+    return new Date(this.now).toISOString();
+  }
+
   /** What a process that starts now would know. */
   restart(): void {
     this.pool = this.history.reduce(evolve, emptyPool(HOST));
   }
 
-  command(command: HostCommand): HostEvent[] {
-    const decided = decide(this.pool, command);
-    invariant(decided.ok, 'These commands are never refused');
-    this.append(decided.value, 'news');
-    return decided.value;
+  command(command: HostCommand, at = this.instant()): HostEvent[] {
+    const decided = carryOut(this.pool, command, at);
+    this.append(decided, 'news');
+    return decided;
   }
 
   request(plan: Plan | RecoveryPlan): void {
-    const at = new Date(this.now).toISOString();
+    const at = this.instant();
     this.command(
       'recoveryId' in plan ? { type: 'RequestRecovery', plan, at } : { type: 'RequestActivation', plan, at },
     );
@@ -192,7 +195,7 @@ export class TestPool {
   /** As a host does that never fails: it starts a VM that is to be filled, and ends the filling of what is copied. */
   confirm(action: Action): void {
     const event = action.type === 'FillTarget' ? this.#filledOn(action.order) : undefined;
-    this.append(event === undefined ? confirmed(action) : [event]);
+    this.append(event === undefined ? confirmed(action, this.instant()) : [event]);
   }
 
   #filledOn({ hostId, runId, vmId }: RecoveryOrder): HostEvent | undefined {
@@ -251,7 +254,7 @@ export class TestPool {
     const snapshots = of('backup').map(({ runId, vmId }) => ({ snapshotId: runId, vmId, ...up }));
     const targets = of('recovery').map(({ runId, vmId }) => ({ targetId: runId, vmId, ...up }));
     const seen = { proxies, snapshots, targets, fills: this.fills };
-    this.append(findDrift(this.pool, before, seen).events, 'drift');
+    this.append(findDrift(this.pool, before, seen, this.now).events, 'drift');
   }
 
   /** `d0.1@p1-…:2` of every lease, without the backup's id: readable in expectations. */

@@ -45,6 +45,7 @@ test('whatever happens to backups and recoveries, limits hold, and in the end ev
       pool.run();
       expect([...pool.pool.proxies.keys()]).toEqual([]);
       obligationsAreClosed(pool);
+      costsAddUp(pool);
     }),
     { numRuns: 300 },
   );
@@ -75,6 +76,26 @@ function obligationsAreClosed(pool: TestPool): void {
   }
   expect([...open]).toEqual([]);
 }
+
+/** What runs held is what proxies were held, to the millisecond, and no port was held longer than its proxy was there. */
+function costsAddUp(pool: TestPool): void {
+  let [ofRuns, ofProxies] = [0, 0];
+  const ports = new Map<string, number>();
+  for (const { type, data } of pool.history) {
+    if (type === 'ProxyActivationRequested') ports.set(data.proxyId, data.ports);
+    if (type === 'RunClosed') ofRuns += milliseconds(data.portSeconds);
+    if (type !== 'ProxyDeactivated') continue;
+    const { busyPortSeconds, upSeconds } = data.cost ?? {};
+    ofProxies += milliseconds(busyPortSeconds);
+    expect(milliseconds(busyPortSeconds)).toBeLessThanOrEqual(
+      milliseconds(upSeconds) * (ports.get(data.proxyId) ?? 0),
+    );
+  }
+  expect(ofRuns).toBe(ofProxies);
+}
+
+/** Every cost is known: NaN is equal to nothing, and less than nothing. */
+const milliseconds = (seconds: number | undefined): number => Math.round((seconds ?? Number.NaN) * 1000);
 
 test('the state is in the events alone: a restart at any moment changes nothing', () => {
   fc.assert(

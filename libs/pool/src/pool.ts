@@ -8,25 +8,23 @@
  * The fold owns its state and changes it in place: a host's stream is long, and a copy per event would make loading it
  * quadratic. Nobody else may change a pool.
  */
-import type { EventData } from '@backhaul/contracts';
-import { invariant } from '@backhaul/kernel';
-
 import { noteDue } from './due.ts';
 import { changeFill, letGoBy } from './fill.ts';
-import { countJobs, openRun } from './open-run.ts';
+import { lease, release } from './fold-leases.ts';
+import { openDirect, requestedProxy } from './open-proxy.ts';
+import { openRun } from './open-run.ts';
 import {
-  type Attachment,
   attachmentKey,
   directProxyId,
   type HostEvent,
-  type Job,
-  type Lease,
   type Pool,
   type PooledProxy,
   type Run,
 } from './pool-state.ts';
+import { withProxy, withRun } from './with-one.ts';
 
 export * from './pool-state.ts';
+export { requestedProxy };
 
 /** History already happened, so the fold never refuses; an event from a newer release changes nothing. */
 export function evolve(pool: Pool, event: HostEvent): Pool {
@@ -112,7 +110,7 @@ function change(pool: Pool, event: HostEvent): void {
       });
       break;
     case 'DirectEndpointOpened':
-      openDirect(pool, event.data);
+      addProxy(pool, openDirect(event.data));
       break;
     case 'ProxyLost':
       withProxy(pool, event.data.proxyId, (proxy) => {
@@ -154,7 +152,12 @@ function change(pool: Pool, event: HostEvent): void {
           state: 'requested',
           exportName: '',
         });
-        withRun(pool, runId, (run) => run.at.add(event.data.proxyId));
+        withRun(pool, runId, (run) => {
+          run.at.add(proxy.proxyId);
+          if (run.servedBy.has(proxy.proxyId)) return;
+          run.servedBy.add(proxy.proxyId);
+          proxy.runs += 1;
+        });
       });
       break;
     case 'DiskAttached':
@@ -225,96 +228,6 @@ function leaveProxy(run: Run, { proxyId, attachments }: PooledProxy): void {
   if (!disks.some(({ diskId }) => attachments.has(attachmentKey(runId, diskId)))) run.at.delete(proxyId);
 }
 
-/** A proxy that was asked for and is not up yet. */
-export const requestedProxy = (asked: EventData<'ProxyActivationRequested'>): PooledProxy => ({
-  proxyId: asked.proxyId,
-  kind: 'proxy',
-  startedFor: asked.runId,
-  portsAsked: asked.ports,
-  maxChildJobs: asked.maxChildJobs,
-  maxDisks: asked.maxDisks,
-  idleSeconds: asked.idleSeconds,
-  deadlineSeconds: asked.deadlineSeconds,
-  state: 'requested',
-  ports: [],
-  attachments: new Map(),
-  holders: new Map(),
-  idleSince: undefined,
-  endsBecause: '',
-  suspect: false,
-  interruptionsInRow: 0,
-});
-
-function openDirect(pool: Pool, opened: EventData<'DirectEndpointOpened'>): void {
-  const attachments = Object.entries(opened.exports).map(([diskId, exportName]): [string, Attachment] => [
-    attachmentKey(opened.runId, diskId),
-    { runId: opened.runId, diskId, state: 'attached', exportName },
-  ]);
-  addProxy(pool, {
-    proxyId: opened.proxyId,
-    kind: 'direct',
-    startedFor: opened.runId,
-    portsAsked: opened.ports.length,
-    maxChildJobs: opened.ports.length,
-    maxDisks: attachments.length,
-    idleSeconds: 0,
-    deadlineSeconds: 0,
-    state: 'active',
-    ports: opened.ports,
-    attachments: new Map(attachments),
-    holders: new Map(),
-    idleSince: undefined,
-    endsBecause: '',
-    suspect: false,
-    interruptionsInRow: 0,
-  });
-}
-
-function lease(pool: Pool, lease: Lease): void {
-  pool.fence = Math.max(pool.fence, lease.fence);
-  withProxy(pool, lease.proxyId, (proxy) => {
-    for (const { port } of lease.ports) {
-      const holder = proxy.holders.get(port);
-      invariant(
-        holder === undefined,
-        `Port ${port} of proxy ${lease.proxyId} was leased to ${lease.childJobId} while ${holder?.childJobId} held it`,
-      );
-      proxy.holders.set(port, lease);
-    }
-  });
-  withJob(pool, lease.runId, lease.childJobId, (job, run) => {
-    invariant(job.lease === undefined, `Child job ${job.childJobId} was given a second lease`);
-    if (job.state === 'waiting') countJobs(run.waiting, job.diskId, -1);
-    run.leased += 1;
-    job.state = 'leased';
-    job.attempts = lease.attempt;
-    job.lease = lease;
-  });
-}
-
-function release(pool: Pool, released: EventData<'PortsReleased'>): void {
-  withProxy(pool, released.proxyId, (proxy) => {
-    for (const port of released.ports) {
-      if (proxy.holders.get(port)?.leaseId === released.leaseId) proxy.holders.delete(port);
-    }
-    if (released.because === 'completed') proxy.interruptionsInRow = 0;
-    if (released.because !== 'interrupted') return;
-    proxy.suspect = true;
-    proxy.interruptionsInRow += 1;
-  });
-  withJob(pool, released.runId, released.childJobId, (job, run) => {
-    if (job.lease?.leaseId !== released.leaseId) return;
-    job.lease = undefined;
-    run.leased -= 1;
-    job.state = released.because === 'completed' ? 'done' : 'waiting';
-    if (job.state === 'done') countJobs(run.unfinished, job.diskId, -1);
-    else countJobs(run.waiting, job.diskId, 1);
-    if (released.because !== 'interrupted') return;
-    job.interruptions += 1;
-    job.interruptedOn = released.proxyId;
-  });
-}
-
 /** What was interrupted because this proxy died is not held against the child job. */
 function forgetProxy(pool: Pool, proxyId: string): void {
   for (const runId of pool.due.users.get(proxyId) ?? []) {
@@ -328,22 +241,3 @@ function forgetProxy(pool: Pool, proxyId: string): void {
     });
   }
 }
-
-const withRun = (pool: Pool, runId: string, change: (run: Run) => void): void => {
-  const run = pool.runs.get(runId);
-  if (run !== undefined) change(run);
-};
-const withProxy = (pool: Pool, proxyId: string, change: (proxy: PooledProxy) => void): void => {
-  const proxy = pool.proxies.get(proxyId);
-  if (proxy !== undefined) change(proxy);
-};
-const withJob = (
-  pool: Pool,
-  runId: string,
-  childJobId: string,
-  change: (job: Job, run: Run) => void,
-): void => {
-  const run = pool.runs.get(runId);
-  const job = run?.jobs.get(childJobId);
-  if (run !== undefined && job !== undefined) change(job, run);
-};

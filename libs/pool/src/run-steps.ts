@@ -136,10 +136,17 @@ function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
     }
   }
   if (attached) return;
-  if (run.hold === 'none' || run.hold === 'released')
-    decisions.push({ type: 'RunClosed', data: { hostId, runId, purpose, outcome: run.outcome ?? 'failed' } });
-  else actions.push(letGo(run));
+  if (run.hold !== 'none' && run.hold !== 'released') actions.push(letGo(run));
+  // What it has cost is known when all of it is released.
+  else if (run.leased === 0)
+    decisions.push({
+      type: 'RunClosed',
+      data: { hostId, runId, purpose, outcome: run.outcome ?? 'failed', ...portSecondsOf(run) },
+    });
 }
+
+const portSecondsOf = ({ portMilliseconds }: Run): { portSeconds?: number } =>
+  portMilliseconds === undefined ? {} : { portSeconds: portMilliseconds / 1000 };
 
 /** The inverse of `takeHold`, by how the run ended. */
 function letGo({ order, outcome, hold }: Run): Action {

@@ -24,21 +24,21 @@ export function decideAgain(
   recorded: readonly Logged[],
 ): readonly HostEvent[] {
   if (occasion === undefined)
-    return causes.flatMap((news) => carryOut(pool, react(news, news.recordedAt).command));
+    return causes.flatMap((news) => carryOut(pool, react(news, news.recordedAt).command, news.recordedAt));
   switch (occasion.kind) {
     case 'look':
       return decisionsNow(pool, occasion.at);
     case 'confirmation':
       return recorded.filter((event) => confirmsSomething(pool, event));
     case 'drift':
-      return driftAgain(pool, recorded);
+      return driftAgain(pool, recorded, occasion.at);
     case 'given-up':
       return recorded.filter((event) => wasAskedFor(pool, event));
     case 'registration': {
       const [registered] = recorded;
       invariant(registered?.type === 'HostRegistered', 'A registration registers');
       const { kind, address } = registered.data;
-      return carryOut(pool, { type: 'RegisterHost', kind, address });
+      return carryOut(pool, { type: 'RegisterHost', kind, address }, new Date(occasion.at).toISOString());
     }
     default:
       return unreachable(occasion.kind);

@@ -7,11 +7,13 @@ import { findDrift, type HostEvent, type Pool } from '@backhaul/pool';
 import type { Logged } from './logged.ts';
 
 /** Event by event: what it tells of the sight is taken at its word, and what follows from it is derived. */
-export function driftAgain(pool: Pool, recorded: readonly Logged[]): readonly HostEvent[] {
-  const sight = new Sight(pool);
+export function driftAgain(pool: Pool, recorded: readonly Logged[], at: number): readonly HostEvent[] {
+  const sight = new Sight(pool, at);
   const told = recorded.map((event) => sight.tells(event));
-  const derived = [...findDrift(pool, sight.settled, sight.seen).events];
-  const again = recorded.flatMap((event, at) => (told[at] === 'nothing' ? [event] : derived.splice(0, 1)));
+  const derived = [...findDrift(pool, sight.settled, sight.seen, at).events];
+  const again = recorded.flatMap((event, index) =>
+    told[index] === 'nothing' ? [event] : derived.splice(0, 1),
+  );
   return [...again, ...derived];
 }
 
@@ -21,9 +23,11 @@ class Sight {
   readonly settled = new Set<string>();
   readonly seen: Observation & Lists = { proxies: [], snapshots: [], targets: [], fills: [] };
   readonly #pool: Pool;
+  readonly #at: number;
 
-  constructor(pool: Pool) {
+  constructor(pool: Pool, at: number) {
     this.#pool = pool;
+    this.#at = at;
   }
 
   /** `nothing`: of a kind that does not come of comparing the two pictures. */
@@ -95,7 +99,7 @@ class Sight {
   #isGivenUpAlive(proxyId: string, reason: string): boolean {
     const alive = { proxyId, alive: true, detail: '', attachments: [] };
     const seen: Observation = { proxies: [alive], snapshots: [], targets: [], fills: [] };
-    return findDrift(this.#pool, new Set([`proxy ${proxyId}`]), seen).events.some(
+    return findDrift(this.#pool, new Set([`proxy ${proxyId}`]), seen, this.#at).events.some(
       (event) => event.type === 'ProxyLost' && event.data.reason === reason,
     );
   }

@@ -28,7 +28,8 @@ export class RecordedPool extends TestPool {
     const { category } = catalogue[news.type];
     const [told] = this.record(`${category}-${this.#appends}`, [news], 'a request');
     this.#causation = told?.eventId ?? '';
-    return super.command(react(news, told?.recordedAt ?? '').command);
+    const at = told?.recordedAt ?? '';
+    return super.command(react(news, at).command, at);
   }
 
   record(stream: string, events: readonly Event[], causation: string): StoredRecord[] {

@@ -45,7 +45,7 @@ export function confirmationOf(hostId: string, action: Action, now: number): Hos
       return [{ type: 'ProxyActivated', data: { hostId, proxyId, ports: portsOf(action.ports) } }];
     }
     case 'DeactivateProxy':
-      return deactivated(hostId, action);
+      return deactivated(hostId, action, new Date(now).toISOString());
     case 'AttachDisk': {
       const { proxyId, runId, diskId } = action;
       return [{ type: 'DiskAttached', data: { hostId, runId, proxyId, diskId, exportName: diskId } }];

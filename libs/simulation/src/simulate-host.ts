@@ -218,8 +218,8 @@ class SimulatedHost {
 
   /** The pool is told what another service said. */
   #news(event: Parameters<typeof react>[0]): void {
-    const { command } = react(event, new Date(this.#now).toISOString());
-    this.#append(carryOut(this.#pool, command));
+    const at = new Date(this.#now).toISOString();
+    this.#append(carryOut(this.#pool, react(event, at).command, at));
   }
 
   #look(): void {

@@ -206,8 +206,9 @@ export class HostWorker {
     });
     const seen = await this.#host.observe();
     let strays: readonly Extract<Action, { type: 'RemoveStray' }>[] = [];
-    const found = await this.#ledger.decide(this.#store, { kind: 'drift', at: Date.now() }, (pool) => {
-      const drift = findDrift(pool, before, seen);
+    const at = Date.now();
+    const found = await this.#ledger.decide(this.#store, { kind: 'drift', at }, (pool) => {
+      const drift = findDrift(pool, before, seen, at);
       strays = drift.strays;
       return drift.events;
     });

@@ -38,8 +38,9 @@ await runService({
       const worker = new HostWorker({ host, ledger, store, log });
       workplaces.set(hostId, { ledger, worker });
       singleton(`host ${hostId}`, async (signal) => {
-        await ledger.decide(store, { kind: 'registration', at: Date.now() }, (pool) =>
-          carryOut(pool, { type: 'RegisterHost', kind, address }),
+        const at = Date.now();
+        await ledger.decide(store, { kind: 'registration', at }, (pool) =>
+          carryOut(pool, { type: 'RegisterHost', kind, address }, new Date(at).toISOString()),
         );
         await worker.run(signal);
       });

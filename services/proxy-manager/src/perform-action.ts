@@ -49,7 +49,7 @@ export async function performAction(host: HypervisorHost, action: Action): Promi
     }
     case 'DeactivateProxy': {
       await host.deactivateProxy(action.proxyId);
-      return deactivated(hostId, action);
+      return deactivated(hostId, action, new Date().toISOString());
     }
     case 'AttachDisk': {
       const { proxyId, runId, diskId, access } = action;

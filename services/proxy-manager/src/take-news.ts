@@ -19,7 +19,7 @@ export async function takeNews(ledger: Ledger, news: readonly News[], once: Once
         const causes = new Map<HostEvent, News>();
         const carryOutAll = (pool: Pool): HostEvent[] =>
           fresh.flatMap((each) => {
-            const events = carryOut(pool, react(each, each.recordedAt).command);
+            const events = carryOut(pool, react(each, each.recordedAt).command, each.recordedAt);
             for (const event of events) causes.set(event, each);
             return events;
           });

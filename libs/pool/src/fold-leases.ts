@@ -1,0 +1,64 @@
+/** The fold of leases: who holds which port, what of a child job is done, and what has been paid for it (cost.ts). */
+import type { EventData } from '@backhaul/contracts';
+import { invariant } from '@backhaul/kernel';
+import { portMilliseconds, sumOf } from './cost.ts';
+import { countJobs } from './open-run.ts';
+import type { Lease, Pool } from './pool-state.ts';
+import { withJob, withProxy } from './with-one.ts';
+
+export function lease(pool: Pool, lease: Lease): void {
+  pool.fence = Math.max(pool.fence, lease.fence);
+  withProxy(pool, lease.proxyId, (proxy) => {
+    for (const { port } of lease.ports) {
+      const holder = proxy.holders.get(port);
+      invariant(
+        holder === undefined,
+        `Port ${port} of proxy ${lease.proxyId} was leased to ${lease.childJobId} while ${holder?.childJobId} held it`,
+      );
+      proxy.holders.set(port, lease);
+    }
+  });
+  withJob(pool, lease.runId, lease.childJobId, (job, run) => {
+    invariant(job.lease === undefined, `Child job ${job.childJobId} was given a second lease`);
+    if (job.state === 'waiting') countJobs(run.waiting, job.diskId, -1);
+    run.leased += 1;
+    job.state = 'leased';
+    job.attempts = lease.attempt;
+    job.lease = lease;
+  });
+}
+
+export function release(pool: Pool, released: EventData<'PortsReleased'>): void {
+  countCost(pool, released);
+  withProxy(pool, released.proxyId, (proxy) => {
+    for (const port of released.ports) {
+      if (proxy.holders.get(port)?.leaseId === released.leaseId) proxy.holders.delete(port);
+    }
+    if (released.because === 'completed') proxy.interruptionsInRow = 0;
+    if (released.because !== 'interrupted') return;
+    proxy.suspect = true;
+    proxy.interruptionsInRow += 1;
+  });
+  withJob(pool, released.runId, released.childJobId, (job, run) => {
+    if (job.lease?.leaseId !== released.leaseId) return;
+    job.lease = undefined;
+    run.leased -= 1;
+    job.state = released.because === 'completed' ? 'done' : 'waiting';
+    if (job.state === 'done') countJobs(run.unfinished, job.diskId, -1);
+    else countJobs(run.waiting, job.diskId, 1);
+    if (released.because !== 'interrupted') return;
+    job.interruptions += 1;
+    job.interruptedOn = released.proxyId;
+  });
+}
+
+/** The host's own export is no proxy: it costs none. */
+function countCost(pool: Pool, released: EventData<'PortsReleased'>): void {
+  const proxy = pool.proxyVms.get(released.proxyId);
+  const run = pool.runs.get(released.runId);
+  const lease = run?.jobs.get(released.childJobId)?.lease;
+  if (proxy === undefined || run === undefined || lease?.leaseId !== released.leaseId) return;
+  const held = portMilliseconds(lease, released);
+  proxy.portMilliseconds = sumOf(proxy.portMilliseconds, held);
+  run.portMilliseconds = sumOf(run.portMilliseconds, held);
+}
