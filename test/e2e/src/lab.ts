@@ -20,6 +20,7 @@ import { eventually } from '@backhaul/kernel';
 import { type Stack, type StackOptions, startStack } from '@backhaul/local';
 import { openRepository, restoreDisk } from '@backhaul/repository';
 import { connect, type NatsConnection } from 'nats';
+import { replayWholeLog } from './replay-whole-log.ts';
 
 export const HOST = 'lab';
 const ENDED: readonly EventType[] = [
@@ -59,6 +60,7 @@ export interface Lab {
   /** SIGKILL for every process whose command line names this proxy's folder. */
   killProxy(proxyId: string): Promise<void>;
   restore(backupId: string, diskId: string): Promise<string>;
+  /** Ends everything, and throws when a replay of the log does not say what was recorded. */
   close(): Promise<void>;
 }
 
@@ -176,10 +178,14 @@ export async function openLab(options: Partial<StackOptions> = {}): Promise<Lab>
       }
     },
     async close() {
-      await nats.close();
-      await log.close();
-      await stack.stop();
-      await rm(directory, { recursive: true, force: true });
+      try {
+        await replayWholeLog(log);
+      } finally {
+        await nats.close();
+        await log.close();
+        await stack.stop();
+        await rm(directory, { recursive: true, force: true });
+      }
     },
   };
 }

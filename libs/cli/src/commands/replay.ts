@@ -3,12 +3,10 @@
  * Postgres, or from a file that was exported from one.
  */
 import type { StoredRecord } from '@backhaul/contracts';
-import type { EventStore } from '@backhaul/event-store';
-import { LogCheck } from '@backhaul/replay';
+import { readLogFile, storedLog, writeLogFile } from '@backhaul/event-store';
+import { LogCheck, reportJson, reportLines } from '@backhaul/replay';
 import type { CommandContext } from '../command.ts';
 import { failed } from '../exit.ts';
-import { readLogFile, writeLogFile } from '../log-file.ts';
-import { replayJson, replayLines } from '../replay-lines.ts';
 import { json } from '../terminal.ts';
 import { type LogFlags, withLog } from './log.ts';
 
@@ -32,8 +30,8 @@ export async function replay(flags: ReplayFlags, context: CommandContext): Promi
     const check = new LogCheck();
     for await (const record of records) check.take(record);
     const report = check.report();
-    if (flags.json === true) terminal.out(json(replayJson(report)));
-    else for (const line of replayLines(report)) terminal.out(line);
+    if (flags.json === true) terminal.out(json(reportJson(report)));
+    else for (const line of reportLines(report)) terminal.out(line);
     const [first] = report.differences;
     if (first !== undefined)
       throw failed(
@@ -48,22 +46,8 @@ async function withRecords(
   work: (records: AsyncIterable<StoredRecord>) => Promise<void>,
 ): Promise<void> {
   if (flags.fromFile !== undefined) await work(readLogFile(flags.fromFile));
-  else await withLog(flags, context, (store) => work(recordsOf(store, context.signal)));
-}
-
-/** Up to where the log stands now; the next page is on its way while one is worked on. */
-async function* recordsOf(store: EventStore, signal: AbortSignal): AsyncGenerator<StoredRecord> {
-  const read = (after: number) => store.readStoredLog(after, { except: CHUNKS });
-  const end = (await store.readStoredLog(Number.MAX_SAFE_INTEGER, { limit: 1 })).highWater;
-  for (let page = read(0); ; ) {
-    const { records, next } = await page;
-    signal.throwIfAborted();
-    const isLast = next >= end;
-    if (!isLast) {
-      page = read(next);
-      page.catch(() => undefined);
-    }
-    yield* records;
-    if (isLast) return;
-  }
+  else
+    await withLog(flags, context, (store) =>
+      work(storedLog(store, { except: CHUNKS, signal: context.signal })),
+    );
 }

@@ -1,5 +1,5 @@
 /** What a replay found, for people and for programs. */
-import type { Difference, Report } from '@backhaul/replay';
+import type { Difference, Report } from './findings.ts';
 
 const NAMES = {
   plan: 'plans',
@@ -11,7 +11,7 @@ const NAMES = {
   registration: 'registrations of hosts',
 } as const satisfies Record<keyof Report['tallies'], string>;
 
-export function replayLines(report: Report): string[] {
+export function reportLines(report: Report): string[] {
   const kinds = Object.keys(NAMES) as (keyof typeof NAMES)[];
   const tallies = kinds.flatMap((kind) => {
     const { checked, notCheckable } = report.tallies[kind];
@@ -44,7 +44,7 @@ const told = ({ position, stream, version, what, lines }: Difference): string[] 
   ...lines.map((line) => `  ${line}`),
 ];
 
-export const replayJson = (report: Report): unknown => ({
+export const reportJson = (report: Report): unknown => ({
   ...report,
   tallies: Object.fromEntries(
     Object.entries(report.tallies).map(([kind, { checked, notCheckable }]) => [

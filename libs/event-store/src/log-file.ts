@@ -1,5 +1,5 @@
 /**
- * A log as a file: one event a line, as it was stored (libs/contracts, stored-record.ts), in the order of the log; packed where the name
+ * A log that is read whole, as it was stored; and a log as a file: one event a line, as it was stored (libs/contracts, stored-record.ts), in the order of the log; packed where the name
  * ends in `.gz`. Read and written line by line, so that a log of any length takes no more memory than a line.
  */
 import { createReadStream } from 'node:fs';
@@ -10,6 +10,27 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { readStoredLine, type StoredRecord } from '@backhaul/contracts';
 import { Fault } from '@backhaul/kernel';
+import type { EventStore } from './event-store.ts';
+
+/** Up to where the log stands now; the next page is on its way while one is worked on. `except`: types that are passed over. */
+export async function* storedLog(
+  store: Pick<EventStore, 'readStoredLog'>,
+  { except = [], signal }: { except?: readonly string[]; signal?: AbortSignal } = {},
+): AsyncGenerator<StoredRecord> {
+  const { highWater: end } = await store.readStoredLog(Number.MAX_SAFE_INTEGER, { limit: 1 });
+  const read = (after: number) => store.readStoredLog(after, { except });
+  for (let page = read(0); ; ) {
+    const { records, next } = await page;
+    signal?.throwIfAborted();
+    const isLast = next >= end;
+    if (!isLast) {
+      page = read(next);
+      page.catch(() => undefined);
+    }
+    yield* records;
+    if (isLast) return;
+  }
+}
 
 const isPacked = (path: string): boolean => path.endsWith('.gz');
 
