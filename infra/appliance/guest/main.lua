@@ -23,7 +23,7 @@ local function reapServers()
   end
 end
 
-ports.open(health.note)
+ports.open(health.note, health.crashed)
 disks.open(health.note)
 control.open(function(port) return ports.kill(port) end)
 

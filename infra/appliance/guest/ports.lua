@@ -34,7 +34,7 @@ local SERVER = {
 
 local all = {} -- port number -> port
 local version = 0
-local note
+local note, crashed
 local sayings, sayingsIn -- what servers write to their standard error
 
 local function become(port, state)
@@ -66,8 +66,8 @@ local function renew(port)
   start(port)
 end
 
-function ports.open(noteError)
-  note = noteError
+function ports.open(noteError, onCrash)
+  note, crashed = noteError, onCrash
   sayings, sayingsIn = unistd.pipe()
   for _, fd in ipairs { sayings, sayingsIn } do fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC) end
   for name, path in pairs(channels.all()) do
@@ -87,6 +87,7 @@ function ports.ended(pid, how, code)
       port.politely = how == 'exited' and code == 0
       if not port.politely and not port.clientGone then
         note(('The server of port %d ended: %s %d'):format(port.number, how, code))
+        if how == 'killed' then crashed(clock.seconds()) end
       end
       become(port, port.state == 'waiting' and not port.politely and not channels.hasClient(port.path) and 'failed' or 'ended')
     end

@@ -138,6 +138,11 @@ const hostWords: Words = {
   ProxyActivationRequested: ({ proxyId, ports, reason }) =>
     `${proxyId} with ${count(ports, 'port')}: ${reason}`,
   ProxyActivated: ({ proxyId, ports }) => `${proxyId} is up with ${count(ports.length, 'port')}`,
+  ProxyHealthObserved: ({ proxyId }) => `${proxyId} was looked at after an interruption, and is up`,
+  ProxyHealthChanged: ({ proxyId, was, health, detail }) => `${proxyId} is ${health}, was ${was}: ${detail}`,
+  ProxyRetiring: ({ proxyId, reason }) => `${proxyId} will be ended: ${reason}`,
+  ProxyThroughputObserved: ({ proxyId, childJobs, bytes, portSeconds }) =>
+    `${formatBytes(bytes)} through ${proxyId} by ${count(childJobs, 'job')} in ${portSeconds.toFixed(1)} port-seconds: ${formatBytes(Math.round(bytes / Math.max(0.001, portSeconds)))}/s a port`,
   ProxyLost: ({ proxyId, reason }) => `${proxyId}: ${reason}`,
   ProxyDeactivated: ({ proxyId, reason, cost }) =>
     `${proxyId}: ${reason}${cost === undefined ? '' : `; it was there for ${seconds(cost.upSeconds)} and held disks of ${count(cost.runs, 'run')}, its ports were held for ${seconds(cost.busyPortSeconds)}`}`,

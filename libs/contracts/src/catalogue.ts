@@ -13,6 +13,7 @@ import * as leases from './host-lease-events.ts';
 import * as hostPolicy from './host-policy.ts';
 import * as mount from './mount-events.ts';
 import * as plan from './plan-events.ts';
+import * as proxy from './proxy-events.ts';
 import * as recovery from './recovery-events.ts';
 import * as recoveryPlan from './recovery-plan-events.ts';
 import * as transfer from './transfer-events.ts';
@@ -68,11 +69,13 @@ export const catalogue = {
   FillInterrupted: disks.FillInterrupted,
   TargetFilled: disks.TargetFilled,
   TargetLeft: disks.TargetLeft,
-  ProxiesChosen: host.ProxiesChosen,
+  ProxiesChosen: proxy.ProxiesChosen,
   ProxyActivationRequested: host.ProxyActivationRequested,
-  ProxyActivated: host.ProxyActivated,
+  ProxyActivated: proxy.ProxyActivated,
   ProxyLost: host.ProxyLost,
   ProxyHealthObserved: host.ProxyHealthObserved,
+  ProxyHealthChanged: proxy.ProxyHealthChanged,
+  ProxyThroughputObserved: proxy.ProxyThroughputObserved,
   ProxyRetiring: host.ProxyRetiring,
   ProxyDeactivated: host.ProxyDeactivated,
   ProxyIdle: host.ProxyIdle,

@@ -25,6 +25,8 @@ export const SnapshotDisk = z.object({
   changedContext: z.string().nullable(),
   /** The checkpoint this snapshot starts, for the next incremental; null where the format has no change tracking. */
   checkpoint: z.string().nullable(),
+  /** Where its bytes lie: the mount point or the device; absent where the host cannot tell. */
+  storage: z.string().optional(),
 });
 export type SnapshotDisk = z.infer<typeof SnapshotDisk>;
 
@@ -35,7 +37,7 @@ export type SnapshotDisk = z.infer<typeof SnapshotDisk>;
 export const Consistency = z.object({ level: z.enum(['filesystem', 'crash']), reason: z.string() });
 export type Consistency = z.infer<typeof Consistency>;
 
-/** Version 2: `consistency`, absent where the host has no running guests. */
+/** Version 2: `consistency`, absent where the host has no running guests. Version 4: `storage` of each disk. */
 export const SnapshotTaken = defineEvent(
   'host',
   'SnapshotTaken',
@@ -47,7 +49,7 @@ export const SnapshotTaken = defineEvent(
     disks: z.array(SnapshotDisk),
     consistency: Consistency.optional(),
   }),
-  [(stored) => stored, namedByBackup],
+  [(stored) => stored, namedByBackup, unchanged],
 );
 
 /** The snapshot and its server were lost (a crash of the host's process): what was read since may not be one instant. */
@@ -76,7 +78,7 @@ export const TargetRequested = defineEvent(
 
 /**
  * The disks are there, empty, and no VM yet. `endpoint`: NBD URI, with export, of the host's own writable view of the disk; of an instant
- * recovery the mount that the disk shows where nothing is written yet.
+ * recovery the mount that the disk shows where nothing is written yet. Version 2: `storage`, as of a frozen disk.
  */
 export const TargetCreated = defineEvent(
   'host',
@@ -84,8 +86,16 @@ export const TargetCreated = defineEvent(
   z.object({
     ...run,
     vmId: VmId,
-    disks: z.array(z.object({ diskId: DiskId, sizeBytes: Bytes, endpoint: z.string() })),
+    disks: z.array(
+      z.object({
+        diskId: DiskId,
+        sizeBytes: Bytes,
+        endpoint: z.string(),
+        storage: z.string().optional(),
+      }),
+    ),
   }),
+  [unchanged],
 );
 
 /** Nobody serves the disks any more (a crash of the host's process). What was flushed to them is still there. */

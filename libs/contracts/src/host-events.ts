@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { defineEvent, unchanged } from './define-event.ts';
 import { Priority } from './priority.ts';
+import { Port } from './proxy-events.ts';
 import { namedByBackup, ofBackup, run } from './run-naming.ts';
 import {
   BackupKind,
@@ -23,10 +24,6 @@ import {
   TransportMode,
   VmId,
 } from './vocabulary.ts';
-
-/** `endpoint` is an NBD URI (nbd+unix:// or nbd://) without the export: every disk attached is an export of its own. */
-export const Port = z.object({ port: z.int().nonnegative(), endpoint: z.string() });
-export type Port = z.infer<typeof Port>;
 
 export const HostRegistered = defineEvent(
   'host',
@@ -101,22 +98,6 @@ export const ActivationRequested = defineEvent(
   ],
 );
 
-/**
- * Which proxies serve the run, and why each: the only choice that is left to the host, because only its stream knows who
- * holds what at this moment. `shortfall` says why there are fewer than asked, when there are.
- */
-export const ProxiesChosen = defineEvent(
-  'host',
-  'ProxiesChosen',
-  z.object({
-    ...run,
-    asked: z.int().nonnegative(),
-    proxies: z.array(z.object({ proxyId: ProxyId, shared: z.boolean(), why: z.string() })),
-    shortfall: z.string().nullable(),
-  }),
-  [namedByBackup],
-);
-
 /** Obligation opened: a proxy may be running from now on, and is paid for. Closed by ProxyDeactivated. Version 3: `requestedAt`. */
 export const ProxyActivationRequested = defineEvent(
   'host',
@@ -133,12 +114,6 @@ export const ProxyActivationRequested = defineEvent(
     requestedAt: Instant.optional(),
   }),
   [namedByBackup, unchanged],
-);
-
-export const ProxyActivated = defineEvent(
-  'host',
-  'ProxyActivated',
-  z.object({ hostId: HostId, proxyId: ProxyId, ports: z.array(Port).min(1) }),
 );
 
 /** The proxy died or never came up. Its ports and attachments are void; what they were for goes elsewhere. */

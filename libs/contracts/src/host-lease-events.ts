@@ -47,7 +47,10 @@ export const PortsLeased = defineEvent(
   [ofBackup, unchanged],
 );
 
-/** Version 3: `paused`. Version 4: `releasedAt`. */
+/**
+ * Version 3: `paused`. Version 4: `releasedAt`. Version 5: `moved`, what the child job says that it moved in this attempt, and in what time;
+ * absent of one that did not complete.
+ */
 export const PortsReleased = defineEvent(
   'host',
   'PortsReleased',
@@ -67,6 +70,7 @@ export const PortsReleased = defineEvent(
       'paused',
     ]),
     releasedAt: Instant.optional(),
+    moved: z.object({ bytes: Bytes, milliseconds: z.number().nonnegative() }).optional(),
   }),
-  [namedByBackup, unchanged, unchanged],
+  [namedByBackup, unchanged, unchanged, unchanged],
 );

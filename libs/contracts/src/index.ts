@@ -16,6 +16,7 @@ export type { Observation } from './observation.ts';
 export * from './plan-events.ts';
 export * from './policy.ts';
 export * from './priority.ts';
+export * from './proxy-events.ts';
 export type { EventMetadata, Recorded } from './recorded.ts';
 export * from './recovery-events.ts';
 export * from './recovery-plan-events.ts';

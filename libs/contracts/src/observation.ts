@@ -1,3 +1,5 @@
+import type { HealthReading } from './proxy-events.ts';
+
 /** What a host says is really there, to be held against what the events say. */
 export interface Observation {
   readonly proxies: readonly {
@@ -6,6 +8,8 @@ export interface Observation {
     /** Why not alive, as far as it can be told. */
     readonly detail: string;
     readonly attachments: readonly { readonly ownerId: string; readonly diskId: string }[];
+    /** What was measured of it, as far as this kind of host can; empty of one that is not alive. */
+    readonly readings: readonly HealthReading[];
   }[];
   readonly snapshots: readonly {
     readonly snapshotId: string;

@@ -14,6 +14,7 @@ import type {
   Mounts,
   Observation,
   Port,
+  ProxyCharacteristics,
   RestorePoint,
   SnapshotDisk,
 } from '@backhaul/contracts';
@@ -113,12 +114,15 @@ export interface HypervisorHost {
    */
   releaseSnapshot(snapshotId: string, vmId: string, checkpoints: 'committed' | 'discarded'): Promise<void>;
 
-  /** Starts a proxy with this many ports, ready to be attached to and read from when it resolves. */
+  /**
+   * Starts a proxy with this many ports, ready to be attached to and read from when it resolves. `characteristics`: what it is, where the
+   * kind of host knows.
+   */
   activateProxy(order: {
     proxyId: string;
     ports: number;
     deadlineSeconds: number;
-  }): Promise<{ ports: Port[] }>;
+  }): Promise<{ ports: Port[]; characteristics?: ProxyCharacteristics }>;
 
   /**
    * Hot-adds a disk to a proxy: of a snapshot, frozen and `read-only`, or of a target, `writable`. `ownerId` is the id of the snapshot or

@@ -1,11 +1,12 @@
 /**
  * Which proxies serve a run. Pure: the pool as it stands, in; events that record the choice and open the obligations, out.
- * The rule: proxies that are up (or coming up) already and can hold the run's disks are shared, the ones with most free
- * ports first; only what is still missing is started, as far as the host's limit allows. With fewer than asked the run
- * goes on in waves, and says so; with none it waits until one is free.
+ * The rule: proxies that are up (or coming up) already and can hold the run's disks are shared, in the order of rank-proxies.ts; only what
+ * is still missing is started, as far as the host's limit allows; what cannot hold all that it would be given comes last. With fewer than
+ * asked the run goes on in waves, and says so; with none it waits until one is free.
  */
 import type { Event } from '@backhaul/contracts';
 import { derivedId } from '@backhaul/kernel';
+import { type Choice, candidatesOf } from './candidates.ts';
 import {
   attachmentKey,
   type HostEvent,
@@ -14,46 +15,45 @@ import {
   type PooledProxy,
   type Run,
   requestedProxy,
+  storageOf,
 } from './pool.ts';
+import { isSick } from './proxy-health.ts';
+import { type Figures, type Need, perSecond, rankProxies } from './rank-proxies.ts';
+import { type Claims, figuresOf, noClaims, roomOf } from './standing.ts';
+import { speedsFor } from './throughput.ts';
 
-/** What choices made in the same pass, and not yet in the pool, have taken: room on proxies, and proxies to come. */
-export interface Claims {
-  readonly disks: Map<string, number>;
-  readonly coming: PooledProxy[];
-}
-export const noClaims = (): Claims => ({ disks: new Map(), coming: [] });
-
-interface Choice {
-  readonly proxyId: string;
-  readonly shared: boolean;
-  readonly why: string;
-  /** Disks it still has room for. */
-  readonly room: number;
-}
+export { type Claims, noClaims } from './standing.ts';
 
 /** No events when no proxy can be had for now: the run waits, and is asked about again when the pool has changed. */
 export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims()): HostEvent[] {
   const asked = Math.max(1, run.order.proxies);
-  const running = [...pool.proxyVms.values(), ...claims.coming].filter(({ state }) => state !== 'lost');
+  const there = [...pool.proxyVms.values(), ...claims.coming];
   // One that retires still takes its place at the host until it is gone.
-  const up = running.length;
-  const shared = shareable(running, run, claims).slice(0, asked);
+  const up = there.filter(({ state }) => state !== 'lost').length;
+  const need = needOf(run, asked);
   const allowed = Math.max(0, run.order.maxProxiesPerHost - up);
+  // Of a full host nothing more is asked: thousands may wait for it.
+  if (allowed === 0 && !there.some((proxy) => takesDisks(proxy) && roomOf(proxy, claims) > 0)) return [];
+  const speedOf = speedsFor(pool.throughput[run.order.purpose], run.order.vmId, storageOf(run));
+  const figures = there.map((proxy) => figuresOf(pool, run, proxy, claims, speedOf(proxy.proxyId)));
+  const ranking = rankProxies(figures, need);
+
+  const shared = ranking.whole.slice(0, asked).map(sharing);
   const firstNumber = pool.proxiesEver + claims.coming.length + 1;
   const started = toStart(pool, run, firstNumber, Math.min(asked - shared.length, allowed), shared.length);
-  const chosen = [...shared, ...started];
+  const partly = ranking.partial.slice(0, asked - shared.length - started.length).map(sharing);
+  const chosen = [...shared, ...started, ...partly];
   if (chosen.length === 0) return [];
 
   const shortfall =
     chosen.length >= asked
       ? null
-      : `${asked} proxies were asked for and ${chosen.length} can be had: ${up} of at most ${run.order.maxProxiesPerHost} run on host ${pool.hostId} already, ${shared.length} of them with room for this run.`;
+      : `${asked} proxies were asked for and ${chosen.length} can be had: ${up} of at most ${run.order.maxProxiesPerHost} run on host ${pool.hostId} already, ${shared.length + partly.length} of them with room for this run.`;
   const { hostId, runId } = run.order;
   const activations = started.map(({ proxyId, why }) => activationOf(run, proxyId, why));
-  const attachments = attachmentsFor(run, chosen);
+  const attachments = attachmentsFor(pool, run, chosen);
   for (const { data } of activations) claims.coming.push(requestedProxy(data));
-  for (const { data } of attachments)
-    claims.disks.set(data.proxyId, (claims.disks.get(data.proxyId) ?? 0) + 1);
+  for (const { data } of attachments) claims.attach(data.proxyId, runId, need.ports);
   return [
     {
       type: 'ProxiesChosen',
@@ -63,6 +63,7 @@ export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims())
         asked: run.order.proxies,
         proxies: chosen.map(({ proxyId, shared, why }) => ({ proxyId, shared, why })),
         shortfall,
+        ...candidatesOf(pool, run, need, ranking, chosen),
       },
     },
     ...activations,
@@ -70,26 +71,22 @@ export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims())
   ];
 }
 
-/** Proxies that could take part, best first. */
-function shareable(running: readonly PooledProxy[], run: Run, claims: Claims): Choice[] {
-  return running
-    .filter(({ state }) => state !== 'retiring')
-    .map((proxy) => ({ proxy, room: roomOf(proxy, claims), free: freePorts(proxy) }))
-    .filter(({ proxy, room }) => room > 0 && portsOf(proxy) >= run.order.portsPerChildJob)
-    .sort((a, b) => b.free - a.free || (a.proxy.proxyId < b.proxy.proxyId ? -1 : 1))
-    .map(({ proxy, room, free }) => ({
-      proxyId: proxy.proxyId,
-      shared: true,
-      why: `${proxy.state === 'active' ? 'active' : 'coming up'} already, ${free} of ${portsOf(proxy)} ports free, room for ${room} more disks`,
-      room,
-    }));
+/** Its share of the disks with work left, as far as a proxy of its own could hold that. */
+function needOf({ order, unfinished }: Run, asked: number): Need {
+  const share = Math.max(1, Math.ceil(unfinished.size / asked));
+  return { ports: order.portsPerChildJob, disks: Math.min(share, order.maxDisksPerProxy) };
 }
 
-const portsOf = (proxy: PooledProxy): number =>
-  proxy.state === 'active' ? proxy.ports.length : proxy.portsAsked;
-const roomOf = (proxy: PooledProxy, claims: Claims): number =>
-  proxy.maxDisks - proxy.attachments.size - (claims.disks.get(proxy.proxyId) ?? 0);
-const freePorts = (proxy: PooledProxy): number => portsOf(proxy) - proxy.holders.size;
+function sharing(figures: Figures): Choice {
+  const { proxyId, state, ports, freePorts, room, health, speed } = figures;
+  const known = speed?.from === undefined ? '' : `, ${perSecond(figures)} a port for this VM`;
+  return {
+    proxyId,
+    shared: true,
+    why: `${state === 'active' ? 'active' : 'coming up'} already${health === 'good' ? '' : ` (${health})`}, ${freePorts} of ${ports} ports free, room for ${room} more disks${known}`,
+    room,
+  };
+}
 
 function toStart(pool: Pool, run: Run, firstNumber: number, count: number, shared: number): Choice[] {
   return Array.from({ length: Math.max(0, count) }, (_, index) => {
@@ -123,13 +120,15 @@ const activationOf = (run: Run, proxyId: string, reason: string): Event<'ProxyAc
  * block: as few hot-adds as let every proxy work (one disk goes to all, many disks are spread). A disk that finds
  * no room at its block's proxy goes to any that has some.
  */
-function attachmentsFor(run: Run, chosen: readonly Choice[]): Event<'DiskAttachRequested'>[] {
+function attachmentsFor(pool: Pool, run: Run, chosen: readonly Choice[]): Event<'DiskAttachRequested'>[] {
   const jobs = [...run.jobs.values()].filter((job) => job.state !== 'done');
   const room = new Map(chosen.map(({ proxyId, room }) => [proxyId, room]));
   const pairs = new Map<string, Event<'DiskAttachRequested'>>();
   const attach = (proxyId: string, diskId: string): boolean => {
     const key = `${proxyId}.${diskId}`;
     if (pairs.has(key)) return true;
+    // It was the run's before, and got well.
+    if (pool.proxies.get(proxyId)?.attachments.has(attachmentKey(run.order.runId, diskId))) return true;
     const left = room.get(proxyId) ?? 0;
     if (left === 0) return false;
     room.set(proxyId, left - 1);
@@ -151,27 +150,30 @@ function attachmentsFor(run: Run, chosen: readonly Choice[]): Event<'DiskAttachR
   return [...pairs.values()];
 }
 
+const takesDisks = (proxy: PooledProxy): boolean =>
+  (proxy.state === 'active' || proxy.state === 'requested') && !isSick(proxy);
+
 const attachRequest = (run: Run, proxyId: string, diskId: string): Event<'DiskAttachRequested'> => ({
   type: 'DiskAttachRequested',
   data: { hostId: run.order.hostId, runId: run.order.runId, proxyId, diskId },
 });
 
 /**
- * After proxies were lost, or where a disk found no room at first: disks with work left that no proxy of the run holds
+ * After proxies were lost or fell sick, or where a disk found no room at first: disks with work left that no proxy of the run holds
  * are attached to one that has room.
  */
 export function missingAttachments(pool: Pool, run: Run, claims: Claims = noClaims()): HostEvent[] {
   const events: HostEvent[] = [];
   const proxies = [...(run.chosen?.keys() ?? [])]
     .map((id) => pool.proxies.get(id))
-    .filter((proxy): proxy is PooledProxy => proxy?.state === 'active' || proxy?.state === 'requested')
+    .filter((proxy): proxy is PooledProxy => proxy !== undefined && takesDisks(proxy))
     .map((proxy) => ({ proxy, room: roomOf(proxy, claims) }));
   for (const diskId of run.unfinished.keys()) {
     if (proxies.some(({ proxy }) => proxy.attachments.has(attachmentKey(run.order.runId, diskId)))) continue;
     const target = proxies.filter(({ room }) => room > 0).sort((a, b) => b.room - a.room)[0];
     if (target === undefined) continue;
     target.room -= 1;
-    claims.disks.set(target.proxy.proxyId, (claims.disks.get(target.proxy.proxyId) ?? 0) + 1);
+    claims.attach(target.proxy.proxyId, run.order.runId, run.order.portsPerChildJob);
     events.push(attachRequest(run, target.proxy.proxyId, diskId));
   }
   return events;

@@ -25,6 +25,8 @@ export type HostCommand =
       readonly childJobId: string;
       readonly leaseId: string;
       readonly completed: boolean;
+      /** By the attempt that completed it. */
+      readonly moved?: { readonly bytes: number; readonly milliseconds: number };
       readonly reason: string;
       readonly retryable: boolean;
     }
@@ -127,9 +129,11 @@ function commandOf(event: Event<PoolNews>, at: string): HostCommand {
       return { type: 'RequestRecovery', plan: event.data, at };
     case 'ChildJobCompleted':
     case 'ExportJobCompleted': {
-      const { childJobId, leaseId } = event.data;
+      const { childJobId, leaseId, milliseconds } = event.data;
+      const bytes = 'readBytes' in event.data ? event.data.readBytes : event.data.writtenBytes;
+      const moved = { bytes, milliseconds };
       const end = { completed: true, reason: '', retryable: true };
-      return { type: 'ReleasePorts', runId, childJobId, leaseId, ...end };
+      return { type: 'ReleasePorts', runId, childJobId, leaseId, moved, ...end };
     }
     case 'ChildJobInterrupted':
     case 'ExportJobInterrupted': {
@@ -227,7 +231,7 @@ function releasePorts(pool: Pool, command: Extract<HostCommand, { type: 'Release
   const job = run?.jobs.get(command.childJobId);
   if (run === undefined || job === undefined) return [];
   if (job.lease?.leaseId !== command.leaseId) return [];
-  const released = releaseOf(job.lease, command.completed ? 'completed' : 'interrupted');
+  const released = releaseOf(job.lease, command.completed ? 'completed' : 'interrupted', command.moved);
   if (command.completed || run.outcome !== undefined) return [released];
 
   const lastAttempt = job.interruptions + 1 >= run.order.maxAttemptsPerChildJob;

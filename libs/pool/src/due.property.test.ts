@@ -9,6 +9,7 @@ import { decisionsNow, dueActions, tend } from './next-steps.ts';
 import { TestPool } from './pool.fixture.ts';
 import type { HostEvent, Lease, Pool, Run } from './pool.ts';
 import { attachmentKey, jobsAtOnce, portsNeeded, proxiesOf } from './pool-state.ts';
+import { byHealth, isSick } from './proxy-health.ts';
 import { awaitsProxies, lacksAttachment, stepsOf } from './run-steps.ts';
 
 /** Everything that is open is asked, as if there were no index. */
@@ -20,7 +21,7 @@ function naively(pool: Pool, now: number): { decisions: HostEvent[]; actions: Ac
   for (const run of runs)
     if (lacksAttachment(pool, run)) decisions.push(...missingAttachments(pool, run, claims));
   const hopeless = new Set<string>();
-  for (const run of runs.filter(awaitsProxies)) {
+  for (const run of runs.filter((run) => awaitsProxies(pool, run))) {
     const need = `${run.order.portsPerChildJob} ${run.order.maxProxiesPerHost}`;
     if (hopeless.has(need)) continue;
     const chosen = chooseProxies(pool, run, claims);
@@ -32,7 +33,7 @@ function naively(pool: Pool, now: number): { decisions: HostEvent[]; actions: Ac
     if (proxy.kind !== 'proxy') continue;
     const steps = tend(pool, proxy, now);
     actions.push(...steps.actions);
-    if (!claims.disks.has(proxy.proxyId)) decisions.push(...steps.decisions);
+    if (claims.disksAt(proxy.proxyId) === 0) decisions.push(...steps.decisions);
   }
   return { decisions: dated(decisions, new Date(now).toISOString()), actions };
 }
@@ -78,7 +79,7 @@ function naiveLeases(pool: Pool): string[] {
   };
   const fitting = (run: Run) =>
     proxiesOf(pool, run)
-      .filter((proxy) => !proxy.suspect)
+      .filter((proxy) => !proxy.suspect && !isSick(proxy))
       .map((proxy) => ({
         proxy,
         free: proxy.ports
@@ -89,7 +90,10 @@ function naiveLeases(pool: Pool): string[] {
       .filter(
         ({ proxy, free, jobs }) => free.length >= portsNeeded(run, proxy) && jobs < jobsAtOnce(run, proxy),
       )
-      .sort((a, b) => a.jobs - b.jobs || (a.proxy.proxyId < b.proxy.proxyId ? -1 : 1));
+      .sort(
+        (a, b) =>
+          byHealth(a.proxy, b.proxy) || a.jobs - b.jobs || (a.proxy.proxyId < b.proxy.proxyId ? -1 : 1),
+      );
   while (grantOne());
   return leases;
 }

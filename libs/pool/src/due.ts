@@ -14,6 +14,7 @@ import {
   proxiesOf,
   type Run,
 } from './pool-state.ts';
+import { isDrained, isSick } from './proxy-health.ts';
 import { awaitsProxies, lacksAttachment, stageOf, stepsOf } from './run-steps.ts';
 
 /** After these a proxy is of another use to all the runs that have to do with it. */
@@ -22,6 +23,7 @@ const CHANGES_FOR_ALL: readonly EventType[] = [
   'ProxyLost',
   'ProxyRetiring',
   'ProxyDeactivated',
+  'ProxyHealthChanged',
 ];
 
 /** To be called when an event has changed the pool. */
@@ -67,7 +69,7 @@ function joinLines(pool: Pool, run: Run): void {
   const { runId } = run.order;
   const place: Place = { held: run.leased, number: run.number, runId };
   const places: { place: Place; proxyId: string | undefined; need: string }[] = [];
-  if (awaitsProxies(run)) {
+  if (awaitsProxies(pool, run)) {
     const need = needOfProxies(run);
     // By number alone: what it still holds at a lost proxy must not put it behind newer ones.
     const first = { ...place, held: 0 };
@@ -114,11 +116,15 @@ function noteProxy(pool: Pool, proxyId: string): void {
   const active = proxy?.state === 'active';
   is(
     due.free,
-    active && !proxy.suspect && proxy.holders.size < proxy.ports.length && due.serving.has(proxyId),
+    active &&
+      !proxy.suspect &&
+      !isSick(proxy) &&
+      proxy.holders.size < proxy.ports.length &&
+      due.serving.has(proxyId),
   );
   is(due.suspects, active && proxy.suspect);
   const atWork = active && (proxy.attachments.size > 0 || proxy.holders.size > 0);
-  is(due.tending, proxy?.kind === 'proxy' && !atWork);
+  is(due.tending, proxy?.kind === 'proxy' && (!atWork || isDrained(proxy)));
 }
 
 function lineIn(lines: Map<string, Place[]>, need: string): Place[] {

@@ -1,10 +1,10 @@
-/** The fold of leases: who holds which port, what of a child job is done, and what has been paid for it (cost.ts). */
+/** The fold of leases: who holds which port, what of a child job is done, what it has moved, and what has been paid for it (cost.ts). */
 import type { EventData } from '@backhaul/contracts';
 import { invariant } from '@backhaul/kernel';
 import { portMilliseconds, sumOf } from './cost.ts';
 import { countJobs } from './open-run.ts';
 import type { Lease, Pool } from './pool-state.ts';
-import { withJob, withProxy } from './with-one.ts';
+import { withJob, withProxy, withRun } from './with-one.ts';
 
 export function lease(pool: Pool, lease: Lease): void {
   pool.fence = Math.max(pool.fence, lease.fence);
@@ -30,6 +30,7 @@ export function lease(pool: Pool, lease: Lease): void {
 
 export function release(pool: Pool, released: EventData<'PortsReleased'>): void {
   countCost(pool, released);
+  if (released.moved !== undefined) countMoved(pool, released, released.moved);
   withProxy(pool, released.proxyId, (proxy) => {
     for (const port of released.ports) {
       if (proxy.holders.get(port)?.leaseId === released.leaseId) proxy.holders.delete(port);
@@ -61,4 +62,21 @@ function countCost(pool: Pool, released: EventData<'PortsReleased'>): void {
   const held = portMilliseconds(lease, released);
   proxy.portMilliseconds = sumOf(proxy.portMilliseconds, held);
   run.portMilliseconds = sumOf(run.portMilliseconds, held);
+}
+
+/** A child job that only found that its work had been done before has moved nothing. */
+function countMoved(
+  pool: Pool,
+  { runId, proxyId, ports }: EventData<'PortsReleased'>,
+  moved: NonNullable<EventData<'PortsReleased'>['moved']>,
+): void {
+  if (moved.bytes === 0) return;
+  withRun(pool, runId, (run) => {
+    const { bytes = 0, portSeconds = 0, childJobs = 0 } = run.moved.get(proxyId) ?? {};
+    run.moved.set(proxyId, {
+      bytes: bytes + moved.bytes,
+      portSeconds: portSeconds + (moved.milliseconds * ports.length) / 1000,
+      childJobs: childJobs + 1,
+    });
+  });
 }

@@ -1,7 +1,7 @@
 /** Anything that can happen to a host, in any order, for properties that must hold whatever happens. */
 import fc from 'fast-check';
 import { givenUp } from './given-up.ts';
-import { HOST, instantPlanOf, planOf, recoveryPlanOf, type TestPool } from './pool.fixture.ts';
+import { HOST, healthChanged, instantPlanOf, planOf, recoveryPlanOf, type TestPool } from './pool.fixture.ts';
 import { isInstant } from './pool-state.ts';
 
 /** One thing that can happen to a host; the number picks what it happens to. */
@@ -28,6 +28,7 @@ export const happening = fc.record({
     'lose proxy',
     'lose disks',
     'observe',
+    'change health',
     'end',
     'restart',
     'wait',
@@ -111,6 +112,13 @@ export function live(
         const proxyId = proxies[pick % Math.max(1, proxies.length)]?.proxyId;
         if (proxyId !== undefined)
           pool.append([{ type: 'ProxyLost', data: { hostId: HOST, proxyId, reason: 'killed' } }], 'drift');
+        break;
+      }
+      case 'change health': {
+        const proxies = [...pool.pool.proxyVms.values()].filter(({ state }) => state === 'active');
+        const proxy = proxies[pick % Math.max(1, proxies.length)];
+        const health = (['sick', 'degraded', 'good'] as const)[pick % 3] ?? 'good';
+        if (proxy !== undefined) pool.append([healthChanged(proxy.proxyId, health, proxy.health.state)]);
         break;
       }
       case 'lose disks':

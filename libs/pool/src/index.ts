@@ -6,3 +6,4 @@ export { givenUp, triesOf } from './given-up.ts';
 export { decisionsNow, dueActions } from './next-steps.ts';
 export { type Occasion, occasionText, readOccasion } from './occasion.ts';
 export * from './pool.ts';
+export { type HealthWatch, healthChange, healthChanges } from './proxy-health.ts';

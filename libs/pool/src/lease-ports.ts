@@ -1,7 +1,7 @@
 /**
  * Who gets which ports, decided on the pool as it stands. Pure.
  * The rule: runs take turns, the one with the fewest ports held first; within a run, jobs go in the plan's order, each to
- * the least busy proxy that is not suspect, has its disk attached, ports free and room for one more child job. What finds no
+ * the least busy proxy (one in good health before a degraded one) that is neither suspect nor sick, has its disk attached, ports free and room for one more child job. What finds no
  * port waits for the next release: the next wave. Looked at are the heads of the lines at proxies with a free port, and nobody
  * behind them.
  */
@@ -21,6 +21,7 @@ import {
   proxiesOf,
   type Run,
 } from './pool-state.ts';
+import { byHealth, isSick } from './proxy-health.ts';
 
 /** Leases for as many waiting jobs as there are ports for. */
 export function leasesNow(pool: Pool): HostEvent[] {
@@ -168,12 +169,14 @@ function firstThatFits(
   taken: Taken,
 ): { job: Job; proxy: PooledProxy; ports: number[] } | undefined {
   const proxies = proxiesOf(pool, run)
-    .filter((proxy) => !proxy.suspect)
+    .filter((proxy) => !proxy.suspect && !isSick(proxy))
     .map((proxy) => ({ proxy, free: taken.freePorts(proxy), jobs: taken.of(proxy).jobs }))
     .filter(
       ({ proxy, free, jobs }) => free.length >= portsNeeded(run, proxy) && jobs < jobsAtOnce(run, proxy),
     )
-    .sort((a, b) => a.jobs - b.jobs || (a.proxy.proxyId < b.proxy.proxyId ? -1 : 1));
+    .sort(
+      (a, b) => byHealth(a.proxy, b.proxy) || a.jobs - b.jobs || (a.proxy.proxyId < b.proxy.proxyId ? -1 : 1),
+    );
   if (proxies.length === 0) return undefined;
   // One look per disk, not per job: jobs of one disk fit or do not fit together.
   const hopeless = new Set<string>();

@@ -18,6 +18,7 @@ import {
   type Run,
   releaseOf,
 } from './pool-state.ts';
+import { isDrained } from './proxy-health.ts';
 import { type Steps, stepsOf } from './run-steps.ts';
 
 /** `now` in milliseconds since the epoch: only idle time depends on it, and the times that events carry. */
@@ -35,7 +36,7 @@ function undatedDecisions(pool: Pool, now: number): HostEvent[] {
   decisions.push(...choices(pool, claims));
   for (const proxyId of due.tending) {
     const proxy = pool.proxyVms.get(proxyId);
-    if (proxy !== undefined && !claims.disks.has(proxyId))
+    if (proxy !== undefined && claims.disksAt(proxyId) === 0)
       decisions.push(...tend(pool, proxy, now).decisions);
   }
   // Leases come last: they see the pool before this pass's decisions, and none of those frees or takes a port.
@@ -99,6 +100,10 @@ export function tend(pool: Pool, proxy: PooledProxy, now: number): Steps {
   } else if (proxy.state === 'requested') {
     const { startedFor: runId, portsAsked: ports, deadlineSeconds } = proxy;
     steps.actions.push({ type: 'ActivateProxy', proxyId, runId, ports, deadlineSeconds });
+  } else if (isDrained(proxy)) {
+    // What is attached goes with it, and whose it was chooses again.
+    const reason = `sick: ${proxy.health.detail}`;
+    steps.decisions.push({ type: 'ProxyRetiring', data: { hostId, proxyId, reason } });
   } else if (proxy.attachments.size === 0 && proxy.holders.size === 0) {
     if (proxy.idleSince === undefined) {
       const since = new Date(now).toISOString();

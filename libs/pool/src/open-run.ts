@@ -8,6 +8,8 @@ export const openRun = (order: Order, number: number): Run => ({
   takenAt: null,
   holdsLost: 0,
   disks: [],
+  storages: [],
+  moved: new Map(),
   targets: new Map(),
   fill: { mounts: undefined, due: false, filledBytes: 0, interruptions: 0 },
   chosen: undefined,

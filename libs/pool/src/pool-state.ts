@@ -2,14 +2,18 @@
 import {
   type Event,
   type EventData,
+  type HealthState,
   type HostPolicy,
   type Mounts,
   noHostPolicy,
   type Port,
+  type ProxyCharacteristics,
+  type Purpose,
   type SnapshotDisk,
   type StreamName,
   streamName,
 } from '@backhaul/contracts';
+import { nothingKnown, type Throughput } from './throughput.ts';
 
 export type HostEvent = Event;
 
@@ -43,6 +47,10 @@ export interface Run {
   /** The instant that the first snapshot froze: one taken anew must be of the same. */
   takenAt: string | null;
   holdsLost: number;
+  /** Where its disks lie, as far as the host tells. */
+  storages: readonly string[];
+  /** What its child jobs have moved through each proxy. */
+  readonly moved: Map<string, Moved>;
   /** The frozen disks of a backup. */
   disks: readonly SnapshotDisk[];
   /** The empty disks of a recovery: NBD URI of the host's own view, by disk. */
@@ -67,6 +75,12 @@ export interface Run {
   /** Proxies that hold disks of it, or were asked to. */
   readonly at: Set<string>;
   outcome: 'completed' | 'failed' | 'cancelled' | undefined;
+}
+
+export interface Moved {
+  readonly bytes: number;
+  readonly portSeconds: number;
+  readonly childJobs: number;
 }
 
 /** How far the disks of a VM are filled that runs from mounts. */
@@ -99,6 +113,9 @@ export interface PooledProxy {
   readonly deadlineSeconds: number;
   state: 'requested' | 'active' | 'retiring' | 'lost';
   ports: readonly Port[];
+  characteristics: ProxyCharacteristics | undefined;
+  /** As last judged (proxy-health.ts). */
+  health: { readonly state: HealthState; readonly detail: string };
   readonly attachments: Map<string, Attachment>;
   /** The lease that holds each taken port. */
   readonly holders: Map<number, Lease>;
@@ -133,6 +150,9 @@ export interface Pool {
   readonly proxies: Map<string, PooledProxy>;
   /** Those of kind `proxy` alone: few, however many runs are open. */
   readonly proxyVms: Map<string, PooledProxy>;
+  readonly throughput: Readonly<Record<Purpose, Throughput>>;
+  /** Why the last few proxies ended. */
+  readonly gone: Map<string, string>;
   readonly due: Due;
 }
 
@@ -185,6 +205,8 @@ export const emptyPool = (hostId: string): Pool => ({
   runs: new Map(),
   proxies: new Map(),
   proxyVms: new Map(),
+  throughput: nothingKnown(),
+  gone: new Map(),
   due: {
     deciding: new Set(),
     acting: { ending: new Set(), connecting: new Set(), beginning: new Set() },
@@ -206,6 +228,10 @@ export const accessOf = ({ order }: Run): 'read-only' | 'writable' =>
 /** Its VM runs before its disks are filled, which the host does by itself: there are no data streams. */
 export const isInstant = ({ order }: Run): boolean =>
   order.purpose === 'recovery' && order.instant !== undefined;
+
+/** Where its disks lie; null where the host does not tell. */
+export const storageOf = ({ storages }: Run): string | null =>
+  storages.length === 0 ? null : storages.toSorted().join(' + ');
 
 export const attachmentKey = (runId: string, diskId: string): string => `${runId}.${diskId}`;
 export const directProxyId = (runId: string): string => `direct-${runId}`;
@@ -231,9 +257,13 @@ export const jobsAtOnce = (run: Run, proxy: PooledProxy): number =>
 export const releaseOf = (
   { hostId, runId, childJobId, leaseId, proxyId, ports }: Lease,
   because: EventData<'PortsReleased'>['because'],
+  moved?: EventData<'PortsReleased'>['moved'],
 ): HostEvent => ({
   type: 'PortsReleased',
-  data: { hostId, runId, childJobId, leaseId, proxyId, ports: ports.map(({ port }) => port), because },
+  data: {
+    ...{ hostId, runId, childJobId, leaseId, proxyId, ports: ports.map(({ port }) => port), because },
+    ...(moved === undefined ? {} : { moved }),
+  },
 });
 
 /** The host cannot carry the run further. */

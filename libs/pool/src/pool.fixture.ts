@@ -1,6 +1,7 @@
 /** A host without a hypervisor: drives the pure core in tests by confirming, refusing or losing what it is asked to do. */
 import {
   defaultPolicy,
+  type HealthState,
   type Observation,
   type Plan,
   type Policy,
@@ -246,6 +247,7 @@ export class TestPool {
         ownerId: runId,
         diskId,
       })),
+      readings: [],
     }));
     const runs = disks ? [...this.pool.runs.values()] : [];
     const up = { alive: true, detail: 'up' };
@@ -268,7 +270,12 @@ export class TestPool {
       );
   }
 
-  finishJob(childJobId: string, completed = true, retryable = true): HostEvent[] {
+  finishJob(
+    childJobId: string,
+    completed = true,
+    retryable = true,
+    moved = { bytes: 64 * MiB, milliseconds: 1000 },
+  ): HostEvent[] {
     for (const run of this.pool.runs.values()) {
       const lease = run.jobs.get(childJobId)?.lease;
       if (lease === undefined) continue;
@@ -279,6 +286,7 @@ export class TestPool {
         childJobId,
         leaseId,
         completed,
+        ...(completed ? { moved } : {}),
         reason: 'the read failed',
         retryable,
       });
@@ -286,3 +294,13 @@ export class TestPool {
     return [];
   }
 }
+
+export const healthChanged = (
+  proxyId: string,
+  health: HealthState,
+  was: HealthState = 'good',
+  detail = health === 'good' ? 'all is well' : 'memory available 3 % (sick below 5)',
+): HostEvent => ({
+  type: 'ProxyHealthChanged',
+  data: { hostId: HOST, proxyId, was, health, items: [], detail },
+});

@@ -54,7 +54,13 @@ describe('a backup through proxies', () => {
     pool.command({ type: 'EndRun', runId: plan.backupId, outcome: 'completed' });
     const before = pool.history.length;
     pool.run();
-    expect(typesOf(pool, before)).toEqual(['DiskDetached', 'ProxyIdle', 'SnapshotReleased', 'RunClosed']);
+    expect(typesOf(pool, before)).toEqual([
+      'DiskDetached',
+      'ProxyIdle',
+      'SnapshotReleased',
+      'ProxyThroughputObserved',
+      'RunClosed',
+    ]);
     expect(pool.history.find(({ type }) => type === 'SnapshotReleased')?.data).toMatchObject({
       checkpoints: 'committed',
     });

@@ -8,6 +8,7 @@
  * The fold owns its state and changes it in place: a host's stream is long, and a copy per event would make loading it
  * quadratic. Nobody else may change a pool.
  */
+import type { EventData } from '@backhaul/contracts';
 import { noteDue } from './due.ts';
 import { changeFill, letGoBy } from './fill.ts';
 import { lease, release } from './fold-leases.ts';
@@ -21,6 +22,7 @@ import {
   type PooledProxy,
   type Run,
 } from './pool-state.ts';
+import { learn } from './throughput.ts';
 import { withProxy, withRun } from './with-one.ts';
 
 export * from './pool-state.ts';
@@ -62,11 +64,13 @@ function change(pool: Pool, event: HostEvent): void {
         run.hold = 'ready';
         run.takenAt ??= event.data.takenAt;
         run.disks = event.data.disks;
+        run.storages = storagesOf(event.data.disks);
       });
       break;
     case 'TargetCreated':
       withRun(pool, event.data.runId, (run) => {
         run.hold = 'ready';
+        run.storages = storagesOf(event.data.disks);
         run.targets = new Map(event.data.disks.map(({ diskId, endpoint }) => [diskId, endpoint]));
       });
       break;
@@ -107,6 +111,7 @@ function change(pool: Pool, event: HostEvent): void {
       withProxy(pool, event.data.proxyId, (proxy) => {
         proxy.state = 'active';
         proxy.ports = event.data.ports;
+        proxy.characteristics = event.data.characteristics;
       });
       break;
     case 'DirectEndpointOpened':
@@ -124,6 +129,14 @@ function change(pool: Pool, event: HostEvent): void {
         proxy.suspect = false;
       });
       break;
+    case 'ProxyHealthChanged':
+      withProxy(pool, event.data.proxyId, (proxy) => {
+        proxy.health = { state: event.data.health, detail: event.data.detail };
+      });
+      break;
+    case 'ProxyThroughputObserved':
+      learn(pool.throughput, event.data, (proxyId) => !pool.proxyVms.has(proxyId));
+      break;
     case 'ProxyRetiring':
       withProxy(pool, event.data.proxyId, (proxy) => {
         proxy.state = 'retiring';
@@ -131,6 +144,7 @@ function change(pool: Pool, event: HostEvent): void {
       });
       break;
     case 'ProxyDeactivated':
+      if (pool.proxyVms.has(event.data.proxyId)) noteGone(pool, event.data);
       pool.proxies.delete(event.data.proxyId);
       pool.proxyVms.delete(event.data.proxyId);
       forgetProxy(pool, event.data.proxyId);
@@ -200,6 +214,18 @@ function change(pool: Pool, event: HostEvent): void {
       closeRun(pool, event.data.runId);
       break;
   }
+}
+
+const storagesOf = (disks: readonly { readonly storage?: string | undefined }[]): string[] => [
+  ...new Set(disks.flatMap(({ storage }) => storage ?? [])),
+];
+
+/** How many proxies that have ended are remembered, with the reason. */
+const GONE_MAX = 64;
+
+function noteGone({ gone }: Pool, { proxyId, reason }: EventData<'ProxyDeactivated'>): void {
+  gone.set(proxyId, reason);
+  for (const first of gone.keys()) if (gone.size > GONE_MAX) gone.delete(first);
 }
 
 function closeRun(pool: Pool, runId: string): void {

@@ -52,6 +52,7 @@ describe('a recovery through proxies', () => {
       'DiskDetached',
       'ProxyIdle',
       'TargetKept',
+      'ProxyThroughputObserved',
       'RunClosed',
     ]);
     expect(pool.history.find(({ type }) => type === 'TargetKept')?.data).toMatchObject({ started: true });
@@ -91,7 +92,7 @@ describe('a recovery through proxies', () => {
       pool.append([failureOf(keep.order, { code: 'VmExists', message: 'There is one.' })]);
     const before = pool.history.length;
     pool.run();
-    expect(typesOf(pool, before)).toEqual(['TargetDiscarded', 'RunClosed']);
+    expect(typesOf(pool, before)).toEqual(['TargetDiscarded', 'ProxyThroughputObserved', 'RunClosed']);
     expect(pool.history.at(-1)?.data).toMatchObject({ outcome: 'failed' });
   });
 

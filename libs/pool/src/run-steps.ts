@@ -18,7 +18,9 @@ import {
   type Run,
   releaseOf,
   type Stage,
+  storageOf,
 } from './pool-state.ts';
+import { isSick } from './proxy-health.ts';
 
 export interface Steps {
   readonly decisions: HostEvent[];
@@ -43,27 +45,35 @@ export function stepsOf(pool: Pool, run: Run): Steps {
   else if (run.order.purpose === 'recovery' && isInstant(run)) instantSteps(run, run.order, steps);
   else if (stage === 'beginning') takeHold(run, steps);
   else if (run.order.mode === 'direct-to-host') runDirect(pool, run, steps);
-  else if (hasProxies(run)) runThroughProxies(pool, run, steps);
+  else if (hasProxies(pool, run)) runThroughProxies(pool, run, steps);
   else if (run.proxiesLost >= PROXIES_LOST_MAX)
     steps.decisions.push(failureOf(run.order, lossesRefusal(pool, run)));
   return steps;
 }
 
-const hasProxies = (run: Run): boolean => run.chosen !== undefined && run.chosen.size > 0;
+/** One whose proxies are all sick has none: those are drained, and it chooses others at once. */
+const hasProxies = (pool: Pool, run: Run): boolean =>
+  [...(run.chosen?.keys() ?? [])].some((proxyId) => !isSickId(pool, proxyId));
 
-export const awaitsProxies = (run: Run): boolean =>
+const isSickId = (pool: Pool, proxyId: string): boolean => {
+  const proxy = pool.proxies.get(proxyId);
+  return proxy !== undefined && isSick(proxy);
+};
+
+export const awaitsProxies = (pool: Pool, run: Run): boolean =>
   stageOf(run) === 'connecting' &&
   run.order.mode !== 'direct-to-host' &&
-  !hasProxies(run) &&
+  !hasProxies(pool, run) &&
   run.proxiesLost < PROXIES_LOST_MAX;
 
 /** Whether some disk with work left is held by none of the run's proxies. */
 export function lacksAttachment(pool: Pool, run: Run): boolean {
-  if (stageOf(run) !== 'connecting' || run.order.mode === 'direct-to-host' || !hasProxies(run)) return false;
+  if (stageOf(run) !== 'connecting' || run.order.mode === 'direct-to-host' || !hasProxies(pool, run))
+    return false;
   const held = new Set<string>();
   for (const proxyId of run.chosen?.keys() ?? []) {
     const proxy = pool.proxies.get(proxyId);
-    if (proxy?.state !== 'active' && proxy?.state !== 'requested') continue;
+    if ((proxy?.state !== 'active' && proxy?.state !== 'requested') || isSick(proxy)) continue;
     for (const { diskId } of attachmentsOf(run, proxy)) held.add(diskId);
   }
   return [...run.unfinished.keys()].some((diskId) => !held.has(diskId));
@@ -139,7 +149,7 @@ function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
   if (run.hold !== 'none' && run.hold !== 'released') actions.push(letGo(run));
   // What it has cost is known when all of it is released.
   else if (run.leased === 0)
-    decisions.push({
+    decisions.push(...summariesOf(run), {
       type: 'RunClosed',
       data: { hostId, runId, purpose, outcome: run.outcome ?? 'failed', ...portSecondsOf(run) },
     });
@@ -147,6 +157,16 @@ function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
 
 const portSecondsOf = ({ portMilliseconds }: Run): { portSeconds?: number } =>
   portMilliseconds === undefined ? {} : { portSeconds: portMilliseconds / 1000 };
+
+/** What it moved, told once: news that came until now has counted, and later news finds no run. */
+const summariesOf = (run: Run): HostEvent[] => {
+  const { hostId, runId, vmId, purpose, mode } = run.order;
+  const storage = storageOf(run);
+  return [...run.moved].map(([proxyId, totals]) => ({
+    type: 'ProxyThroughputObserved',
+    data: { hostId, runId, vmId, purpose, mode, proxyId, storage, ...totals },
+  }));
+};
 
 /** The inverse of `takeHold`, by how the run ended. */
 function letGo({ order, outcome, hold }: Run): Action {

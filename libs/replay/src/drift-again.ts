@@ -3,7 +3,7 @@
  * not on record: that everything was as it should be is the rule, and is not worth an event. Pure.
  */
 import type { Observation } from '@backhaul/contracts';
-import { findDrift, type HostEvent, type Pool } from '@backhaul/pool';
+import { findDrift, type HostEvent, healthChange, type Pool } from '@backhaul/pool';
 import type { Logged } from './logged.ts';
 
 /** Event by event: what it tells of the sight is taken at its word, and what follows from it is derived. */
@@ -12,9 +12,17 @@ export function driftAgain(pool: Pool, recorded: readonly Logged[], at: number):
   const told = recorded.map((event) => sight.tells(event));
   const derived = [...findDrift(pool, sight.settled, sight.seen, at).events];
   const again = recorded.flatMap((event, index) =>
-    told[index] === 'nothing' ? [event] : derived.splice(0, 1),
+    told[index] === 'nothing' ? judgedAgain(pool, event) : derived.splice(0, 1),
   );
   return [...again, ...derived];
+}
+
+/** A change of health has on record what was measured: it is judged again. That it was seen twice, is not asked again. */
+function judgedAgain(pool: Pool, event: HostEvent): readonly HostEvent[] {
+  if (event.type !== 'ProxyHealthChanged') return [event];
+  const { proxyId, items } = event.data;
+  const proxy = pool.proxyVms.get(proxyId);
+  return proxy === undefined ? [] : healthChange(pool.hostId, proxy, items);
 }
 
 type Lists = { -readonly [K in keyof Observation]: Observation[K][number][] };
@@ -78,7 +86,7 @@ class Sight {
 
   #proxy(proxyId: string, alive: boolean, detail: string): void {
     this.settled.add(`proxy ${proxyId}`);
-    this.seen.proxies.push({ proxyId, alive, detail, attachments: [] });
+    this.seen.proxies.push({ proxyId, alive, detail, attachments: [], readings: [] });
   }
 
   #disks(runId: string, alive: boolean, detail: string): void {
@@ -97,7 +105,7 @@ class Sight {
 
   /** A suspect may be given up although it is up: then the reason is the pool's own, and not what the host said. */
   #isGivenUpAlive(proxyId: string, reason: string): boolean {
-    const alive = { proxyId, alive: true, detail: '', attachments: [] };
+    const alive = { proxyId, alive: true, detail: '', attachments: [], readings: [] };
     const seen: Observation = { proxies: [alive], snapshots: [], targets: [], fills: [] };
     return findDrift(this.#pool, new Set([`proxy ${proxyId}`]), seen, this.#at).events.some(
       (event) => event.type === 'ProxyLost' && event.data.reason === reason,

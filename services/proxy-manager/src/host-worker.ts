@@ -13,7 +13,9 @@ import {
   dueActions,
   findDrift,
   givenUp,
+  type HealthWatch,
   type HostEvent,
+  healthChanges,
   type Pool,
   type Settled,
   settledIn,
@@ -48,6 +50,8 @@ export class HostWorker {
   #confirmed: HostEvent[] = [];
   #appending: Promise<number> = Promise.resolve(0);
   #straysSeen = new Set<string>();
+  /** Changes of health that one look has seen, and another has yet to. */
+  #healthWatch: HealthWatch = new Map();
   /** Somebody waits to hear whether a proxy is up. */
   #suspects = false;
   #wake: () => void = () => undefined;
@@ -205,13 +209,18 @@ export class HostWorker {
       return settledIn(pool);
     });
     const seen = await this.#host.observe();
+    const seenAt = Date.now();
+    let healthWatch = this.#healthWatch;
     let strays: readonly Extract<Action, { type: 'RemoveStray' }>[] = [];
     const at = Date.now();
     const found = await this.#ledger.decide(this.#store, { kind: 'drift', at }, (pool) => {
       const drift = findDrift(pool, before, seen, at);
       strays = drift.strays;
-      return drift.events;
+      const health = healthChanges(pool, seen, this.#healthWatch, seenAt);
+      healthWatch = health.watch;
+      return [...drift.events, ...health.events];
     });
+    this.#healthWatch = healthWatch;
     const twice = strays.filter((stray) => this.#straysSeen.has(actionKey(stray)));
     this.#straysSeen = new Set(strays.map(actionKey));
     for (const stray of twice) this.#start(stray);

@@ -44,8 +44,13 @@ export async function performAction(host: HypervisorHost, action: Action): Promi
     }
     case 'ActivateProxy': {
       const { proxyId, ports: portCount, deadlineSeconds } = action;
-      const { ports } = await host.activateProxy({ proxyId, ports: portCount, deadlineSeconds });
-      return [{ type: 'ProxyActivated', data: { hostId, proxyId, ports } }];
+      const { ports, characteristics } = await host.activateProxy({
+        proxyId,
+        ports: portCount,
+        deadlineSeconds,
+      });
+      const known = characteristics === undefined ? {} : { characteristics };
+      return [{ type: 'ProxyActivated', data: { hostId, proxyId, ports, ...known } }];
     }
     case 'DeactivateProxy': {
       await host.deactivateProxy(action.proxyId);

@@ -2,7 +2,7 @@
  * Proxies of a directory host: a proxy is one storage daemon per port, each with room for one client, so that a port
  * never serves two. A disk is hot-added to all of them over QMP, as it would be to a proxy VM (docs/adr/0003).
  */
-import type { Port } from '@backhaul/contracts';
+import { healthReadings, type Port } from '@backhaul/contracts';
 import { describeError, Fault } from '@backhaul/kernel';
 import { z } from 'zod';
 import type { Observation } from '../host.ts';
@@ -110,12 +110,16 @@ export class Proxies {
   }
 
   async #observe(proxyId: string): Promise<ObservedProxy> {
-    const notAlive = (detail: string): ObservedProxy => ({ proxyId, alive: false, detail, attachments: [] });
+    const notAlive = (detail: string): ObservedProxy => ({
+      ...{ proxyId, alive: false, detail, attachments: [], readings: [] },
+    });
     try {
       const state = await this.#notes.read(proxyId);
       if (state === undefined) return notAlive('its activation did not get far enough to leave a state');
       const daemons = this.#daemons(proxyId, state.ports);
+      const begun = performance.now();
       const served = await Promise.all(daemons.map(servedAt));
+      const milliseconds = performance.now() - begun;
       const gone = served.filter((port) => typeof port === 'string');
       if (gone.length > 0) return notAlive(gone.join('; '));
       const everywhere = served.map((port) => new Set(port)).reduce((a, b) => a.intersection(b));
@@ -126,6 +130,8 @@ export class Proxies {
         alive: true,
         detail: partly.length === 0 ? '' : `attached at some ports only: ${partly.join(', ')}`,
         attachments: [...everywhere].sort().map(attachmentOf),
+        // All that can honestly be said: its daemons share memory and processors with everything else here.
+        readings: [{ ...healthReadings.answer, value: Math.round(milliseconds) }],
       };
     } catch (error) {
       return notAlive(describeError(error));

@@ -120,6 +120,7 @@ export function openSimulatedHost({ hostId, address }: { hostId: string; address
         alive: true,
         detail: 'simulated',
         attachments: [...attachments],
+        readings: [],
       })),
       snapshots: [...snapshots].map(([snapshotId, vmId]) => ({
         snapshotId,

@@ -95,6 +95,8 @@ export function activated(story: BackupStory, facts: Facts, tell: Teller): void 
     asked: jobs.length,
     proxies: chosen,
     shortfall: 'the host allows 2',
+    candidates: [],
+    candidatesLeftOut: 0,
   });
   for (const proxyId of startedProxies(story, facts)) startProxy(tell, hostId, backupId, proxyId);
   for (const proxyId of proxyIds) {

@@ -158,7 +158,14 @@ function activated(facts: Facts, tell: Teller): void {
     shared: isShared(proxyId),
     why: isShared(proxyId) ? 'active, with a free port' : 'no active proxy has a free port',
   }));
-  append('host', hostId, 'ProxiesChosen', { ...run(facts), asked: 2, proxies: chosen, shortfall: null });
+  append('host', hostId, 'ProxiesChosen', {
+    ...run(facts),
+    asked: 2,
+    proxies: chosen,
+    shortfall: null,
+    candidates: [],
+    candidatesLeftOut: 0,
+  });
   for (const { proxyId, shared } of chosen) if (!shared) startProxy(tell, hostId, facts.backupId, proxyId);
   for (const proxyId of proxyIds) attach(tell, { ...run(facts), proxyId, diskId: 'vda' });
   append('host', hostId, 'ProxiesActivated', {

@@ -13,6 +13,8 @@ export interface ApplianceFiles {
   readonly initramfs: string;
   /** Tells one appliance from another. */
   readonly digest: string;
+  /** The same, short enough for people. */
+  readonly build: string;
 }
 
 /** Throws a permanent Fault, code `ApplianceMissing`, that says how to build it. */
@@ -28,6 +30,7 @@ export async function readAppliance(directory: string): Promise<ApplianceFiles> 
     kernel: join(directory, described.kernel.file),
     initramfs: join(directory, described.initramfs.file),
     digest: `${described.kernel.sha256}.${described.initramfs.sha256}`,
+    build: `${described.kernel.sha256.slice(0, 8)}.${described.initramfs.sha256.slice(0, 8)}`,
   };
 }
 

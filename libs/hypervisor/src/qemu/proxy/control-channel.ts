@@ -17,6 +17,8 @@ const Report = z.object({
   disks: z.array(z.object({ serial: z.string(), bytes: z.number(), readOnly: z.boolean() })),
   ports: z.array(z.object({ port: z.int(), state: z.string(), sessions: z.int() })),
   errors: z.array(z.string()),
+  /** Absent in what an appliance of an earlier build says. */
+  crashesInMinute: z.int().default(0),
 });
 export type Report = z.infer<typeof Report>;
 

@@ -14,6 +14,9 @@ import type { DiskSource } from './proxies.ts';
 /** A source that accepts and then says nothing holds up the whole proxy for as long as this: it is local and answers in ms. */
 const SOURCE_OPEN_SECONDS = 3;
 
+/** Free PCI slots of the machine. */
+export const HOT_ADDS_MAX = 29;
+
 const deviceOf = (serial: string): string => `disk-${serial}`;
 /** Node names have 31 characters at most. */
 const nodeOf = (serial: string): string => `src-${serial}`;

@@ -1,4 +1,5 @@
 /** One proxy as it is: by its process, its monitor and its appliance, each asked. */
+import { type HealthReading, healthReadings } from '@backhaul/contracts';
 import { describeError } from '@backhaul/kernel';
 import type { Turns } from '../../turns.ts';
 import { askAppliance, type Report } from './control-channel.ts';
@@ -18,7 +19,7 @@ export async function observeProxy(
 ): Promise<ObservedQemuProxy> {
   let accelerator: ObservedQemuProxy['accelerator'] = null;
   const notAlive = (detail: string): ObservedQemuProxy => ({
-    proxy: { proxyId, alive: false, detail, attachments: [] },
+    proxy: { proxyId, alive: false, detail, attachments: [], readings: [] },
     health: null,
     accelerator,
   });
@@ -32,12 +33,18 @@ export async function observeProxy(
     if (!state.ready) return notAlive('its activation has not come to its end');
     await boundConsole(vm);
     const inQemu = await monitors.take(proxyId, () => tellVm(vm, serialsIn));
+    const asked = performance.now();
     const report = await askAppliance(
       { path: controlSocketOf(vm), target: `proxy ${proxyId}`, milliseconds: ANSWER_MILLISECONDS },
       'A report',
       () => true,
     );
-    return { ...seen(proxyId, state, inQemu, report), health: healthOf(report), accelerator };
+    const answerMilliseconds = Math.round(performance.now() - asked);
+    return {
+      ...seen(proxyId, state, inQemu, report, answerMilliseconds),
+      health: healthOf(report),
+      accelerator,
+    };
   } catch (error) {
     return notAlive(describeError(error));
   }
@@ -49,6 +56,7 @@ function seen(
   state: ProxyState,
   inQemu: readonly string[],
   report: Report,
+  answerMilliseconds: number,
 ): Pick<ObservedQemuProxy, 'proxy'> {
   const served = new Set(report.disks.map((disk) => disk.serial));
   const known = new Set(state.disks.map((disk) => disk.serial));
@@ -60,8 +68,26 @@ function seen(
     ...(unknown.length === 0 ? [] : [`attached by nobody we know: ${unknown.join(', ')}`]),
   ].join('; ');
   const attachments = attached.map(({ ownerId, diskId }) => ({ ownerId, diskId }));
-  return { proxy: { proxyId, alive: true, detail, attachments } };
+  const readings = readingsIn(report, answerMilliseconds);
+  return { proxy: { proxyId, alive: true, detail, attachments, readings } };
 }
+
+function readingsIn(report: Report, answerMilliseconds: number): HealthReading[] {
+  const { memoryAvailableBytes, memoryTotalBytes, ports, load, crashesInMinute } = report;
+  const failed = ports.filter(({ state }) => state === 'failed').length;
+  return [
+    {
+      ...healthReadings.memoryAvailable,
+      value: rounded((100 * memoryAvailableBytes) / Math.max(1, memoryTotalBytes)),
+    },
+    { ...healthReadings.serverCrashes, value: crashesInMinute },
+    { ...healthReadings.portsFailed, value: rounded((100 * failed) / Math.max(1, ports.length)) },
+    { ...healthReadings.load, value: rounded(load / Math.max(1, ports.length)) },
+    { ...healthReadings.answer, value: answerMilliseconds },
+  ];
+}
+
+const rounded = (value: number): number => Math.round(value * 10) / 10;
 
 const healthOf = (report: Report): ProxyHealth => ({
   uptimeSeconds: report.uptimeSeconds,

@@ -1,14 +1,13 @@
 /** Proxy VMs, composed: the state file says what was meant, QMP and the control channel what is there (`proxies.ts`). */
 import { join, resolve } from 'node:path';
-import type { Port } from '@backhaul/contracts';
-import { describeError, Fault } from '@backhaul/kernel';
+import { describeError, Fault, MiB } from '@backhaul/kernel';
 import { requireSocketPath } from '../../directory/storage-daemon.ts';
 import { removeFolder } from '../../state-file.ts';
 import { Turns } from '../../turns.ts';
 import { type Accelerator, type ChosenAccelerator, chooseAccelerator } from './accelerator.ts';
 import { type ApplianceFiles, readAppliance } from './appliance-files.ts';
 import { askAppliance, type ControlOptions } from './control-channel.ts';
-import { addDisk, removeDisk } from './hot-add.ts';
+import { addDisk, HOT_ADDS_MAX, removeDisk } from './hot-add.ts';
 import { observeProxy } from './observe-proxy.ts';
 import type {
   DiskOfProxy,
@@ -19,9 +18,11 @@ import type {
 } from './proxies.ts';
 import { type ProxyState, ProxyStates, serialOf } from './proxy-state.ts';
 import {
+  CPUS,
   controlSocketOf,
   endVm,
   isVmRunning,
+  memoryMiBOf,
   PORTS_MAX,
   type ProxyVm,
   portEndpoint,
@@ -60,7 +61,7 @@ class BootedProxies implements QemuProxies {
     this.#appliance = appliance;
   }
 
-  activate(order: { proxyId: string; ports: number; deadlineSeconds: number }): Promise<{ ports: Port[] }> {
+  activate(order: Parameters<QemuProxies['activate']>[0]): ReturnType<QemuProxies['activate']> {
     const { proxyId, ports } = order;
     const deadline = Date.now() + order.deadlineSeconds * 1000;
     return this.#steps.take(proxyId, async () => {
@@ -75,8 +76,16 @@ class BootedProxies implements QemuProxies {
         await this.#remove(vm);
         throw new Fault(`Activating proxy ${proxyId} failed`, { cause, code: 'ProxyNotActivated' });
       }
+      const state = await this.#states.read(proxyId);
       return {
         ports: Array.from({ length: ports }, (_, port) => ({ port, endpoint: portEndpoint(vm, port) })),
+        characteristics: {
+          sessionsMax: HOT_ADDS_MAX,
+          memoryBytes: memoryMiBOf(vm) * MiB,
+          processors: CPUS,
+          appliance: state?.appliance ?? null,
+          accelerator: state?.accelerator ?? null,
+        },
       };
     });
   }
@@ -159,6 +168,7 @@ class BootedProxies implements QemuProxies {
       ports: vm.ports,
       accelerator,
       acceleratorBecause: because,
+      appliance: this.#appliance.build,
       ready: false,
       disks: [],
       lost: null,

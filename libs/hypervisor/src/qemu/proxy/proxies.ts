@@ -4,7 +4,7 @@
  * - Everything is idempotent by ids; what is made outlives the caller and is found again by looking.
  * - No call waits for ever: a guest that does not answer makes a Fault, and its proxy is seen as lost from then on.
  */
-import type { Port } from '@backhaul/contracts';
+import type { Port, ProxyCharacteristics } from '@backhaul/contracts';
 import type { Observation } from '../../host.ts';
 import type { ChosenAccelerator } from './accelerator.ts';
 
@@ -63,7 +63,11 @@ export interface ObservedQemuProxy {
 
 export interface QemuProxies {
   /** Boots what does not run; resolves when the appliance is ready. A proxy that is not in time is ended and leaves nothing. */
-  activate(order: { proxyId: string; ports: number; deadlineSeconds: number }): Promise<{ ports: Port[] }>;
+  activate(order: {
+    proxyId: string;
+    ports: number;
+    deadlineSeconds: number;
+  }): Promise<{ ports: Port[]; characteristics: ProxyCharacteristics }>;
   /** Hot-adds the disk; resolves when the guest serves it, under `exportName`, at every port. */
   attach(order: DiskOfProxy & { source: DiskSource }): Promise<{ exportName: string }>;
   /**

@@ -20,6 +20,8 @@ const ProxyState = z.object({
   accelerator: z.enum(['kvm', 'tcg']),
   /** Why that accelerator, for people. */
   acceleratorBecause: z.string(),
+  /** Which build of the appliance it was booted from; an earlier release did not note it. */
+  appliance: z.string().nullable().default(null),
   /** False until its appliance was ready for the first time. */
   ready: z.boolean(),
   /** Disks that may be attached: each is here before it is added, and until it has been seen gone. */

@@ -34,8 +34,10 @@ export const PORTS_MAX = 30;
 const MEMORY_MIB = 128;
 const MEMORY_MIB_PER_PORT = 4;
 /** A second one overlaps the servers' work with the disk's; more barely help (docs: measured). */
-const CPUS = 2;
+export const CPUS = 2;
 const CONSOLE_BYTES_MAX = 1 * MiB;
+
+export const memoryMiBOf = ({ ports }: ProxyVm): number => MEMORY_MIB + MEMORY_MIB_PER_PORT * ports;
 
 export const qmpSocketOf = (vm: ProxyVm): string => join(vm.folder, 'qmp');
 export const controlSocketOf = (vm: ProxyVm): string => join(vm.folder, 'ctl');
@@ -58,7 +60,7 @@ export function vmArguments(vm: ProxyVm, appliance: ApplianceFiles, accelerator:
     // PCI hot-plug is built into this machine; nothing that is not named here is part of it.
     ...['-M', 'pc', '-accel', accelerator, '-smp', String(CPUS)],
     ...(accelerator === 'kvm' ? ['-cpu', 'host'] : []),
-    ...['-m', String(MEMORY_MIB + MEMORY_MIB_PER_PORT * vm.ports)],
+    ...['-m', String(memoryMiBOf(vm))],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', appliance.kernel, '-initrd', appliance.initramfs],
     // A panic ends the process, so that it is seen.
