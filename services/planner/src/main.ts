@@ -49,7 +49,7 @@ await runService({
       purpose: 'plans',
       types: ['BackupTriggered'],
       concurrency: PLANS_AT_ONCE,
-      handle: planner(store, backupPlan, {
+      ...planner(store, backupPlan, {
         inspect(triggered, signal) {
           const { backupId, hostId, vmId } = triggered;
           const onFault = failed({ backupId, hostId, vmId });
@@ -63,7 +63,7 @@ await runService({
       purpose: 'recovery-plans',
       types: ['RecoveryTriggered'],
       concurrency: PLANS_AT_ONCE,
-      handle: planner(store, recoveryPlan, {
+      ...planner(store, recoveryPlan, {
         inspect(triggered, signal) {
           const { recoveryId, backupId, hostId, vmId } = triggered;
           const onFault = failed({ recoveryId, backupId, hostId, vmId });

@@ -1,10 +1,11 @@
 /**
  * From `BackupTriggered` or `RecoveryTriggered` to a plan: inspect, calculate, record both in one append, the inspection first. An inspection
  * that is on record already is used and not made again, so this may be repeated, stop anywhere, and go on in another process.
+ * A plan that is given up ends as a refusal with the reason, or the VM's turn would be kept by a run that nobody works at.
  */
 import type { Event, EventMetadata, HostId } from '@backhaul/contracts';
 import { commandService, type EventStore } from '@backhaul/event-store';
-import { derivedId, type Result } from '@backhaul/kernel';
+import { derivedId, describeError, type Result } from '@backhaul/kernel';
 import { type KindOfPlan, type PlanCommand, type PoolView, planningOf, planStream } from '@backhaul/planning';
 
 export interface Surroundings<Triggered, Inspection> {
@@ -19,43 +20,63 @@ interface Trigger<Triggered> {
   readonly metadata: EventMetadata;
 }
 
-export function planner<Triggered extends { readonly hostId: HostId }, Inspection, PlanEvent extends Event>(
+export interface Planner<Triggered> {
+  handle(event: Trigger<Triggered>, signal: AbortSignal): Promise<void>;
+  /** The message will not be tried again. */
+  givenUp(event: Trigger<Triggered>, error: unknown): Promise<void>;
+}
+
+export function planner<
+  Triggered extends { readonly hostId: HostId; readonly vmId: string },
+  Inspection,
+  PlanEvent extends Event,
+>(
   store: EventStore,
   kind: KindOfPlan<Triggered, Inspection, PlanEvent>,
   { inspect, poolOf }: Surroundings<Triggered, Inspection>,
-) {
+): Planner<Triggered> {
   const plans = commandService(store, planningOf(kind));
 
-  return async (event: Trigger<Triggered>, signal: AbortSignal): Promise<void> => {
-    const triggered = event.data;
-    const runId = kind.runIdOf(triggered);
-    const stream = planStream(runId);
-    const { correlation, traceparent } = event.metadata;
-    const metadata = {
-      correlation,
-      causation: event.eventId,
-      actor: 'planner',
-      ...(traceparent === undefined ? {} : { traceparent }),
-    };
-    const execute = (command: PlanCommand<Triggered, Inspection>) =>
-      plans.execute(stream, command, { commandId: derivedId(command.type, runId), metadata });
+  const execute = async (
+    { eventId: causation, metadata, data }: Trigger<Triggered>,
+    command: PlanCommand<Triggered, Inspection>,
+  ): Promise<void> => {
+    const runId = kind.runIdOf(data);
+    const { correlation, traceparent } = metadata;
+    await plans.execute(planStream(runId), command, {
+      commandId: derivedId(command.type, runId),
+      metadata: {
+        ...{ correlation, causation, actor: 'planner' },
+        ...(traceparent === undefined ? {} : { traceparent }),
+      },
+    });
+  };
 
-    const { state } = await plans.load(stream);
-    if (state.state === 'decided') return;
-    if (state.state === 'inspected') {
-      await execute({ type: 'CalculateProxies', triggered, pool: await poolOf(triggered.hostId) });
-      return;
-    }
-    const inspected = await inspect(triggered, signal);
-    await execute(
-      inspected.ok
-        ? {
-            type: 'InspectAndCalculate',
-            triggered,
-            inspection: inspected.value,
-            pool: await poolOf(triggered.hostId),
-          }
-        : { type: 'RefusePlan', triggered, refusal: inspected.refusal },
-    );
+  return {
+    async handle(event, signal) {
+      const triggered = event.data;
+      const { state } = await plans.load(planStream(kind.runIdOf(triggered)));
+      if (state.state === 'decided') return;
+      if (state.state === 'inspected') {
+        const pool = await poolOf(triggered.hostId);
+        return await execute(event, { type: 'CalculateProxies', triggered, pool });
+      }
+      const inspected = await inspect(triggered, signal);
+      if (!inspected.ok)
+        return await execute(event, { type: 'RefusePlan', triggered, refusal: inspected.refusal });
+      const pool = await poolOf(triggered.hostId);
+      const inspection = inspected.value;
+      await execute(event, { type: 'InspectAndCalculate', triggered, inspection, pool });
+    },
+
+    async givenUp(event, error) {
+      const { hostId, vmId } = event.data;
+      const refusal = {
+        code: 'PlanningFailed',
+        message: `A run of vm ${vmId} on host ${hostId} could not be planned: ${describeError(error)}.`,
+        wayOut: 'Mend the cause named, then ask for it again under another request id.',
+      };
+      await execute(event, { type: 'RefusePlan', triggered: event.data, refusal });
+    },
   };
 }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Event, type HostConfiguration, Policy, type Recorded } from '@backhaul/contracts';
-import { derivedId, eventually, MiB } from '@backhaul/kernel';
+import { derivedId, eventually, Fault, MiB } from '@backhaul/kernel';
 import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
 import {
   type BackupPlanEvent,
@@ -51,16 +51,21 @@ beforeAll(async () => {
   ]);
   const configured: HostConfiguration[] = [
     { hostId: 'lab', kind: 'directory', address: images },
+    { hostId: 'cursed', kind: 'directory', address: images },
     { hostId: 'gone', kind: 'directory', address: join(directory, 'nowhere') },
   ];
   hosts = hostsOf(configured, { stateDirectory: join(directory, 'state') });
   const patience: Patience = { attempts: 2, firstDelayMilliseconds: 10 };
-  const poolOf = poolViewsFrom(planner.store);
+  const views = poolViewsFrom(planner.store);
+  const poolOf: typeof views = async (hostId) => {
+    if (hostId === 'cursed') throw new Fault('its pool can never be read', { permanent: true });
+    return await views(hostId);
+  };
   await planner.messaging.consumeWork({
     purpose: 'plans',
     types: ['BackupTriggered'],
     concurrency: 2,
-    handle: plannerOf(planner.store, backupPlan, {
+    ...plannerOf(planner.store, backupPlan, {
       inspect: (triggered, signal) => inspectVm(hosts.named, triggered, signal, () => undefined, patience),
       poolOf,
     }),
@@ -71,7 +76,7 @@ beforeAll(async () => {
     purpose: 'recovery-plans',
     types: ['RecoveryTriggered'],
     concurrency: 2,
-    handle: plannerOf(planner.store, recoveryPlan, {
+    ...plannerOf(planner.store, recoveryPlan, {
       inspect: (triggered, signal) => inspectRecovery(places, triggered, signal, () => undefined, patience),
       poolOf,
     }),
@@ -190,6 +195,13 @@ test.each([
     message: expect.stringContaining(named),
     wayOut: expect.any(String),
   });
+});
+
+test('a plan that is given up is refused with the reason', async () => {
+  const cursed = backup('given up', { hostId: 'cursed' });
+  expect(refusalOf(await triggerAndPlan(cursed))).toMatchObject([
+    { code: 'PlanningFailed', message: expect.stringMatching(/vm web-1 on host cursed .*never be read/) },
+  ]);
 });
 
 test('a triggered recovery is planned from its restore point and a real host, and refused where there is none', async () => {

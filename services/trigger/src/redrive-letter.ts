@@ -1,9 +1,9 @@
 /** The wish of an operator that a dead letter is sent again: held against the letters there are, and recorded. */
-import type { Answer, RedriveRequested } from '@backhaul/contracts';
-import { commandService, type EventTransaction } from '@backhaul/event-store';
+import { type Answer, type Event, type RedriveRequested, streamName } from '@backhaul/contracts';
+import { commandService, type EventTransaction, type LogReader } from '@backhaul/event-store';
 import { derivedId } from '@backhaul/kernel';
-import { findDeadLetter } from '@backhaul/messaging';
-import { deadLetter, deadLetterStream } from './core/dead-letter.ts';
+import { type DeadLetter, findDeadLetter } from '@backhaul/messaging';
+import { deadLetter, deadLetterStream, whyPointless } from './core/dead-letter.ts';
 import type { Cause, Desk } from './subjects.ts';
 
 export async function redriveLetter(
@@ -28,9 +28,10 @@ export async function redriveLetter(
     ...{ requestId, reason, requestedBy: requestedBy ?? via, redrivenAt: desk.now() },
   };
   const stream = deadLetterStream(letter.messageKey);
+  const pointless = whyPointless(deadLetterId, await ofPlan(letter, transaction ?? desk.store));
   const decided = await commandService(desk.store, deadLetter).execute(
     stream,
-    { type: 'RedriveDeadLetter', redrive },
+    { type: 'RedriveDeadLetter', redrive, pointless },
     {
       commandId: derivedId('RedriveDeadLetter', deadLetterId, requestId),
       // Part of the story of the backup that the letter is about, where it is about one.
@@ -41,4 +42,13 @@ export async function redriveLetter(
   return decided.ok
     ? { requestId, outcome: 'accepted' }
     : { requestId, outcome: 'refused', refusal: decided.refusal };
+}
+
+/** What was said of the plan that the letter asked for. */
+async function ofPlan(
+  { consumer, correlation }: DeadLetter,
+  reader: Pick<LogReader, 'readStreamPage'>,
+): Promise<readonly Event[]> {
+  if (correlation === undefined || !consumer.startsWith('planner__')) return [];
+  return (await reader.readStreamPage(streamName('plan', correlation))).events;
 }

@@ -12,13 +12,14 @@ vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 let servers: TestMessaging;
 let trigger: TestService;
+let planner: TestService;
 let http: FastifyInstance;
 let hostConfigured = false;
 const planned: string[] = [];
 
 beforeAll(async () => {
   servers = await openTestMessaging();
-  const planner = await servers.connect('planner');
+  planner = await servers.connect('planner');
   ({ service: trigger, http } = await startTrigger(servers));
   await planner.messaging.consume({
     purpose: 'plan',
@@ -108,6 +109,18 @@ test('a letter that is not there is refused by its number, over NATS and over HT
     status: 422,
     body: { detail: expect.stringMatching(/letter: must be the number of a dead letter/) },
   });
+});
+
+test('a letter of a run that has ended with its plan is not sent again, and the answer says what to do instead', async () => {
+  const { backupId, letter } = await givenUp('over');
+  const refusal = { code: 'PlanningFailed', message: 'Vm over could not be planned: no luck.' };
+  const data = { backupId, hostId: 'lab', vmId: 'over', refusal };
+  await planner.append(`plan-${backupId}`, { type: 'PlanRefused', data });
+  expect(await post(letter, 'redrive-over')).toMatchObject({
+    status: 409,
+    body: { code: 'RunIsOver', detail: expect.stringMatching(/no luck/), wayOut: expect.any(String) },
+  });
+  expect(planned).not.toContain(backupId);
 });
 
 test('of two requests for the same letter at once, one has it sent again and the other is told so', async () => {

@@ -159,6 +159,7 @@ const statusOf: Record<string, number> = {
   RecoveryWasRefused: 409,
   RecoveryCancelled: 409,
   AlreadyRedriven: 409,
+  RunIsOver: 409,
 };
 
 async function sendProblem(

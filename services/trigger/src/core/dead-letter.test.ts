@@ -1,7 +1,7 @@
 import type { EventData } from '@backhaul/contracts';
 import { fold } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
-import { type DeadLetterEvent, deadLetter } from './dead-letter.ts';
+import { type DeadLetterEvent, deadLetter, whyPointless } from './dead-letter.ts';
 
 const redrive = (change: Partial<EventData<'DeadLetterRedriven'>> = {}): EventData<'DeadLetterRedriven'> => ({
   deadLetterId: '17',
@@ -40,6 +40,22 @@ describe('a dead letter', () => {
         message: 'Dead letter 17 was sent again at 2026-03-01T08:00:00.000Z by ops: lab is configured now.',
       },
     });
+  });
+
+  test('of a run that ended when its plan was given up is not sent again; what was sent before stays sent', () => {
+    const refusal = { code: 'PlanningFailed', message: 'Vm web on host lab could not be planned: no luck.' };
+    const over = { backupId: 'b1', hostId: 'lab', vmId: 'web', refusal } as never;
+    const pointless = whyPointless('17', [{ type: 'PlanRefused', data: over }]);
+    const ask = (history: readonly DeadLetterEvent[]) =>
+      deadLetter.decide(fold(deadLetter.evolve, deadLetter.initialState, history), {
+        ...{ type: 'RedriveDeadLetter', redrive: redrive(), pointless },
+      });
+    expect(ask([])).toMatchObject({
+      ok: false,
+      refusal: { code: 'RunIsOver', message: expect.stringMatching(/backup of vm web .*: no luck\./) },
+    });
+    expect(ask([redriven()])).toEqual({ ok: true, value: [] });
+    expect(whyPointless('17', [])).toBeUndefined();
   });
 
   test('that came back is another letter of the same message, and is sent again as any', () => {

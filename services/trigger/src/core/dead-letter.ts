@@ -4,7 +4,7 @@
  * message comes back it is another letter, on the same stream.
  */
 import { type Event, type EventData, type StreamName, streamName } from '@backhaul/contracts';
-import { type Decider, ok, refuse } from '@backhaul/kernel';
+import { type Decider, ok, type Refusal, refuse } from '@backhaul/kernel';
 
 export const deadLetterStream = (messageKey: string): StreamName => streamName('deadLetter', messageKey);
 
@@ -16,14 +16,32 @@ export type Redrives = Readonly<Record<string, EventData<'DeadLetterRedriven'>>>
 export interface RedriveDeadLetter {
   readonly type: 'RedriveDeadLetter';
   readonly redrive: EventData<'DeadLetterRedriven'>;
+  /** Why nothing would come of it. */
+  readonly pointless?: Refusal | undefined;
+}
+
+/**
+ * A run whose plan was given up ended there, and its VM's turn was passed: planned after all, it would come between the runs of others.
+ * `ofPlan`: of the run's stream `plan-<id>`, where it is the planner that gave the message up.
+ */
+export function whyPointless(deadLetterId: string, ofPlan: readonly Event[]): Refusal | undefined {
+  const ended = ofPlan.find(({ type }) => type === 'PlanRefused' || type === 'RecoveryPlanRefused');
+  if (ended?.type !== 'PlanRefused' && ended?.type !== 'RecoveryPlanRefused') return undefined;
+  const purpose = ended.type === 'PlanRefused' ? 'backup' : 'recovery';
+  return {
+    code: 'RunIsOver',
+    message: `Dead letter ${deadLetterId} is not sent again: the ${purpose} of vm ${ended.data.vmId} that it would plan has ended. ${ended.data.refusal.message}`,
+    wayOut: `Ask for the ${purpose} again under another request id.`,
+  };
 }
 
 export const deadLetter: Decider<Redrives, RedriveDeadLetter, DeadLetterEvent> = {
   initialState: {},
   evolve: (state, event) =>
     event.type === 'DeadLetterRedriven' ? { ...state, [event.data.deadLetterId]: event.data } : state,
-  decide(state, { redrive }) {
+  decide(state, { redrive, pointless }) {
     const earlier = state[redrive.deadLetterId];
+    if (earlier === undefined && pointless !== undefined) return refuse(pointless);
     if (earlier === undefined) return ok([{ type: 'DeadLetterRedriven', data: redrive }]);
     if (earlier.requestId === redrive.requestId) return ok([]);
     return refuse({
