@@ -56,6 +56,25 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation,
   for (const snapshot of seen.snapshots) seenDisks.set(snapshot.snapshotId, snapshot);
   for (const target of seen.targets) seenDisks.set(target.targetId, target);
 
+  // What became of disks comes first: a proxy that is well is said to be so of interruptions that nothing else explains (pool.ts).
+  for (const run of pool.runs.values()) {
+    if (lasting(`fill ${run.order.runId}`)) events.push(...fillSeen(run, seen));
+    const { hostId, runId } = run.order;
+    const found = seenDisks.get(runId);
+    if (!lasting(`disks ${runId}`)) continue;
+    if (found?.alive === true) {
+      const direct = pool.proxies.get(directProxyId(runId));
+      // The run's own limit of attempts ends it when the host's export is up and its child jobs still fail.
+      if (direct?.suspect === true) events.push(seenHealthy(hostId, direct.proxyId, found.detail));
+      continue;
+    }
+    const [type, because, what] =
+      run.order.purpose === 'backup'
+        ? (['SnapshotLost', 'snapshot-lost', 'snapshot'] as const)
+        : (['TargetLost', 'target-lost', 'target'] as const);
+    for (const job of run.jobs.values()) if (job.lease) events.push(releaseOf(job.lease, because));
+    events.push({ type, data: { hostId, runId, reason: found?.detail ?? `the host knows no such ${what}` } });
+  }
   for (const proxy of pool.proxies.values()) {
     if (!lasting(`proxy ${proxy.proxyId}`)) continue;
     const { hostId } = pool;
@@ -83,24 +102,6 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation,
         { type: 'DiskDetached', data: { hostId, runId, proxyId, diskId } },
       );
     }
-  }
-  for (const run of pool.runs.values()) {
-    if (lasting(`fill ${run.order.runId}`)) events.push(...fillSeen(run, seen));
-    const { hostId, runId } = run.order;
-    const found = seenDisks.get(runId);
-    if (!lasting(`disks ${runId}`)) continue;
-    if (found?.alive === true) {
-      const direct = pool.proxies.get(directProxyId(runId));
-      // The run's own limit of attempts ends it when the host's export is up and its child jobs still fail.
-      if (direct?.suspect === true) events.push(seenHealthy(hostId, direct.proxyId, found.detail));
-      continue;
-    }
-    const [type, because, what] =
-      run.order.purpose === 'backup'
-        ? (['SnapshotLost', 'snapshot-lost', 'snapshot'] as const)
-        : (['TargetLost', 'target-lost', 'target'] as const);
-    for (const job of run.jobs.values()) if (job.lease) events.push(releaseOf(job.lease, because));
-    events.push({ type, data: { hostId, runId, reason: found?.detail ?? `the host knows no such ${what}` } });
   }
   return { events: dated(events, new Date(now).toISOString()), strays: straysIn(pool, seen) };
 }

@@ -3,7 +3,7 @@ import type { EventData } from '@backhaul/contracts';
 import { invariant } from '@backhaul/kernel';
 import { portMilliseconds, sumOf } from './cost.ts';
 import { countJobs } from './open-run.ts';
-import type { Lease, Pool } from './pool-state.ts';
+import type { Lease, Pool, Run } from './pool-state.ts';
 import { withJob, withProxy, withRun } from './with-one.ts';
 
 export function lease(pool: Pool, lease: Lease): void {
@@ -50,6 +50,7 @@ export function release(pool: Pool, released: EventData<'PortsReleased'>): void 
     if (released.because !== 'interrupted') return;
     job.interruptions += 1;
     job.interruptedOn = released.proxyId;
+    run.unexplained.set(job.childJobId, (run.unexplained.get(job.childJobId) ?? 0) + 1);
   });
 }
 
@@ -79,4 +80,15 @@ function countMoved(
       childJobs: childJobs + 1,
     });
   });
+}
+
+/** What was interrupted because the disks were served no more is not held against the child jobs. */
+export function forgive(run: Run): void {
+  for (const [childJobId, times] of run.unexplained) {
+    const job = run.jobs.get(childJobId);
+    if (job === undefined) continue;
+    job.interruptions -= times;
+    job.interruptedOn = undefined;
+  }
+  run.unexplained.clear();
 }

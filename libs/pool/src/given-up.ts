@@ -2,9 +2,12 @@
 import { describeError, hasCode } from '@backhaul/kernel';
 import type { Action } from './actions.ts';
 import { confirmsSomething } from './confirmation.ts';
-import { failureOf, type HostEvent, type Pool } from './pool-state.ts';
+import { attachmentKey, failureOf, type HostEvent, type Pool } from './pool-state.ts';
 
-/** How often an action is tried before `givenUp` speaks. What must be given back is tried for ever. */
+/**
+ * How often an action is tried before `givenUp` speaks. What must be given back is tried for ever, but for a disk that its proxy does not
+ * let go of: that goes with the proxy.
+ */
 export function triesOf(action: Action): number {
   switch (action.type) {
     case 'TakeSnapshot':
@@ -13,6 +16,9 @@ export function triesOf(action: Action): number {
       return 5;
     case 'AttachDisk':
       return 3;
+    // A guest that is stuck takes half a minute each time.
+    case 'DetachDisk':
+      return 6;
     case 'ActivateProxy':
       return 1;
     // About two minutes: an operator may make room meanwhile. After that the disks are discarded, and the recovery ends.
@@ -95,6 +101,14 @@ export function givenUp(pool: Pool, action: Action, error: unknown): HostEvent[]
       }
       const lost = `disk ${action.diskId} of run ${action.runId} could not be attached: ${reason}`;
       return [{ type: 'ProxyLost', data: { hostId, proxyId: action.proxyId, reason: lost } }];
+    }
+    case 'DetachDisk': {
+      const { proxyId, runId, diskId } = action;
+      const proxy = pool.proxies.get(proxyId);
+      if (proxy?.state !== 'active' || !proxy.attachments.has(attachmentKey(runId, diskId))) return [];
+      // Its deactivation confirms that the disk is held no more.
+      const lost = `it does not let go of disk ${diskId} of run ${runId}: ${reason}`;
+      return [{ type: 'ProxyLost', data: { hostId, proxyId, reason: lost } }];
     }
     default:
       return [];

@@ -23,6 +23,7 @@ export const openRun = (order: Order, number: number): Run => ({
       { ...job, state: 'waiting', attempts: 0, interruptions: 0, interruptedOn: undefined, lease: undefined },
     ]),
   ),
+  unexplained: new Map(),
   waiting: jobsPerDisk(order),
   unfinished: jobsPerDisk(order),
   leased: 0,

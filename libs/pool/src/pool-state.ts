@@ -63,6 +63,11 @@ export interface Run {
   proxiesLost: number;
   announced: boolean;
   readonly jobs: Map<string, Job>;
+  /**
+   * Interruptions by child job since the host was last seen to have the disks: they may be the disks' fault, and are not held against the
+   * child jobs when it turns out to be so.
+   */
+  readonly unexplained: Map<string, number>;
   /** Of each disk: child jobs that wait for ports, and those that are not done. */
   readonly waiting: Map<string, number>;
   readonly unfinished: Map<string, number>;

@@ -204,7 +204,9 @@ export class TestPool {
     this.fills = this.fills.filter((fill) => fill !== before);
     if (before?.state === 'copied')
       return { type: 'TargetFilled', data: { hostId, runId, vmId, filledBytes: before.totalBytes } };
-    const { filledBytes, totalBytes } = before ?? { filledBytes: 0, totalBytes: FILL_BYTES };
+    const totalBytes = before?.totalBytes ?? FILL_BYTES;
+    // All of it is only said of what is copied.
+    const filledBytes = Math.min(before?.filledBytes ?? 0, totalBytes - 1);
     const filling = {
       targetId: runId,
       vmId,

@@ -11,9 +11,9 @@
 import type { EventData } from '@backhaul/contracts';
 import { noteDue } from './due.ts';
 import { changeFill, letGoBy } from './fill.ts';
-import { lease, release } from './fold-leases.ts';
+import { forgive, lease, release } from './fold-leases.ts';
 import { openDirect, requestedProxy } from './open-proxy.ts';
-import { openRun } from './open-run.ts';
+import { countJobs, openRun } from './open-run.ts';
 import {
   attachmentKey,
   directProxyId,
@@ -80,6 +80,7 @@ function change(pool: Pool, event: HostEvent): void {
       withRun(pool, event.data.runId, (run) => {
         run.hold = 'lost';
         run.holdsLost += 1;
+        forgive(run);
       });
       pool.proxies.delete(directProxyId(event.data.runId));
       break;
@@ -127,6 +128,9 @@ function change(pool: Pool, event: HostEvent): void {
     case 'ProxyHealthObserved':
       withProxy(pool, event.data.proxyId, (proxy) => {
         proxy.suspect = false;
+        // Where the disks were gone it was said before (drift.ts).
+        const users = proxy.kind === 'direct' ? [proxy.startedFor] : pool.due.users.get(proxy.proxyId);
+        for (const runId of users ?? []) withRun(pool, runId, (run) => run.unexplained.clear());
       });
       break;
     case 'ProxyHealthChanged':
@@ -263,6 +267,7 @@ function forgetProxy(pool: Pool, proxyId: string): void {
         if (job.interruptedOn !== proxyId) continue;
         job.interruptedOn = undefined;
         job.interruptions -= 1;
+        if (run.unexplained.has(job.childJobId)) countJobs(run.unexplained, job.childJobId, -1);
       }
     });
   }

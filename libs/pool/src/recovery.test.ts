@@ -124,6 +124,31 @@ describe('a recovery through proxies', () => {
     expect(pool.history.at(-1)?.data).toMatchObject({ attempt: 2, fence: 2 });
   });
 
+  test('is not charged for attempts that were cut because the server of its disks died, and is for others', () => {
+    const pool = new TestPool();
+    const plan = recoveryPlanOf('web-2', [1], 1, { maxAttemptsPerChildJob: 2 });
+    pool.request(plan);
+    pool.run();
+    for (let deaths = 0; deaths < 4; deaths += 1) {
+      pool.finishJob(jobId(plan, 0), false);
+      pool.observe({ disks: false });
+      pool.run();
+    }
+    expect(pool.history.at(-1)).toMatchObject({ type: 'PortsLeased', data: { attempt: 5 } });
+    for (const stillThere of [true, true]) {
+      pool.finishJob(jobId(plan, 0), false);
+      pool.observe({ disks: stillThere });
+      pool.settle();
+    }
+    expect(pool.history.filter(({ type }) => type === 'RunFailed')).toMatchObject([
+      {
+        data: {
+          refusal: { code: 'AttemptsExhausted', message: expect.stringMatching(/interrupted 2 times/) },
+        },
+      },
+    ]);
+  });
+
   test('shares a proxy with a backup: both hold ports of it at the same moment', () => {
     const pool = new TestPool();
     pool.request(planOf('web', [2], 1));

@@ -119,6 +119,19 @@ describe('a target of a directory host', () => {
     }
   }, 60_000);
 
+  test('that replaces a VM, and of whose old disks the host cannot be rid, is kept; they are seen, and go when they are discarded', async () => {
+    const order = await made(orderOf(true), 2);
+    expect(await dyingAt('rm', images, 'keepTarget', { ...order, start: false })).toBe(false);
+    expect(await isFilled('web', 'disk', 2)).toBe(true);
+    expect((await imageNames()).filter((name) => name.endsWith('/disk.raw'))).toHaveLength(1);
+    expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, vmId: 'web' }]);
+    must(await keep(order));
+    await host.discardTarget(order.targetId, 'web');
+    await nothingIsLeft();
+    expect(await imageNames()).toEqual(['web/disk.qcow2']);
+    expect(await isFilled('web', 'disk', 2)).toBe(true);
+  }, 60_000);
+
   test('stays as it is when its place was taken meanwhile: it can be written on, and kept once the place is free', async () => {
     const order = await made(orderOf(false, 'second'), 3);
     await images.create('second.raw', '1M');
@@ -234,10 +247,10 @@ describe('a target of a directory host', () => {
 
 /**
  * Asks a host in a process of its own, which kills itself just before the one after `moment` of what it makes, renames or removes among
- * the images or the notes of targets. False: it got to its end before.
+ * the images or the notes of targets. False: it got to its end before. `rm`: it lives, and its host can remove nothing there.
  */
 async function dyingAt(
-  moment: number,
+  moment: number | 'rm',
   images: ImageFolder,
   call: 'createTarget' | 'keepTarget',
   order: object,
@@ -252,12 +265,14 @@ async function dyingAt(
   const program = `
     import fs from 'node:fs/promises';
     import { syncBuiltinESMExports } from 'node:module';
-    let left = ${moment};
+    let left = ${moment === 'rm' ? -1 : moment};
+    const broken = ${moment === 'rm'};
     for (const name of ['mkdir', 'rename', 'rm', 'rmdir']) {
       const real = fs[name];
       fs[name] = (path, ...more) => {
         const isWatched = ${JSON.stringify(watched)}.some((folder) => path.startsWith(folder));
         if (isWatched && left-- === 0) process.kill(process.pid, 'SIGKILL');
+        if (isWatched && broken && name === 'rm') return Promise.reject(Object.assign(new Error('no luck'), { code: 'EIO' }));
         return real(path, ...more);
       };
     }
