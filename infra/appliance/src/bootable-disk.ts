@@ -14,11 +14,18 @@ import { writingGuestFiles } from './writing-guest.ts';
 /** Of the disk, a raw image. */
 const KIBIBYTES = 32 * 1024;
 
-/** `says`: a word that the line has. Answers what the line begins with. Builds the appliance where it is not built yet. */
-export async function makeBootableDisk(path: string, says: string): Promise<string> {
+/**
+ * `says`: a word that the line has. `off`: then the machine powers itself off. Answers what the line begins with. Builds the appliance
+ * where it is not built yet.
+ */
+export async function makeBootableDisk(
+  path: string,
+  says: string,
+  { off = false }: { off?: boolean } = {},
+): Promise<string> {
   const init = await readFile(new URL('../booting-guest/init', import.meta.url));
   const files = [{ path: 'booting-init', kind: 'file' as const, executable: true, contents: init }];
-  await makeDisk(path, files, `rdinit=/booting-init booting.says=${says}`);
+  await makeDisk(path, files, `rdinit=/booting-init booting.says=${says}${off ? ' booting.off' : ''}`);
   return `booted: ${says},`;
 }
 

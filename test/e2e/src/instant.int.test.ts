@@ -158,6 +158,43 @@ test('a VM runs and writes before its disks are filled, through the death of exp
   expect(ofType(story, 'ProxyActivationRequested')).toEqual([]);
 });
 
+test('a VM that is killed while its disks are filled is started again, and its disks are filled', async () => {
+  const truth = await inFull(onShelf('vdb'));
+  const recoveryId = await lab.recover(backupId, 'web-5', {
+    instant: true,
+    fillBytesPerSecond: 1 * MiB,
+    machine: { memoryMiB: 160 },
+  });
+  await lab.until(recoveryId, 'TargetKept', 1);
+  await hasWritten('web-5', 1);
+  await lab.until(recoveryId, 'FillProgressed', 2);
+  expect(ofType(await lab.story(recoveryId), 'TargetFilled')).toEqual([]);
+  const killed = await processOf('web-5');
+  const before = await linesOf('web-5');
+  await end('web-5');
+
+  await lab.until(recoveryId, 'FillInterrupted', 1);
+  // The guest boots again from what is filled and what is not, and goes on writing.
+  await eventually('Lines of the guest after its death', patience, async () =>
+    (await linesOf('web-5')).length > before.length ? true : undefined,
+  );
+  expect(await processOf('web-5')).not.toBe(killed);
+  await fillFaster('web-5');
+  expect(await lab.ended(recoveryId, patience)).toMatchObject({ type: 'RecoveryCompleted' });
+  await lab.closed(recoveryId);
+  await lab.until(recoveryId, 'MountClosed', 1);
+  await end('web-5');
+
+  const story = await lab.story(recoveryId);
+  everythingWasGivenBack(story);
+  expect(ofType(story, 'TargetFilled')).toHaveLength(1);
+  expect(ofType(story, 'FillInterrupted')[0]?.data.reason).toMatch(/web-5 .*has ended/);
+  expect(await recordsOver(await inFull(recovered('web-5', 'vdb')), truth)).toBeGreaterThan(TELL);
+  expect(await sha256Of(await inFull(recovered('web-5', 'vda')))).toBe(
+    await sha256Of(join(own, 'system.raw')),
+  );
+});
+
 test('a restore point that turns out damaged ends the recovery with the reason, and its VM is left to who works in it', async () => {
   const [chunk] = ofType(await lab.story(backupId), 'ChunkReceived').filter(
     ({ data }) => data.diskId === 'vdb' && data.storedBytes > 0,

@@ -4,11 +4,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buildAppliance, makeBootableDisk } from '@backhaul/appliance';
 import { exportUri } from '@backhaul/contracts';
-import { eventually, Fault, MiB } from '@backhaul/kernel';
+import { eventually, Fault, KiB, MiB } from '@backhaul/kernel';
 import { type NbdExport, type NbdServer, serveNbd } from '@backhaul/nbd';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { HypervisorHost, TargetOrder } from '../host.ts';
 import { must } from '../host-contract.ts';
+import { withQmp } from '../qmp.ts';
 import { makeRecoveringVmHost, type RecoveringVmHost } from '../testing/recovering-vm-host.ts';
 import { runTool } from '../tool.ts';
 
@@ -154,6 +155,44 @@ test('a VM runs on when filling fails, however often it is looked at, and is fil
   );
   expect(await fixture.pidsOf(vmId)).toEqual([pid]);
   expect((await fixture.contentsOf(vmId, 'data')).equals(contents)).toBe(true);
+});
+
+test('a guest that powers itself off has its disks filled all the same, and its VM is off, and whole, when they are', async () => {
+  const image = join(fixture.folder, '..', 'boot.raw');
+  const line = await makeBootableDisk(image, 'and-goes', { off: true });
+  const system = await readFile(image);
+  server = await serveNbd({
+    exports: [mounted('system', system)],
+    listen: { kind: 'unix', socketPath: join(fixture.folder, '..', 'mount.sock') },
+  });
+  const order = orderOf({ system: system.length }, { system: exportUri(server.uri, 'system') });
+  const { targetId } = order;
+  must(await host.createTarget(order));
+  must(await host.keepTarget({ targetId, vmId, start: true }));
+  const slowly = { targetId, vmId, bytesPerSecond: 512 * KiB };
+  expect(await host.fillTarget(slowly)).toMatchObject({ filled: false });
+  await eventually('The guest off', patience, async () =>
+    (await fixture.statusOf(vmId)) === 'shutdown' ? true : undefined,
+  );
+  expect(await fixture.consoleOf(vmId)).toContain(line);
+  // Its process waits for its disks, and nobody takes that for a death.
+  const [pid] = await fixture.pidsOf(vmId);
+  const off = await fillOf(targetId);
+  expect(off).toMatchObject({ state: 'filling' });
+  expect(await host.fillTarget(slowly)).toMatchObject({ filled: false });
+  expect(await fixture.pidsOf(vmId)).toEqual([pid]);
+  await filledBeyond(targetId, off?.filledBytes ?? 0);
+  await withQmp({ path: join(fixture.folder, `${vmId}.qmp`), target: vmId }, (qmp) =>
+    qmp.execute('block-job-set-speed', { arguments: { device: 'fill-system', speed: 0 } }),
+  );
+  await filledBeyond(targetId, system.length);
+  expect(await host.fillTarget(slowly)).toMatchObject({ filled: true, filledBytes: system.length });
+  expect(await fixture.pidsOf(vmId)).toEqual([]);
+  expect((await host.observe()).fills).toEqual([]);
+  expect(await host.listVms()).not.toContain(vmId);
+  expect(server.connections).toBe(0);
+  expect((await fixture.contentsOf(vmId, 'system')).equals(system)).toBe(true);
+  expect((await fixture.defined.read(vmId))?.mounts).toBeUndefined();
 });
 
 test('a VM that cannot be started from its mounts is none: nothing is left of it, and its name is free', async () => {
