@@ -7,6 +7,7 @@
 import type { Event } from '@backhaul/contracts';
 import { derivedId } from '@backhaul/kernel';
 import { type Choice, candidatesOf } from './candidates.ts';
+import { maxProxiesFor } from './limits.ts';
 import {
   attachmentKey,
   type HostEvent,
@@ -31,7 +32,7 @@ export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims())
   // One that retires still takes its place at the host until it is gone.
   const up = there.filter(({ state }) => state !== 'lost').length;
   const need = needOf(run, asked);
-  const allowed = Math.max(0, run.order.maxProxiesPerHost - up);
+  const allowed = Math.max(0, maxProxiesFor(pool, run) - up);
   // Of a full host nothing more is asked: thousands may wait for it.
   if (allowed === 0 && !there.some((proxy) => takesDisks(proxy) && roomOf(proxy, claims) > 0)) return [];
   const speedOf = speedsFor(pool.throughput[run.order.purpose], run.order.vmId, storageOf(run));
@@ -48,7 +49,7 @@ export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims())
   const shortfall =
     chosen.length >= asked
       ? null
-      : `${asked} proxies were asked for and ${chosen.length} can be had: ${up} of at most ${run.order.maxProxiesPerHost} run on host ${pool.hostId} already, ${shared.length + partly.length} of them with room for this run.`;
+      : `${asked} proxies were asked for and ${chosen.length} can be had: ${up} of at most ${maxProxiesFor(pool, run)} run on host ${pool.hostId} already, ${shared.length + partly.length} of them with room for this run.`;
   const { hostId, runId } = run.order;
   const activations = started.map(({ proxyId, why }) => activationOf(run, proxyId, why));
   const attachments = attachmentsFor(pool, run, chosen);

@@ -1,4 +1,5 @@
 /** What a look costs, counted in runs looked at. */
+import { noHostPolicy } from '@backhaul/contracts';
 import { expect, test, vi } from 'vitest';
 import { decisionsNow, dueActions } from './next-steps.ts';
 import { planOf, TestPool } from './pool.fixture.ts';
@@ -40,6 +41,16 @@ test('a port that is given back costs a look at one run, however many wait for i
   // The one that has its port, and the one that is asked what it gives back.
   expect(runsLookedAt(pool)).toBeLessThanOrEqual(3);
   expect(decisionsNow(pool.pool, pool.now).map(({ type }) => type)).toEqual(['PortsLeased']);
+});
+
+test('thousands of runs that wait for leave to begin cost no look', () => {
+  const pool = new TestPool();
+  const policy = { ...noHostPolicy, maxOpenSnapshots: 4 };
+  pool.command({ type: 'AdoptPolicy', policy, revision: 1 });
+  for (let number = 0; number < RUNS; number += 1) pool.request(planOf(`vm${number}`, [1], 1, roomy));
+  pool.run();
+  expect(pool.pool.due.beginning.length).toBe(RUNS - 4);
+  expect(runsLookedAt(pool)).toBe(0);
 });
 
 test('thousands of runs that wait for room on proxies cost a look at the first of them', () => {

@@ -22,6 +22,7 @@ export function lease(pool: Pool, lease: Lease): void {
     invariant(job.lease === undefined, `Child job ${job.childJobId} was given a second lease`);
     if (job.state === 'waiting') countJobs(run.waiting, job.diskId, -1);
     run.leased += 1;
+    countPorts(pool, run, lease.ports.length);
     job.state = 'leased';
     job.attempts = lease.attempt;
     job.lease = lease;
@@ -42,6 +43,7 @@ export function release(pool: Pool, released: EventData<'PortsReleased'>): void 
   });
   withJob(pool, released.runId, released.childJobId, (job, run) => {
     if (job.lease?.leaseId !== released.leaseId) return;
+    countPorts(pool, run, -job.lease.ports.length);
     job.lease = undefined;
     run.leased -= 1;
     job.state = released.because === 'completed' ? 'done' : 'waiting';
@@ -52,6 +54,12 @@ export function release(pool: Pool, released: EventData<'PortsReleased'>): void 
     job.interruptedOn = released.proxyId;
     run.unexplained.set(job.childJobId, (run.unexplained.get(job.childJobId) ?? 0) + 1);
   });
+}
+
+function countPorts({ portsOfVm }: Pool, { order }: Run, change: number): void {
+  const held = (portsOfVm.get(order.vmId) ?? 0) + change;
+  if (held === 0) portsOfVm.delete(order.vmId);
+  else portsOfVm.set(order.vmId, held);
 }
 
 /** The host's own export is no proxy: it costs none. */

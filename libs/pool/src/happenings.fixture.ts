@@ -1,4 +1,5 @@
 /** Anything that can happen to a host, in any order, for properties that must hold whatever happens. */
+import { noHostPolicy, type Policy, Priority } from '@backhaul/contracts';
 import fc from 'fast-check';
 import { givenUp } from './given-up.ts';
 import { HOST, healthChanged, instantPlanOf, planOf, recoveryPlanOf, type TestPool } from './pool.fixture.ts';
@@ -30,6 +31,7 @@ export const happening = fc.record({
     'observe',
     'change health',
     'end',
+    'limit',
     'restart',
     'wait',
   ),
@@ -42,6 +44,13 @@ export const policy = fc.record({
   maxProxiesPerHost: fc.integer({ min: 1, max: 3 }),
   maxDisksPerProxy: fc.integer({ min: 1, max: 3 }),
   maxAttemptsPerChildJob: fc.integer({ min: 1, max: 3 }),
+  portsPerChildJob: fc.constantFrom(1, 1, 2),
+});
+
+/** A proxy that offers less than a child job needs would be no use to anybody: the planner refuses such a policy. */
+const enoughPorts = ({ maxPortsPerProxy = 1, portsPerChildJob = 1 }: Partial<Policy> = {}) => ({
+  maxPortsPerProxy: Math.max(maxPortsPerProxy, portsPerChildJob),
+  portsPerStream: portsPerChildJob,
 });
 
 export function live(
@@ -61,7 +70,10 @@ export function live(
       case 'request': {
         const jobs = [[1], [3], [1, 1], [2, 1, 1]][pick % 4] ?? [1];
         const makePlan = [planOf, planOf, planOf, recoveryPlanOf, instantPlanOf][pick % 5] ?? planOf;
-        pool.request(makePlan(`vm${requested}`, jobs, pick % 3, policies));
+        const plan = makePlan(`vm${requested}`, jobs, pick % 3, { ...policies, ...enoughPorts(policies) });
+        const priority = Priority.options[pick % 7] ?? 'normal';
+        // Some VMs have several runs: one ends while the next begins.
+        pool.request({ ...plan, priority, vmId: pick % 3 === 0 ? 'shared' : plan.vmId });
         requested += 1;
         break;
       }
@@ -132,11 +144,22 @@ export function live(
         if (run) pool.command({ type: 'EndRun', runId: run.order.runId, outcome: 'cancelled' });
         break;
       }
+      case 'limit': {
+        const limitBy = (divisor: number): number | null => (pick % divisor) % 4 || null;
+        const policy = {
+          ...noHostPolicy,
+          ...{ maxRuns: limitBy(11), maxOpenSnapshots: limitBy(7) },
+          ...{ maxPortsPerVm: limitBy(5), maxProxies: limitBy(13) },
+        };
+        pool.command({ type: 'AdoptPolicy', policy, revision: pool.pool.policyRevision + 1 });
+        break;
+      }
       case 'restart':
         pool.restart();
         break;
       default:
-        pool.now += pick * 100;
+        // Sometimes past what may be overtaken.
+        pool.now += pick % 3 === 0 ? pick * 10_000 : pick * 100;
     }
     afterEach(pool);
   }

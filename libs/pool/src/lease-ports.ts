@@ -1,13 +1,16 @@
 /**
  * Who gets which ports, decided on the pool as it stands. Pure.
- * The rule: runs take turns, the one with the fewest ports held first; within a run, jobs go in the plan's order, each to
- * the least busy proxy (one in good health before a degraded one) that is neither suspect nor sick, has its disk attached, ports free and room for one more child job. What finds no
- * port waits for the next release: the next wave. Looked at are the heads of the lines at proxies with a free port, and nobody
- * behind them.
+ * The rule: runs take turns, the one with the fewest ports held for its weight first, and then by priority and age (line.ts); within a
+ * run, jobs go in the plan's order, each to the least busy proxy (one in good health before a degraded one) that is neither suspect nor
+ * sick, has its disk attached, ports free and room for one more child job. What finds no port waits for the next release: the next
+ * wave. Looked at are the heads of the lines at proxies with a free port, and nobody behind them.
+ * Nobody starves: a run that holds nothing and needs more than is free at a proxy is overtaken there only by runs that are not much
+ * younger (limits.ts); from then on what becomes free is kept for it.
  */
 import { exportUri } from '@backhaul/contracts';
 import { derivedId, invariant } from '@backhaul/kernel';
-import { byTurn } from './due.ts';
+import { OVERTAKING_MILLISECONDS_MAX, vmMayHold } from './limits.ts';
+import { byTurn, placeOf } from './line.ts';
 import {
   attachmentKey,
   type HostEvent,
@@ -36,7 +39,7 @@ export function leasesNow(pool: Pool): HostEvent[] {
       const run = pool.runs.get(runId);
       if (run === undefined) return undefined;
       const asks = asking.get(runId) ?? askingOf(pool, run);
-      const found = firstThatFits(pool, run, asks.waiting, taken);
+      const found = firstThatFits(pool, run, asks, taken, lines);
       lines.pass(runId);
       if (found === undefined) {
         // What is taken stays taken: it will not fit in this look.
@@ -44,7 +47,7 @@ export function leasesNow(pool: Pool): HostEvent[] {
         return undefined;
       }
       asking.set(runId, served(asks, found.job));
-      taken.add(found.proxy, found.ports);
+      taken.add(run, found.proxy, found.ports);
       return leaseOf(run, found.job, found.proxy, found.ports, {
         fence: pool.fence + events.length + 1,
         wave: Math.floor(asks.started / Math.max(1, asks.slots)) + 1,
@@ -58,6 +61,7 @@ export function leasesNow(pool: Pool): HostEvent[] {
 /** What this look has taken, on top of what is held. */
 class Taken {
   readonly #use = new Map<string, { readonly ports: Set<number>; jobs: number }>();
+  readonly #ofVm = new Map<string, number>();
 
   of(proxy: PooledProxy): { readonly ports: ReadonlySet<number>; readonly jobs: number } {
     let use = this.#use.get(proxy.proxyId);
@@ -69,12 +73,17 @@ class Taken {
     return use;
   }
 
-  add(proxy: PooledProxy, ports: readonly number[]): void {
+  add({ order }: Run, proxy: PooledProxy, ports: readonly number[]): void {
+    this.#ofVm.set(order.vmId, this.byVmOf({ order }) + ports.length);
     this.of(proxy);
     const use = this.#use.get(proxy.proxyId);
     invariant(use !== undefined, 'What is looked at is counted');
     for (const port of ports) use.ports.add(port);
     use.jobs += 1;
+  }
+
+  byVmOf({ order }: Pick<Run, 'order'>): number {
+    return this.#ofVm.get(order.vmId) ?? 0;
   }
 
   freePorts(proxy: PooledProxy): number[] {
@@ -83,16 +92,21 @@ class Taken {
   }
 }
 
+/** Of runs that need the same there. `at`: how far this look has come in it. */
+interface Line {
+  readonly proxy: PooledProxy;
+  readonly ports: number;
+  readonly jobs: number;
+  readonly line: readonly Place[];
+  at: number;
+}
+
 /** The lines at proxies with a free port, and how far this look has come in each. */
 class Lines {
-  readonly #lines: {
-    readonly proxy: PooledProxy;
-    readonly ports: number;
-    readonly jobs: number;
-    readonly line: readonly Place[];
-    at: number;
-  }[] = [];
+  readonly #lines: Line[] = [];
   readonly #passed = new Set<string>();
+  /** By proxy, the latest turn that is served there. */
+  readonly #closedAfter = new Map<string, number>();
   readonly #taken: Taken;
 
   constructor(pool: Pool, taken: Taken) {
@@ -109,19 +123,41 @@ class Lines {
 
   /** The first of each line for which its proxy has what it needs. */
   *heads(): Generator<Place> {
+    this.#closeToYounger();
     const seen = new Set<string>();
     for (const each of this.#lines) {
-      const { proxy, ports, jobs, line } = each;
-      if (this.#taken.of(proxy).jobs >= jobs || this.#taken.freePorts(proxy).length < ports) continue;
-      let head = line[each.at];
-      while (head !== undefined && this.#passed.has(head.runId)) {
-        each.at += 1;
-        head = line[each.at];
-      }
-      if (head === undefined || seen.has(head.runId)) continue;
+      const head = this.#head(each);
+      if (head === undefined || !this.#serves(each) || !this.isOpenTo(each.proxy, head)) continue;
+      if (seen.has(head.runId)) continue;
       seen.add(head.runId);
       yield head;
     }
+  }
+
+  /** False: what is free there is kept for somebody older. */
+  isOpenTo({ proxyId }: PooledProxy, { turn }: Place): boolean {
+    return turn <= (this.#closedAfter.get(proxyId) ?? Number.POSITIVE_INFINITY);
+  }
+
+  #closeToYounger(): void {
+    this.#closedAfter.clear();
+    for (const each of this.#lines) {
+      const { proxy, ports } = each;
+      const head = this.#head(each);
+      if (head === undefined || head.held > 0 || this.#serves(each) || proxy.ports.length < ports) continue;
+      const until = head.turn + OVERTAKING_MILLISECONDS_MAX;
+      const before = this.#closedAfter.get(proxy.proxyId) ?? Number.POSITIVE_INFINITY;
+      this.#closedAfter.set(proxy.proxyId, Math.min(before, until));
+    }
+  }
+
+  #serves({ proxy, ports, jobs }: Line): boolean {
+    return this.#taken.of(proxy).jobs < jobs && this.#taken.freePorts(proxy).length >= ports;
+  }
+
+  #head(each: Line): Place | undefined {
+    while (this.#passed.has(each.line[each.at]?.runId ?? '')) each.at += 1;
+    return each.line[each.at];
   }
 
   pass(runId: string): void {
@@ -148,7 +184,7 @@ interface Asking {
 function askingOf(pool: Pool, run: Run): Asking {
   const jobs = [...run.jobs.values()];
   return {
-    place: { held: run.leased, number: run.number, runId: run.order.runId },
+    place: placeOf(run, run.leased),
     waiting: jobs.filter((job) => job.state === 'waiting'),
     started: jobs.filter((job) => job.attempts > 0).length,
     slots: slotsOf(pool, run),
@@ -165,11 +201,13 @@ const served = (asks: Asking, job: Job): Asking => ({
 function firstThatFits(
   pool: Pool,
   run: Run,
-  waiting: readonly Job[],
+  { place, waiting }: Asking,
   taken: Taken,
+  lines: Lines,
 ): { job: Job; proxy: PooledProxy; ports: number[] } | undefined {
   const proxies = proxiesOf(pool, run)
-    .filter((proxy) => !proxy.suspect && !isSick(proxy))
+    .filter((proxy) => !proxy.suspect && !isSick(proxy) && lines.isOpenTo(proxy, place))
+    .filter((proxy) => vmMayHold(pool, run, portsNeeded(run, proxy), taken.byVmOf(run)))
     .map((proxy) => ({ proxy, free: taken.freePorts(proxy), jobs: taken.of(proxy).jobs }))
     .filter(
       ({ proxy, free, jobs }) => free.length >= portsNeeded(run, proxy) && jobs < jobsAtOnce(run, proxy),

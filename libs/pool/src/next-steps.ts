@@ -10,14 +10,9 @@ import type { Action } from './actions.ts';
 import { type Claims, chooseProxies, missingAttachments, noClaims } from './choose-proxies.ts';
 import { dated } from './dated.ts';
 import { leasesNow } from './lease-ports.ts';
-import {
-  type HostEvent,
-  type Place,
-  type Pool,
-  type PooledProxy,
-  type Run,
-  releaseOf,
-} from './pool-state.ts';
+import { holdsNow, OVERTAKING_MILLISECONDS_MAX } from './limits.ts';
+import { byTurn, placeOf } from './line.ts';
+import { type HostEvent, type Pool, type PooledProxy, type Run, releaseOf } from './pool-state.ts';
 import { isDrained } from './proxy-health.ts';
 import { type Steps, stepsOf } from './run-steps.ts';
 
@@ -29,9 +24,10 @@ function undatedDecisions(pool: Pool, now: number): HostEvent[] {
   const { due } = pool;
   const decisions: HostEvent[] = [];
   for (const run of runsOf(pool, due.deciding)) decisions.push(...stepsOf(pool, run).decisions);
-  // Runs under way come before those that begin, and then who came first: what one takes the next cannot have.
+  decisions.push(...holdsNow(pool));
+  // Runs under way come before those that begin, and then by their turns: what one takes the next cannot have.
   const claims = noClaims();
-  const lacking = [...runsOf(pool, due.lacking)].sort((a, b) => a.number - b.number);
+  const lacking = [...runsOf(pool, due.lacking)].sort((a, b) => byTurn(placeOf(a), placeOf(b)));
   for (const run of lacking) decisions.push(...missingAttachments(pool, run, claims));
   decisions.push(...choices(pool, claims));
   for (const proxyId of due.tending) {
@@ -55,7 +51,10 @@ export function* dueActions(pool: Pool): Generator<Action> {
     if (proxy !== undefined) yield* tend(pool, proxy, 0).actions;
   }
   for (const stage of [acting.ending, acting.connecting, acting.beginning])
-    for (const run of runsOf(pool, stage)) yield* stepsOf(pool, run).actions;
+    for (const { runId } of stage) {
+      const run = pool.runs.get(runId);
+      if (run !== undefined) yield* stepsOf(pool, run).actions;
+    }
 }
 
 function* runsOf(pool: Pool, ids: Iterable<string>): Generator<Run> {
@@ -65,26 +64,33 @@ function* runsOf(pool: Pool, ids: Iterable<string>): Generator<Run> {
   }
 }
 
-/** Where one finds no proxy nobody behind it with the same needs does: the line waits until the next look. */
+/**
+ * Where one finds no proxy nobody behind it with the same needs does: the line waits until the next look. Those with other needs may
+ * overtake it for a while (limits.ts); then they wait with it, until proxies that it cannot use are idle and make room for some it can.
+ */
 function choices(pool: Pool, claims: Claims): HostEvent[] {
   const decisions: HostEvent[] = [];
   const lines = [...pool.due.choosing.values()].map((line) => ({ line, at: 0 }));
+  let closedAfter = Number.POSITIVE_INFINITY;
   for (;;) {
-    const open = lines.filter(({ line, at }) => at < line.length);
-    const first = open.reduce<(typeof open)[number] | undefined>(
-      (best, each) => (best === undefined || numberAt(each) < numberAt(best) ? each : best),
-      undefined,
-    );
-    if (first === undefined) return decisions;
-    const run = pool.runs.get(first.line[first.at]?.runId ?? '');
+    const [first] = lines
+      .flatMap((each) => {
+        const place = each.line[each.at];
+        return place === undefined ? [] : [{ each, place }];
+      })
+      .sort((a, b) => byTurn(a.place, b.place));
+    if (first === undefined || first.place.turn > closedAfter) return decisions;
+    const { each, place } = first;
+    const run = pool.runs.get(place.runId);
     const chosen = run === undefined ? [] : chooseProxies(pool, run, claims);
     decisions.push(...chosen);
-    first.at = chosen.length === 0 ? first.line.length : first.at + 1;
+    if (chosen.length > 0) each.at += 1;
+    else {
+      each.at = each.line.length;
+      closedAfter = Math.min(closedAfter, place.turn + OVERTAKING_MILLISECONDS_MAX);
+    }
   }
 }
-
-const numberAt = ({ line, at }: { readonly line: readonly Place[]; readonly at: number }): number =>
-  line[at]?.number ?? Number.POSITIVE_INFINITY;
 
 /** What a proxy that is not simply at work asks for. */
 export function tend(pool: Pool, proxy: PooledProxy, now: number): Steps {

@@ -40,7 +40,7 @@ export interface Job {
 
 export interface Run {
   readonly order: Order;
-  /** Counts the runs of the host: who came first is served first. */
+  /** Counts the runs of the host: of two with the same turn, who came first is served first. */
   readonly number: number;
   /** Its hold on disks at the host: of a backup the snapshot, of a recovery the target. */
   hold: 'none' | 'requested' | 'ready' | 'lost' | 'filling' | 'released';
@@ -158,12 +158,16 @@ export interface Pool {
   readonly throughput: Readonly<Record<Purpose, Throughput>>;
   /** Why the last few proxies ended. */
   readonly gone: Map<string, string>;
+  /** Ports that the runs of each VM hold. */
+  readonly portsOfVm: Map<string, number>;
   readonly due: Due;
 }
 
-/** A place in a line: fewer ports held first, then who came first. */
+/** A place in a line (line.ts). */
 export interface Place {
   readonly held: number;
+  readonly weight: number;
+  readonly turn: number;
   readonly number: number;
   readonly runId: string;
 }
@@ -176,7 +180,14 @@ export interface Due {
   /** Runs whose next step is a decision that needs nothing but the run and its proxies. */
   readonly deciding: Set<string>;
   /** Runs with something to do at the host, by what they are at. */
-  readonly acting: Readonly<Record<Stage, Set<string>>>;
+  readonly acting: Readonly<Record<Stage, Place[]>>;
+  /** Runs that wait for leave to take their hold on disks. */
+  readonly beginning: Place[];
+  /** Runs that have a snapshot or a target open, or have asked for one; but no instant recovery, which holds none. */
+  readonly holding: Set<string>;
+  /** Runs that have begun, until they are closed. */
+  readonly working: Set<string>;
+  readonly runsOfVm: Map<string, Set<string>>;
   /** Runs with a disk that no proxy of theirs holds. */
   readonly lacking: Set<string>;
   /** Runs that wait for proxies, by what they need of them. */
@@ -191,11 +202,14 @@ export interface Due {
   /** Runs that have to do with a proxy. */
   readonly users: Map<string, Set<string>>;
   /** Where each run stands in lines. */
-  readonly places: Map<
-    string,
-    { readonly place: Place; readonly proxyId: string | undefined; readonly need: string }[]
-  >;
+  readonly places: Map<string, { readonly place: Place; readonly line: LineName }[]>;
 }
+
+export type LineName =
+  | { readonly kind: 'beginning' }
+  | { readonly kind: 'acting'; readonly stage: Stage }
+  | { readonly kind: 'choosing'; readonly need: string }
+  | { readonly kind: 'serving'; readonly proxyId: string; readonly need: string };
 
 export type Stage = 'ending' | 'connecting' | 'beginning';
 
@@ -212,9 +226,14 @@ export const emptyPool = (hostId: string): Pool => ({
   proxyVms: new Map(),
   throughput: nothingKnown(),
   gone: new Map(),
+  portsOfVm: new Map(),
   due: {
     deciding: new Set(),
-    acting: { ending: new Set(), connecting: new Set(), beginning: new Set() },
+    acting: { ending: [], connecting: [], beginning: [] },
+    beginning: [],
+    holding: new Set(),
+    working: new Set(),
+    runsOfVm: new Map(),
     lacking: new Set(),
     choosing: new Map(),
     serving: new Map(),

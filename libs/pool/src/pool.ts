@@ -236,6 +236,10 @@ function closeRun(pool: Pool, runId: string): void {
   const run = pool.runs.get(runId);
   for (const proxyId of [...(run?.chosen?.keys() ?? []), ...(run?.at ?? [])])
     pool.due.users.get(proxyId)?.delete(runId);
+  const vmId = run?.order.vmId ?? '';
+  const ofVm = pool.due.runsOfVm.get(vmId);
+  ofVm?.delete(runId);
+  if (ofVm?.size === 0) pool.due.runsOfVm.delete(vmId);
   pool.runs.delete(runId);
 }
 

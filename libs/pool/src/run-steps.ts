@@ -37,7 +37,7 @@ export function stageOf(run: Run): Stage {
   return run.hold === 'ready' || run.hold === 'filling' ? 'connecting' : 'beginning';
 }
 
-/** All but the choice of proxies and of room for disks, which depend on what other runs take (choose-proxies.ts). */
+/** All but what depends on what other runs take: leave to begin (limits.ts), the choice of proxies and room for disks (choose-proxies.ts). */
 export function stepsOf(pool: Pool, run: Run): Steps {
   const steps: Steps = { decisions: [], actions: [] };
   const stage = stageOf(run);
@@ -82,11 +82,9 @@ export function lacksAttachment(pool: Pool, run: Run): boolean {
 /** Of the frozen disks of a backup, or of the empty disks of a recovery. */
 function takeHold(run: Run, { decisions, actions }: Steps): void {
   const { order } = run;
-  const { hostId, runId, vmId, purpose } = order;
-  if (run.hold === 'none') {
-    const type = purpose === 'backup' ? 'SnapshotRequested' : 'TargetRequested';
-    decisions.push({ type, data: { hostId, runId, vmId } });
-  } else if (run.holdsLost > HOLDS_LOST_MAX) decisions.push(failureOf(run.order, holdLostRefusal(run)));
+  // It waits for leave (limits.ts).
+  if (run.hold === 'none') return;
+  if (run.holdsLost > HOLDS_LOST_MAX) decisions.push(failureOf(run.order, holdLostRefusal(run)));
   else if (order.purpose === 'backup') actions.push({ type: 'TakeSnapshot', order, takenAt: run.takenAt });
   else actions.push({ type: 'CreateTarget', order, again: run.targets.size > 0 });
 }
