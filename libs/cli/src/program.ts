@@ -18,6 +18,7 @@ import { events, explain } from './commands/story.ts';
 import { type UpFlags, up } from './commands/up.ts';
 import { type VerifyFlags, verify } from './commands/verify.ts';
 import { type LocationFlags, locationsOf } from './locations.ts';
+import { addOrders } from './order-commands.ts';
 import type { Terminal } from './terminal.ts';
 
 const EXIT_CODES = `
@@ -100,6 +101,7 @@ export function backhaulProgram(outside: {
     .action((id: string | undefined, flags: RestoreFlags) => restore(id, flags, context()));
 
   addRecovery(program, context);
+  addOrders(program, context);
 
   program
     .command('mount')

@@ -1,5 +1,5 @@
 /** How far a backup is, folded from its events as they arrive. Pure: drawing is elsewhere. */
-import type { BackupTotals, consoleApi } from '@backhaul/contracts';
+import { type BackupTotals, type consoleApi, isCancellation } from '@backhaul/contracts';
 import type { Refusal } from '@backhaul/kernel';
 import { knownEvent } from './event-line.ts';
 
@@ -48,12 +48,17 @@ export function progressAfter(progress: Progress, recorded: consoleApi.RecordedE
       return { ...progress, childJobsDone: progress.childJobsDone + 1 };
     case 'BackupCompleted':
       return { ...progress, phase: 'completed', end: { outcome: 'completed', totals: event.data.totals } };
-    case 'BackupFailed':
-      return {
-        ...progress,
-        phase: 'failed',
-        end: { outcome: 'failed', refusal: event.data.refusal as Refusal },
-      };
+    case 'BackupPaused':
+      return { ...progress, phase: `paused by ${event.data.pausedBy}: ${event.data.reason}` };
+    case 'BackupResumed':
+      return { ...progress, phase: 'going on' };
+    case 'BackupCancelOrdered':
+      return { ...progress, phase: 'ending, because it was cancelled' };
+    case 'BackupFailed': {
+      const refusal = event.data.refusal as Refusal;
+      const outcome = isCancellation(refusal) ? 'cancelled' : 'failed';
+      return { ...progress, phase: outcome, end: { outcome, refusal } };
+    }
     case 'PlanRefused':
     case 'BackupRefused':
       return {

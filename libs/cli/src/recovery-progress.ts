@@ -1,5 +1,5 @@
 /** How far a recovery is, folded from its events as they arrive. Pure: drawing is elsewhere. */
-import type { consoleApi, EventData, RecoveryTotals } from '@backhaul/contracts';
+import { type consoleApi, type EventData, isCancellation, type RecoveryTotals } from '@backhaul/contracts';
 import type { Refusal } from '@backhaul/kernel';
 import { knownEvent } from './event-line.ts';
 
@@ -81,8 +81,17 @@ export function recoveryProgressAfter(
       const { totals, started, notStarted } = event.data;
       return { ...progress, phase: 'completed', end: { outcome: 'completed', totals, started, notStarted } };
     }
-    case 'RecoveryFailed':
-      return ended(progress, 'failed', event.data.refusal as Refusal, event.data.alternative);
+    case 'RecoveryPaused':
+      return { ...progress, phase: `paused by ${event.data.pausedBy}: ${event.data.reason}` };
+    case 'RecoveryResumed':
+      return { ...progress, phase: 'going on' };
+    case 'RecoveryCancelOrdered':
+      return { ...progress, phase: 'ending, because it was cancelled' };
+    case 'RecoveryFailed': {
+      const { refusal, alternative } = event.data;
+      const outcome = isCancellation(refusal) ? 'cancelled' : 'failed';
+      return ended(progress, outcome, refusal as Refusal, alternative);
+    }
     case 'RecoveryPlanRefused':
     case 'RecoveryRefused':
       return ended(progress, 'refused', event.data.refusal as Refusal);

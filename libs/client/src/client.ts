@@ -9,6 +9,7 @@ import {
   type DeploymentPolicyChanges,
   type HostPolicyChanges,
   type PolicyRequested,
+  type Purpose,
   type RecoveryRequested,
   type RedriveRequested,
   type ScheduleRequested,
@@ -44,6 +45,13 @@ export interface BackhaulClient {
   /** The same `requestId` again is the same recovery. */
   requestRecovery(request: NewRecovery): Promise<Result<Answer>>;
   cancelRecovery(recoveryId: string, reason?: string): Promise<Result<Answer>>;
+  /** Cancels, pauses or resumes a backup or a recovery, at whatever stage it is. The same `requestId` again is the same order. */
+  order(
+    order: 'cancel' | 'pause' | 'resume',
+    purpose: Purpose,
+    id: string,
+    given?: { readonly requestId?: string; readonly reason?: string; readonly requestedBy?: string },
+  ): Promise<Result<Answer>>;
   defineSchedule(schedule: NewSchedule): Promise<Result<Answer>>;
   removeSchedule(scheduleId: string): Promise<Result<Answer>>;
   definePolicy(policy: NewPolicy): Promise<Result<Answer>>;
@@ -142,6 +150,13 @@ export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string })
         path: `/api/v1/recoveries/${encodeURIComponent(id)}`,
         body: reason === undefined ? {} : { reason },
       }),
+    order(order, purpose, id, { requestId, ...body } = {}) {
+      const path = purpose === 'backup' ? backupPath(id) : recoveryPath(id);
+      const headers = requestId === undefined ? {} : { 'idempotency-key': requestId };
+      return order === 'cancel'
+        ? request({ method: 'DELETE', path, body, headers })
+        : request({ method: 'POST', path: `${path}/${order}`, body, headers });
+    },
     defineSchedule: ({ scheduleId, ...body }) =>
       request({ method: 'PUT', path: `/api/v1/schedules/${encodeURIComponent(scheduleId)}`, body }),
     removeSchedule: (id) =>

@@ -21,6 +21,10 @@ export const RecoveryState = z.enum([
   'defining',
   /** An instant recovery: the VM runs, and its disks are filled behind it. */
   'filling',
+  /** Nothing of it begins or goes on until somebody resumes it. */
+  'paused',
+  /** It was ordered to end, and has not yet. */
+  'cancelling',
   ...BackupOutcome.options,
 ]);
 export type RecoveryState = z.infer<typeof RecoveryState>;
@@ -37,6 +41,11 @@ export const RecoveryView = z.object({
   vmId: z.string().nullable(),
   diskIds: z.array(z.string()),
   state: RecoveryState,
+  /** How far it is: where it is paused or is being cancelled, its state without that. */
+  stage: RecoveryState,
+  pausedAt: instant.nullable(),
+  /** By whom, and why; while it is paused. */
+  pauseReason: z.string().nullable(),
   origin: Origin,
   policyId: z.string().nullable(),
   requestedMode: z.enum(['auto', ...TransportMode.options]).nullable(),

@@ -42,6 +42,10 @@ export const BackupState = z.enum([
   'planned',
   'activating',
   'transferring',
+  /** Nothing of it begins or goes on until somebody resumes it. */
+  'paused',
+  /** It was ordered to end, and has not yet. */
+  'cancelling',
   ...BackupOutcome.options,
 ]);
 export type BackupState = z.infer<typeof BackupState>;
@@ -52,6 +56,11 @@ export const BackupView = z.object({
   hostId: z.string().nullable(),
   vmId: z.string().nullable(),
   state: BackupState,
+  /** How far it is: where it is paused or is being cancelled, its state without that. */
+  stage: BackupState,
+  pausedAt: instant.nullable(),
+  /** By whom, and why; while it is paused. */
+  pauseReason: z.string().nullable(),
   origin: Origin,
   policyId: z.string().nullable(),
   requestedKind: z.enum(['auto', ...BackupKind.options]).nullable(),

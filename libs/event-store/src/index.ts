@@ -8,6 +8,7 @@ export {
 } from './command.ts';
 export * from './event-store.ts';
 export { eventsOfRun } from './events-of-run.ts';
+export { type LeaseHold, LeaseWatch } from './lease-watch.ts';
 export { readLogFile, storedLog, writeLogFile } from './log-file.ts';
 export { migrate } from './migrate.ts';
 export { connectEventStore } from './postgres-event-store.ts';

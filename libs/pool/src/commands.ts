@@ -2,9 +2,18 @@
  * What other services' news asks of the pool, and what the pool answers. A command that already took effect yields no
  * events, so redelivery is harmless; one that comes too late (its run is closed) yields none either.
  */
-import type { Event, HostPolicy, Mounts, Plan, RecoveryPlan } from '@backhaul/contracts';
+import {
+  type Event,
+  type HostPolicy,
+  isCancellation,
+  type Mounts,
+  type Plan,
+  type Purpose,
+  type RecoveryPlan,
+} from '@backhaul/contracts';
 import { ok, type Refusal, type Result, unreachable } from '@backhaul/kernel';
 import { dated } from './dated.ts';
+import { cancelRun, type PauseOrResume, pauseOrResume } from './pause.ts';
 import {
   type BackupOrder,
   failureOf,
@@ -34,6 +43,9 @@ export type HostCommand =
   | { readonly type: 'TakeMounts'; readonly runId: string; readonly mounts: Mounts }
   /** What is to be recovered cannot be read. */
   | { readonly type: 'FailRun'; readonly runId: string; readonly refusal: Refusal }
+  | PauseOrResume
+  /** Its end was said before all of it was done, perhaps before its plan arrived. */
+  | { readonly type: 'CancelRun'; readonly runId: string; readonly purpose: Purpose }
   | {
       readonly type: 'EndRun';
       readonly runId: string;
@@ -48,13 +60,13 @@ export function decide(pool: Pool, command: HostCommand): Result<HostEvent[]> {
       return ok(adoptPolicy(pool, command.policy, command.revision));
     case 'RequestActivation':
       return ok(
-        pool.runs.has(command.plan.backupId)
+        isKnown(pool, command.plan.backupId)
           ? []
           : [{ type: 'ActivationRequested', data: backupOrder(command.plan, command.at) }],
       );
     case 'RequestRecovery':
       return ok(
-        pool.runs.has(command.plan.recoveryId)
+        isKnown(pool, command.plan.recoveryId)
           ? []
           : [{ type: 'ActivationRequested', data: recoveryOrder(command.plan, command.at) }],
       );
@@ -72,6 +84,11 @@ export function decide(pool: Pool, command: HostCommand): Result<HostEvent[]> {
         run === undefined || run.outcome !== undefined ? [] : [failureOf(run.order, command.refusal)],
       );
     }
+    case 'PauseRun':
+    case 'ResumeRun':
+      return ok(pauseOrResume(pool, command));
+    case 'CancelRun':
+      return ok(cancelRun(pool, command.runId, command.purpose));
     case 'EndRun': {
       const run = pool.runs.get(command.runId);
       if (run === undefined || run.outcome !== undefined) return ok([]);
@@ -82,6 +99,10 @@ export function decide(pool: Pool, command: HostCommand): Result<HostEvent[]> {
       return unreachable(command);
   }
 }
+
+/** It runs, or its end was said before it came. */
+const isKnown = (pool: Pool, runId: string): boolean =>
+  pool.runs.has(runId) || pool.early.get(runId)?.ended === true;
 
 /** None of the commands is refused: what comes too late asks for nothing. `at`: when the news came. */
 export function carryOut(pool: Pool, command: HostCommand, at: string): HostEvent[] {
@@ -103,6 +124,10 @@ export const poolNews = [
   'MountOpened',
   'MountReadFailed',
   'RecoveryFailed',
+  'BackupPaused',
+  'BackupResumed',
+  'RecoveryPaused',
+  'RecoveryResumed',
 ] as const;
 export type PoolNews = (typeof poolNews)[number];
 
@@ -154,7 +179,17 @@ function commandOf(event: Event<PoolNews>, at: string): HostCommand {
       return { type: 'EndRun', runId, outcome: 'completed' };
     case 'BackupFailed':
     case 'RecoveryFailed':
-      return { type: 'EndRun', runId, outcome: 'failed' };
+      return isCancellation(event.data.refusal)
+        ? { type: 'CancelRun', runId, purpose: event.type === 'BackupFailed' ? 'backup' : 'recovery' }
+        : { type: 'EndRun', runId, outcome: 'failed' };
+    case 'BackupPaused':
+      return { type: 'PauseRun', runId, purpose: 'backup', number: event.data.number };
+    case 'BackupResumed':
+      return { type: 'ResumeRun', runId, purpose: 'backup', number: event.data.number };
+    case 'RecoveryPaused':
+      return { type: 'PauseRun', runId, purpose: 'recovery', number: event.data.number };
+    case 'RecoveryResumed':
+      return { type: 'ResumeRun', runId, purpose: 'recovery', number: event.data.number };
     default:
       return unreachable(event);
   }

@@ -69,7 +69,8 @@ function detachIsDue(
   if (proxy?.attachments.has(attachmentKey(runId, diskId)) !== true) return false;
   if (proxy.state === 'lost' || proxy.state === 'retiring') return true;
   const run = pool.runs.get(runId);
-  return run === undefined || run.outcome !== undefined || !run.unfinished.has(diskId);
+  if (run === undefined || run.outcome !== undefined || run.leaving.has(proxyId)) return true;
+  return !run.unfinished.has(diskId);
 }
 
 /** `at`: when it was seen gone. What was attached is gone with the proxy: each run hears of its own disks. */

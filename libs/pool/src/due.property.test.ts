@@ -57,13 +57,13 @@ interface Queue {
 
 function naiveHolds(pool: Pool, runs: readonly Run[]): HostEvent[] {
   const { maxRuns, maxOpenSnapshots } = pool.policy;
-  let begun = runs.filter(({ hold }) => hold !== 'none').length;
+  let begun = runs.filter(({ hold, paused }) => hold !== 'none' && !paused).length;
   let open = runs.filter(
     (run) => !isInstant(run) && ['requested', 'ready', 'lost'].includes(run.hold),
   ).length;
   const events: HostEvent[] = [];
   for (const { order } of inTurn(
-    runs.filter((run) => !isInstant(run) && run.hold === 'none' && run.outcome === undefined),
+    runs.filter((run) => !isInstant(run) && run.hold === 'none' && run.outcome === undefined && !run.paused),
   )) {
     if ((maxRuns !== null && begun >= maxRuns) || (maxOpenSnapshots !== null && open >= maxOpenSnapshots))
       break;

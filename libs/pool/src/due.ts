@@ -67,7 +67,8 @@ function noteRun(pool: Pool, runId: string): void {
     return;
   }
 
-  is(due.working, runId, run.hold !== 'none');
+  // A paused one makes room for others; its snapshot is open all the same.
+  is(due.working, runId, run.hold !== 'none' && !run.paused);
   is(due.holding, runId, ['requested', 'ready', 'lost'].includes(run.hold) && !isInstant(run));
   const { decisions, actions } = stepsOf(pool, run);
   if (decisions.length > 0) due.deciding.add(runId);

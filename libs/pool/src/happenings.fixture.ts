@@ -32,6 +32,12 @@ export const happening = fc.record({
     'change health',
     'end',
     'limit',
+    'pause',
+    'pause',
+    'resume',
+    'resume',
+    'cancel',
+    'speak early',
     'restart',
     'wait',
   ),
@@ -154,6 +160,24 @@ export function live(
         pool.command({ type: 'AdoptPolicy', policy, revision: pool.pool.policyRevision + 1 });
         break;
       }
+      case 'pause':
+      case 'resume': {
+        const run = runs[pick % Math.max(1, runs.length)];
+        // One in three comes late: a newer order was heard already.
+        if (run) order(pool, what, run.order.runId, run.orders + (pick % 3 === 0 ? 0 : 1));
+        break;
+      }
+      case 'cancel': {
+        const run = runs[pick % Math.max(1, runs.length)];
+        if (run) pool.command({ type: 'CancelRun', runId: run.order.runId, purpose: run.order.purpose });
+        break;
+      }
+      case 'speak early': {
+        const runId = planOf(`vm${requested}`, [1], 1).backupId;
+        if (pick % 3 === 0) pool.command({ type: 'CancelRun', runId, purpose: 'backup' });
+        else order(pool, pick % 3 === 1 ? 'pause' : 'resume', runId, 1 + (pick % 5));
+        break;
+      }
       case 'restart':
         pool.restart();
         break;
@@ -164,3 +188,9 @@ export function live(
     afterEach(pool);
   }
 }
+
+const order = (pool: TestPool, what: 'pause' | 'resume', runId: string, number: number): unknown =>
+  pool.command({
+    type: what === 'pause' ? 'PauseRun' : 'ResumeRun',
+    ...{ runId, purpose: pool.pool.runs.get(runId)?.order.purpose ?? 'backup', number },
+  });

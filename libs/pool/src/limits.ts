@@ -13,7 +13,8 @@ import type { HostEvent, Place, Pool, Run } from './pool-state.ts';
 export const OVERTAKING_MILLISECONDS_MAX = 15 * 60_000;
 
 /** A run that has not taken its hold on disks, and needs leave to. An instant recovery does not: somebody stands without his VM. */
-export const awaitsHold = (run: Run): boolean => run.hold === 'none' && run.outcome === undefined;
+export const awaitsHold = (run: Run): boolean =>
+  run.hold === 'none' && run.outcome === undefined && !run.paused;
 
 /** How many more runs may take their hold. */
 export function holdsLeft({ policy, due }: Pool): number {

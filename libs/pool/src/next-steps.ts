@@ -50,7 +50,7 @@ export function* dueActions(pool: Pool): Generator<Action> {
     const proxy = pool.proxyVms.get(proxyId);
     if (proxy !== undefined) yield* tend(pool, proxy, 0).actions;
   }
-  for (const stage of [acting.ending, acting.connecting, acting.beginning])
+  for (const stage of [acting.ending, acting.pausing, acting.connecting, acting.beginning])
     for (const { runId } of stage) {
       const run = pool.runs.get(runId);
       if (run !== undefined) yield* stepsOf(pool, run).actions;

@@ -30,6 +30,9 @@ export const openRun = (order: Order, number: number): Run => ({
   portMilliseconds: 0,
   servedBy: new Set(),
   at: new Set(),
+  paused: false,
+  orders: 0,
+  leaving: new Set(),
 });
 
 function jobsPerDisk({ childJobs }: Order): Map<string, number> {

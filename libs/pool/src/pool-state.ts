@@ -79,6 +79,12 @@ export interface Run {
   readonly servedBy: Set<string>;
   /** Proxies that hold disks of it, or were asked to. */
   readonly at: Set<string>;
+  /** Nothing of it begins, and it holds neither ports nor proxies (pause.ts). */
+  paused: boolean;
+  /** The newest of its pauses and resumptions that was heard of. */
+  orders: number;
+  /** Of `at`: those that it lets go of because it was paused. Before that is done it is given no others. */
+  readonly leaving: Set<string>;
   outcome: 'completed' | 'failed' | 'cancelled' | undefined;
 }
 
@@ -139,6 +145,14 @@ export interface PooledProxy {
   runs: number;
 }
 
+/** What was said of a run before its plan arrived: news of different services come in any order. */
+export interface EarlyWord {
+  readonly paused: boolean;
+  readonly orders: number;
+  /** It is over before it began, and must never begin. */
+  readonly ended: boolean;
+}
+
 export interface Pool {
   readonly hostId: string;
   registered: EventData<'HostRegistered'> | undefined;
@@ -151,6 +165,8 @@ export interface Pool {
   proxiesEver: number;
   runsEver: number;
   readonly runs: Map<string, Run>;
+  /** By run. Of runs that are not open. */
+  readonly early: Map<string, EarlyWord>;
   /** Those of kind `direct`, too. */
   readonly proxies: Map<string, PooledProxy>;
   /** Those of kind `proxy` alone: few, however many runs are open. */
@@ -211,7 +227,7 @@ export type LineName =
   | { readonly kind: 'choosing'; readonly need: string }
   | { readonly kind: 'serving'; readonly proxyId: string; readonly need: string };
 
-export type Stage = 'ending' | 'connecting' | 'beginning';
+export type Stage = 'ending' | 'pausing' | 'connecting' | 'beginning';
 
 export const emptyPool = (hostId: string): Pool => ({
   hostId,
@@ -222,6 +238,7 @@ export const emptyPool = (hostId: string): Pool => ({
   proxiesEver: 0,
   runsEver: 0,
   runs: new Map(),
+  early: new Map(),
   proxies: new Map(),
   proxyVms: new Map(),
   throughput: nothingKnown(),
@@ -229,7 +246,7 @@ export const emptyPool = (hostId: string): Pool => ({
   portsOfVm: new Map(),
   due: {
     deciding: new Set(),
-    acting: { ending: [], connecting: [], beginning: [] },
+    acting: { ending: [], pausing: [], connecting: [], beginning: [] },
     beginning: [],
     holding: new Set(),
     working: new Set(),

@@ -28,6 +28,9 @@ test('whatever happens to backups and recoveries, limits hold, and in the end ev
         pool.observe();
         pool.run();
         for (const run of [...pool.pool.runs.values()]) {
+          const { runId, purpose } = run.order;
+          if (run.paused && run.number % 2 === 0) pool.command({ type: 'CancelRun', runId, purpose });
+          else if (run.paused) pool.command({ type: 'ResumeRun', runId, purpose, number: run.orders + 1 });
           for (const job of run.jobs.values()) if (job.lease) pool.finishJob(job.childJobId);
           const done = [...run.jobs.values()].every(({ state }) => state === 'done');
           // An instant recovery has none, and is done when its disks are filled.
@@ -96,6 +99,36 @@ function costsAddUp(pool: TestPool): void {
 
 /** Every cost is known: NaN is equal to nothing, and less than nothing. */
 const milliseconds = (seconds: number | undefined): number => Math.round((seconds ?? Number.NaN) * 1000);
+test('a paused run holds no port, and once the host has done what it was asked no disk at a proxy that is up; its hold stays', () => {
+  fc.assert(
+    fc.property(policy, fc.array(happening, { maxLength: 60, size: 'max' }), (policies, history) => {
+      const pool = new TestPool();
+      live(pool, policies, history);
+      for (const [runId, { order, orders, outcome }] of pool.pool.runs)
+        if (outcome === undefined)
+          pool.command({ type: 'PauseRun', runId, purpose: order.purpose, number: orders + 1 });
+      const holds = new Map([...pool.pool.runs].map(([runId, { hold }]) => [runId, hold]));
+      pool.settle();
+      const isPaused = (runId: string): boolean => {
+        const run = pool.pool.runs.get(runId);
+        return run?.paused === true && run.outcome === undefined;
+      };
+      const holders = [...pool.pool.proxies.values()].flatMap(({ holders }) => [...holders.values()]);
+      expect(holders.filter(({ runId }) => isPaused(runId))).toEqual([]);
+      const before = pool.history.length;
+      pool.run();
+      const used = [...pool.pool.proxyVms.values()].flatMap(({ attachments }) => [...attachments.values()]);
+      expect(used.filter(({ runId }) => isPaused(runId))).toEqual([]);
+      for (const { type, data } of pool.history.slice(before)) {
+        if (type === 'PortsLeased' || type === 'DiskAttachRequested' || type === 'ProxiesChosen')
+          expect(isPaused(data.runId)).toBe(false);
+      }
+      for (const [runId, { hold }] of pool.pool.runs)
+        if (isPaused(runId)) expect(hold).toBe(holds.get(runId) === 'lost' ? 'ready' : holds.get(runId));
+    }),
+    { numRuns: 200 },
+  );
+});
 
 test('the state is in the events alone: a restart at any moment changes nothing', () => {
   fc.assert(

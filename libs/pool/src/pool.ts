@@ -14,6 +14,7 @@ import { changeFill, letGoBy } from './fill.ts';
 import { forgive, lease, release } from './fold-leases.ts';
 import { openDirect, requestedProxy } from './open-proxy.ts';
 import { countJobs, openRun } from './open-run.ts';
+import { changePause, endedEarly, hasLeft, heardBefore } from './pause.ts';
 import {
   attachmentKey,
   directProxyId,
@@ -46,7 +47,7 @@ function change(pool: Pool, event: HostEvent): void {
       break;
     case 'ActivationRequested':
       pool.runsEver += 1;
-      pool.runs.set(event.data.runId, openRun(event.data, pool.runsEver));
+      beginRun(pool, openRun(event.data, pool.runsEver));
       break;
     case 'TargetRequested':
       withRun(pool, event.data.runId, (run) => {
@@ -153,7 +154,7 @@ function change(pool: Pool, event: HostEvent): void {
       pool.proxyVms.delete(event.data.proxyId);
       forgetProxy(pool, event.data.proxyId);
       for (const runId of pool.due.users.get(event.data.proxyId) ?? [])
-        withRun(pool, runId, (run) => run.at.delete(event.data.proxyId));
+        withRun(pool, runId, (run) => hasLeft(pool, run, event.data.proxyId));
       break;
     case 'ProxyIdle':
       withProxy(pool, event.data.proxyId, (proxy) => {
@@ -190,7 +191,7 @@ function change(pool: Pool, event: HostEvent): void {
       withProxy(pool, event.data.proxyId, (proxy) => {
         const { runId, diskId } = event.data;
         proxy.attachments.delete(attachmentKey(runId, diskId));
-        withRun(pool, runId, (run) => leaveProxy(run, proxy));
+        withRun(pool, runId, (run) => leaveProxy(pool, run, proxy));
       });
       break;
     case 'ProxiesActivated':
@@ -203,6 +204,10 @@ function change(pool: Pool, event: HostEvent): void {
       break;
     case 'PortsReleased':
       release(pool, event.data);
+      break;
+    case 'RunPaused':
+    case 'RunResumed':
+      changePause(pool, event);
       break;
     case 'RunFailed':
       withRun(pool, event.data.runId, (run) => {
@@ -232,11 +237,20 @@ function noteGone({ gone }: Pool, { proxyId, reason }: EventData<'ProxyDeactivat
   for (const first of gone.keys()) if (gone.size > GONE_MAX) gone.delete(first);
 }
 
+function beginRun(pool: Pool, run: Run): void {
+  pool.runs.set(run.order.runId, run);
+  heardBefore(pool, run);
+}
+
 function closeRun(pool: Pool, runId: string): void {
   const run = pool.runs.get(runId);
-  for (const proxyId of [...(run?.chosen?.keys() ?? []), ...(run?.at ?? [])])
+  if (run === undefined) {
+    endedEarly(pool, runId);
+    return;
+  }
+  for (const proxyId of [...(run.chosen?.keys() ?? []), ...run.at])
     pool.due.users.get(proxyId)?.delete(runId);
-  const vmId = run?.order.vmId ?? '';
+  const { vmId } = run.order;
   const ofVm = pool.due.runsOfVm.get(vmId);
   ofVm?.delete(runId);
   if (ofVm?.size === 0) pool.due.runsOfVm.delete(vmId);
@@ -257,15 +271,16 @@ function addProxy(pool: Pool, proxy: PooledProxy): void {
 }
 
 /** When none of its disks is left there. */
-function leaveProxy(run: Run, { proxyId, attachments }: PooledProxy): void {
+function leaveProxy(pool: Pool, run: Run, { proxyId, attachments }: PooledProxy): void {
   const { runId, disks } = run.order;
-  if (!disks.some(({ diskId }) => attachments.has(attachmentKey(runId, diskId)))) run.at.delete(proxyId);
+  if (!disks.some(({ diskId }) => attachments.has(attachmentKey(runId, diskId)))) hasLeft(pool, run, proxyId);
 }
 
 /** What was interrupted because this proxy died is not held against the child job. */
 function forgetProxy(pool: Pool, proxyId: string): void {
   for (const runId of pool.due.users.get(proxyId) ?? []) {
     withRun(pool, runId, (run) => {
+      run.leaving.delete(proxyId);
       if (run.chosen?.delete(proxyId)) run.proxiesLost += 1;
       for (const job of run.jobs.values()) {
         if (job.interruptedOn !== proxyId) continue;

@@ -34,6 +34,7 @@ const HOLDS_LOST_MAX = 5;
 
 export function stageOf(run: Run): Stage {
   if (run.outcome !== undefined) return 'ending';
+  if (run.paused || run.leaving.size > 0) return 'pausing';
   return run.hold === 'ready' || run.hold === 'filling' ? 'connecting' : 'beginning';
 }
 
@@ -42,6 +43,7 @@ export function stepsOf(pool: Pool, run: Run): Steps {
   const steps: Steps = { decisions: [], actions: [] };
   const stage = stageOf(run);
   if (stage === 'ending') tearDown(pool, run, steps);
+  else if (stage === 'pausing') standStill(pool, run, steps);
   else if (run.order.purpose === 'recovery' && isInstant(run)) instantSteps(run, run.order, steps);
   else if (stage === 'beginning') takeHold(run, steps);
   else if (run.order.mode === 'direct-to-host') runDirect(pool, run, steps);
@@ -125,11 +127,35 @@ const attachmentsOf = (run: Run, proxy: PooledProxy): Attachment[] =>
     .map(({ diskId }) => proxy.attachments.get(attachmentKey(run.order.runId, diskId)))
     .filter((attachment) => attachment !== undefined);
 
-function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
+/** A paused run gives its ports and its proxies to others. What it holds of disks stays, and is served again where that was lost. */
+function standStill(pool: Pool, run: Run, steps: Steps): void {
+  giveBackPorts(run, 'paused', steps);
+  detachAll(pool, run, steps);
+  if (run.hold === 'lost' && run.leaving.size === 0) takeHold(run, steps);
+}
+
+function tearDown(pool: Pool, run: Run, steps: Steps): void {
   const { hostId, runId, purpose } = run.order;
-  if (run.leased > 0)
-    for (const job of run.jobs.values())
-      if (job.lease !== undefined) decisions.push(releaseOf(job.lease, 'run-ended'));
+  giveBackPorts(run, 'run-ended', steps);
+  if (detachAll(pool, run, steps)) return;
+  if (run.hold !== 'none' && run.hold !== 'released') steps.actions.push(letGo(run));
+  // What it has cost is known when all of it is released.
+  else if (run.leased === 0)
+    steps.decisions.push(...summariesOf(run), {
+      type: 'RunClosed',
+      data: { hostId, runId, purpose, outcome: run.outcome ?? 'failed', ...portSecondsOf(run) },
+    });
+}
+
+function giveBackPorts(run: Run, because: 'paused' | 'run-ended', { decisions }: Steps): void {
+  if (run.leased === 0) return;
+  for (const job of run.jobs.values())
+    if (job.lease !== undefined) decisions.push(releaseOf(job.lease, because));
+}
+
+/** Whether any disk is still attached anywhere. */
+function detachAll(pool: Pool, run: Run, { decisions, actions }: Steps): boolean {
+  const { hostId, runId } = run.order;
   let attached = false;
   for (const proxyId of run.at) {
     const proxy = pool.proxyVms.get(proxyId);
@@ -143,14 +169,7 @@ function tearDown(pool: Pool, run: Run, { decisions, actions }: Steps): void {
       else decisions.push({ type: 'DiskDetached', data: { hostId, runId, proxyId, diskId } });
     }
   }
-  if (attached) return;
-  if (run.hold !== 'none' && run.hold !== 'released') actions.push(letGo(run));
-  // What it has cost is known when all of it is released.
-  else if (run.leased === 0)
-    decisions.push(...summariesOf(run), {
-      type: 'RunClosed',
-      data: { hostId, runId, purpose, outcome: run.outcome ?? 'failed', ...portSecondsOf(run) },
-    });
+  return attached;
 }
 
 const portSecondsOf = ({ portMilliseconds }: Run): { portSeconds?: number } =>

@@ -1,5 +1,5 @@
 /** A pool whose life is recorded as the log has it: every append with its occasion, or with the news that led to it before it. */
-import { catalogue, type Event, type StoredRecord } from '@backhaul/contracts';
+import { CANCELLED, catalogue, type Event, type StoredRecord } from '@backhaul/contracts';
 import { derivedId } from '@backhaul/kernel';
 import { type HostEvent, type Occasion, occasionText, type PoolNews, react } from '@backhaul/pool';
 import { HOST, TestPool } from '@backhaul/pool/testing';
@@ -77,9 +77,26 @@ function newsOf(command: Command): Event<PoolNews> | undefined {
       return news('MountReadFailed', { recoveryId: command.runId, diskId: 'd0', reason: 'damaged' });
     case 'AdoptPolicy':
       return news('HostPolicyDefined', { policy: command.policy, revision: command.revision });
-    default:
-      return news(
-        command.type === 'EndRun' && command.outcome === 'completed' ? 'BackupCompleted' : 'BackupFailed',
-      );
+    case 'PauseRun':
+    case 'ResumeRun': {
+      const { purpose, runId, number } = command;
+      const said = command.type === 'PauseRun' ? 'Paused' : 'Resumed';
+      return purpose === 'backup'
+        ? news(`Backup${said}`, { number })
+        : news(`Recovery${said}`, { recoveryId: runId, number });
+    }
+    case 'CancelRun': {
+      const { purpose, runId } = command;
+      const refusal = { code: CANCELLED[purpose], message: 'It was cancelled.' };
+      return purpose === 'backup'
+        ? news('BackupFailed', { refusal })
+        : news('RecoveryFailed', { recoveryId: runId, refusal });
+    }
+    default: {
+      const refusal = { code: 'Failed', message: 'It has failed.' };
+      return command.type === 'EndRun' && command.outcome === 'completed'
+        ? news('BackupCompleted')
+        : news('BackupFailed', { refusal });
+    }
   }
 }

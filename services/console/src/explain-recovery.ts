@@ -6,6 +6,7 @@ import {
   last,
   lossesOf,
   of,
+  orderLines,
   originWords,
   proxiesOf,
   proxyLines,
@@ -48,6 +49,7 @@ export function explainRecovery(recoveryId: string, story: readonly Recorded[]):
       ...proxyLines(facts, { run: 'recovery', job: 'data stream' }),
       ...instantLines(recovery),
       ...troubleLines(facts, 'Data stream'),
+      ...orderLines(story),
       facts.outcome,
       ...(facts.alternative === null
         ? []

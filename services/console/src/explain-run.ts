@@ -86,6 +86,31 @@ export function lossesOf(story: readonly Recorded[]): Explained['losses'] {
   return losses;
 }
 
+/** When it stood still, and who wanted that; and who wanted it to end. */
+export function orderLines(story: readonly Recorded[]): string[] {
+  const lines: string[] = [];
+  for (const event of story) {
+    switch (event.type) {
+      case 'BackupPaused':
+      case 'RecoveryPaused':
+        lines.push(`Paused at ${event.data.pausedAt} by ${event.data.pausedBy}: ${event.data.reason}.`);
+        break;
+      case 'BackupResumed':
+      case 'RecoveryResumed':
+        lines.push(`Resumed at ${event.data.resumedAt} by ${event.data.resumedBy}: ${event.data.reason}.`);
+        break;
+      case 'BackupCancelOrdered':
+      case 'RecoveryCancelOrdered':
+        lines.push(
+          `Ordered to end at ${event.data.orderedAt} by ${event.data.cancelledBy}: ${event.data.reason}.`,
+        );
+        break;
+      default:
+    }
+  }
+  return lines;
+}
+
 export const retriesOf = (
   interruptions: readonly Recorded<'ChildJobInterrupted' | 'ExportJobInterrupted'>[],
 ): Explained['retries'] =>

@@ -9,6 +9,7 @@ import {
   last,
   lossesOf,
   of,
+  orderLines,
   originWords,
   proxiesOf,
   proxyLines,
@@ -44,7 +45,7 @@ export function explain(backupId: string, story: readonly Recorded[]): Explanati
     outcome: outcomeLine(backup, story),
     refusal: backup.refusal,
   };
-  return { ...facts, lines: linesOf(facts, pointInTimeLine(story)) };
+  return { ...facts, lines: linesOf(facts, pointInTimeLine(story), orderLines(story)) };
 }
 
 function requestLine(backup: Omit<consoleApi.BackupView, 'position'>): string {
@@ -107,7 +108,11 @@ function outcomeLine(backup: Omit<consoleApi.BackupView, 'position'>, story: rea
   );
 }
 
-function linesOf(facts: Omit<Explanation, 'lines'>, pointInTime: string | undefined): string[] {
+function linesOf(
+  facts: Omit<Explanation, 'lines'>,
+  pointInTime: string | undefined,
+  orders: readonly string[],
+): string[] {
   return [
     facts.request,
     ...facts.plan,
@@ -115,6 +120,7 @@ function linesOf(facts: Omit<Explanation, 'lines'>, pointInTime: string | undefi
     ...proxyLines(facts, { run: 'backup', job: 'child job' }),
     ...facts.fallbacks.map(({ subject, reason }) => `${subject}, because: ${reason}.`),
     ...troubleLines(facts, 'Child job'),
+    ...orders,
     facts.outcome,
   ];
 }

@@ -1,9 +1,11 @@
 /** Export: carries out the leases of data streams, and says how recoveries end. Start as many as the network can feed. */
 import { join } from 'node:path';
 import { RepositorySetting, StateDirectorySetting } from '@backhaul/contracts';
+import { LeaseWatch } from '@backhaul/event-store';
 import { ChunkCache } from '@backhaul/repository';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
+import { cancelRecovery } from './cancel-recovery.ts';
 import { completeRecovery, giveUpSaying, sayExported } from './complete-recovery.ts';
 import { failRecovery, giveUpFailing } from './fail-recovery.ts';
 import { MountKeeper } from './keep-mounts.ts';
@@ -43,11 +45,13 @@ await runService({
       alternativeSeconds: configuration.BACKHAUL_ALTERNATIVE_SECONDS,
       log,
     };
+    const leases = new LeaseWatch(store, (error) => log.warn({ error }, 'leases could not be looked after'));
     await messaging.consumeWork({
       purpose: 'export-jobs',
       types: ['PortsLeased'],
       concurrency: configuration.BACKHAUL_EXPORT_JOBS_AT_ONCE,
-      handle: (event, signal) => runExportJob(parts, event, signal),
+      handle: (event, stop) =>
+        leases.whileHeld(event, stop, ({ signal, hasEnded }) => runExportJob(parts, event, signal, hasEnded)),
       givenUp: (event, error) => giveUpExportJob(parts, event, error),
     });
     await messaging.consumeWork({
@@ -63,6 +67,12 @@ await runService({
       concurrency: 1,
       handle: (event, signal) => failRecovery(parts, event, signal),
       givenUp: (event) => giveUpFailing(parts, event),
+    });
+    await messaging.consumeWork({
+      purpose: 'cancellations',
+      types: ['RecoveryCancelOrdered'],
+      concurrency: 1,
+      handle: (event) => cancelRecovery(parts, event),
     });
     await messaging.consume({
       purpose: 'recoveries',

@@ -2,7 +2,7 @@
 import type { Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { decideMount, ending, requested } from './mount.ts';
-import { causedBy, loadRecovery, planOf } from './recovery.ts';
+import { causedBy, loadRecovery, planIfAny, planOf } from './recovery.ts';
 
 interface Parts {
   readonly store: EventStore;
@@ -29,8 +29,10 @@ const idOf = ({ diskId }: { readonly diskId: string }): string => diskId;
 export async function unmountOnClose({ store, wake }: Parts, cause: Recorded<'RunClosed'>): Promise<void> {
   const { runId: recoveryId, purpose, hostId } = cause.data;
   if (purpose !== 'recovery') return;
-  const { vmId, instant } = await planOf(store, recoveryId);
-  if (instant === undefined) return;
+  const plan = await planIfAny(store, recoveryId);
+  // One that was cancelled before it was planned has no mount, and never will.
+  if (plan?.instant === undefined) return;
+  const { vmId } = plan;
   const command = { commandId: `unmount ${cause.eventId}`, metadata: causedBy(cause, recoveryId) };
   await decideMount(store, recoveryId, command, (mount) => ending(mount, { recoveryId, hostId, vmId }));
   wake(recoveryId);

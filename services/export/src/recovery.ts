@@ -128,10 +128,17 @@ export async function loadRecovery(
 
 /** The plan, as the planner recorded it. */
 export async function planOf(reader: StreamReader, recoveryId: string): Promise<RecoveryPlan> {
+  const plan = await planIfAny(reader, recoveryId);
+  if (plan === undefined)
+    throw new Fault(`Recovery ${recoveryId} has no plan in the log`, { permanent: true });
+  return plan;
+}
+
+export async function planIfAny(reader: StreamReader, recoveryId: string): Promise<RecoveryPlan | undefined> {
   for await (const event of reader.readStream(streamName('plan', recoveryId))) {
     if (event.type === 'RecoveryProxiesCalculated') return event.data;
   }
-  throw new Fault(`Recovery ${recoveryId} has no plan in the log`, { permanent: true });
+  return undefined;
 }
 
 export const causedBy = (cause: Recorded, recoveryId: string): EventMetadata => ({

@@ -32,11 +32,12 @@ export interface ExportParts {
   readonly log: Logger;
 }
 
-/** The same news tells of child jobs of backups, which are others' work. */
+/** The same news tells of child jobs of backups, which are others' work. `wasTakenBack`: whether the lease has ended meanwhile. */
 export async function runExportJob(
   parts: ExportParts,
   leased: Recorded<'PortsLeased'>,
   signal: AbortSignal,
+  wasTakenBack: () => Promise<boolean> = async () => false,
 ): Promise<void> {
   const lease = leased.data;
   if (lease.purpose !== 'recovery') return;
@@ -51,6 +52,11 @@ export async function runExportJob(
     const milliseconds = Math.round(performance.now() - begun);
     await stream.append(completed(stream.job, lease, { ...portion, resumedBytes, milliseconds, at: now() }));
   } catch (error) {
+    if (await wasTakenBack()) {
+      // The pool knows why, and holds nothing against the data stream. What was confirmed stays confirmed.
+      parts.log.info({ childJob: lease.childJobId }, 'the ports of a data stream were taken back');
+      return;
+    }
     await endBadly(parts, stream, lease, error, signal);
   }
 }

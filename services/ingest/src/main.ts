@@ -1,8 +1,10 @@
 /** Ingest: carries out the leases of child jobs, and makes restore points. Start as many as the network can feed. */
 import { RepositorySetting } from '@backhaul/contracts';
+import { LeaseWatch } from '@backhaul/event-store';
 import { openRepository } from '@backhaul/repository';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
+import { cancelBackup } from './cancel-backup.ts';
 import { completeBackup, giveUpBackup } from './complete-backup.ts';
 import { giveUpChildJob, runChildJob } from './run-child-job.ts';
 import { end, failedBecause } from './transfer.ts';
@@ -28,11 +30,13 @@ await runService({
       requestMilliseconds: configuration.BACKHAUL_READ_TIMEOUT_MILLISECONDS,
       log,
     };
+    const leases = new LeaseWatch(store, (error) => log.warn({ error }, 'leases could not be looked after'));
     await messaging.consumeWork({
       purpose: 'child-jobs',
       types: ['PortsLeased'],
       concurrency: configuration.BACKHAUL_CHILD_JOBS_AT_ONCE,
-      handle: (event, signal) => runChildJob(parts, event, signal),
+      handle: (event, stop) =>
+        leases.whileHeld(event, stop, ({ signal, hasEnded }) => runChildJob(parts, event, signal, hasEnded)),
       givenUp: (event, error) => giveUpChildJob(parts, event, error),
     });
     await messaging.consumeWork({
@@ -41,6 +45,11 @@ await runService({
       concurrency: 2,
       handle: (event) => completeBackup(parts, event),
       givenUp: (event, error) => giveUpBackup(parts, event, error),
+    });
+    await messaging.consume({
+      purpose: 'cancellations',
+      types: ['BackupCancelOrdered'],
+      handle: (event, transaction) => cancelBackup(transaction, event),
     });
     await messaging.consume({
       purpose: 'failures',

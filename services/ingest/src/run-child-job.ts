@@ -29,10 +29,12 @@ export interface IngestParts {
   readonly log: Logger;
 }
 
+/** `wasTakenBack`: whether the lease has ended meanwhile. */
 export async function runChildJob(
   parts: IngestParts,
   leased: Recorded<'PortsLeased'>,
   signal: AbortSignal,
+  wasTakenBack: () => Promise<boolean> = async () => false,
 ): Promise<void> {
   const lease = leased.data;
   if (lease.purpose !== 'backup') return;
@@ -60,7 +62,7 @@ export async function runChildJob(
     );
     await chunks.flush();
   } catch (error) {
-    await endBadly(chunks, lease, error, signal, parts.log);
+    await endBadly(chunks, lease, error, { signal, wasTakenBack }, parts.log);
   }
 }
 
@@ -100,12 +102,15 @@ async function begin(
   }
 }
 
-/** What was received stays received: it is appended even now. Stopping the service is no interruption: the lease goes on. */
+/**
+ * What was received stays received: it is appended even now. Stopping the service is no interruption: the lease goes on. Nor is it one that
+ * the ports were taken back: the pool knows why, and holds nothing against the job.
+ */
 async function endBadly(
   chunks: ChunkLog,
   lease: Lease,
   error: unknown,
-  signal: AbortSignal,
+  { signal, wasTakenBack }: { signal: AbortSignal; wasTakenBack: () => Promise<boolean> },
   log: Logger,
 ): Promise<void> {
   if (error instanceof Superseded) {
@@ -113,6 +118,13 @@ async function endBadly(
     return;
   }
   await chunks.flush();
+  if (await wasTakenBack()) {
+    log.info(
+      { childJob: lease.childJobId, attempt: lease.attempt },
+      'the ports of a child job were taken back',
+    );
+    return;
+  }
   if (signal.aborted) throw error;
   const reason = describeError(error);
   log.warn(

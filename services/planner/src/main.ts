@@ -13,6 +13,7 @@ import { z } from 'zod';
 import { hostsOf } from './adapters/hosts.ts';
 import { repositoryAt } from './adapters/lazy-repository.ts';
 import { poolViewsFrom } from './adapters/pool-views.ts';
+import { dueRunIn, runStreamOf, whenDue } from './due-runs.ts';
 import { inspectRecovery } from './inspect-recovery.ts';
 import { inspectVm } from './inspect-vm.ts';
 import { limited } from './limited.ts';
@@ -47,30 +48,40 @@ await runService({
       log.warn({ ...about, attempt, error: describeError(error) }, 'inspection failed');
     await messaging.consumeWork({
       purpose: 'plans',
-      types: ['BackupTriggered'],
+      types: ['BackupTriggered', 'BackupResumed'],
       concurrency: PLANS_AT_ONCE,
-      ...planner(store, backupPlan, {
-        inspect(triggered, signal) {
-          const { backupId, hostId, vmId } = triggered;
-          const onFault = failed({ backupId, hostId, vmId });
-          return atATime(() => inspectVm(hosts.named, triggered, signal, onFault));
-        },
-        poolOf,
-      }),
+      ...whenDue(
+        store,
+        'BackupTriggered',
+        planner(store, backupPlan, {
+          inspect(triggered, signal) {
+            const { backupId, hostId, vmId } = triggered;
+            const onFault = failed({ backupId, hostId, vmId });
+            return atATime(() => inspectVm(hosts.named, triggered, signal, onFault));
+          },
+          poolOf,
+          isDue: async (of) => (await dueRunIn(store, 'BackupTriggered', runStreamOf(of))).isDue,
+        }),
+      ),
     });
     const places = { repository: repository.open, hostNamed: hosts.named };
     await messaging.consumeWork({
       purpose: 'recovery-plans',
-      types: ['RecoveryTriggered'],
+      types: ['RecoveryTriggered', 'RecoveryResumed'],
       concurrency: PLANS_AT_ONCE,
-      ...planner(store, recoveryPlan, {
-        inspect(triggered, signal) {
-          const { recoveryId, backupId, hostId, vmId } = triggered;
-          const onFault = failed({ recoveryId, backupId, hostId, vmId });
-          return atATime(() => inspectRecovery(places, triggered, signal, onFault));
-        },
-        poolOf,
-      }),
+      ...whenDue(
+        store,
+        'RecoveryTriggered',
+        planner(store, recoveryPlan, {
+          inspect(triggered, signal) {
+            const { recoveryId, backupId, hostId, vmId } = triggered;
+            const onFault = failed({ recoveryId, backupId, hostId, vmId });
+            return atATime(() => inspectRecovery(places, triggered, signal, onFault));
+          },
+          poolOf,
+          isDue: async (of) => (await dueRunIn(store, 'RecoveryTriggered', runStreamOf(of))).isDue,
+        }),
+      ),
     });
   },
 });

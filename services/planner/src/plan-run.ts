@@ -11,6 +11,8 @@ import { type KindOfPlan, type PlanCommand, type PoolView, planningOf, planStrea
 export interface Surroundings<Triggered, Inspection> {
   inspect(triggered: Triggered, signal: AbortSignal): Promise<Result<Inspection>>;
   poolOf(hostId: HostId): Promise<PoolView>;
+  /** Asked once more after the inspection, which may take a while: what is to end, or to stand still, is not planned. */
+  isDue(triggered: Triggered): Promise<boolean>;
 }
 
 /** Of the event that a run was triggered with. */
@@ -33,7 +35,7 @@ export function planner<
 >(
   store: EventStore,
   kind: KindOfPlan<Triggered, Inspection, PlanEvent>,
-  { inspect, poolOf }: Surroundings<Triggered, Inspection>,
+  { inspect, poolOf, isDue }: Surroundings<Triggered, Inspection>,
 ): Planner<Triggered> {
   const plans = commandService(store, planningOf(kind));
 
@@ -62,6 +64,7 @@ export function planner<
         return await execute(event, { type: 'CalculateProxies', triggered, pool });
       }
       const inspected = await inspect(triggered, signal);
+      if (!(await isDue(triggered))) return;
       if (!inspected.ok)
         return await execute(event, { type: 'RefusePlan', triggered, refusal: inspected.refusal });
       const pool = await poolOf(triggered.hostId);

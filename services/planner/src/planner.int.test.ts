@@ -21,6 +21,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { hostsOf } from './adapters/hosts.ts';
 import { type LazyRepository, repositoryAt } from './adapters/lazy-repository.ts';
 import { poolViewsFrom } from './adapters/pool-views.ts';
+import { dueRunIn, runStreamOf, whenDue } from './due-runs.ts';
 import { inspectRecovery } from './inspect-recovery.ts';
 import { inspectVm } from './inspect-vm.ts';
 import type { Patience } from './patience.ts';
@@ -63,25 +64,40 @@ beforeAll(async () => {
   };
   await planner.messaging.consumeWork({
     purpose: 'plans',
-    types: ['BackupTriggered'],
+    types: ['BackupTriggered', 'BackupResumed'],
     concurrency: 2,
-    ...plannerOf(planner.store, backupPlan, {
-      inspect: (triggered, signal) => inspectVm(hosts.named, triggered, signal, () => undefined, patience),
-      poolOf,
-    }),
+    ...whenDue(
+      planner.store,
+      'BackupTriggered',
+      plannerOf(planner.store, backupPlan, {
+        inspect: (triggered, signal) => inspectVm(hosts.named, triggered, signal, () => undefined, patience),
+        poolOf,
+        isDue: isDueBackup,
+      }),
+    ),
   });
   repository = repositoryAt(join(directory, 'repository'));
   const places = { repository: repository.open, hostNamed: hosts.named };
   await planner.messaging.consumeWork({
     purpose: 'recovery-plans',
-    types: ['RecoveryTriggered'],
+    types: ['RecoveryTriggered', 'RecoveryResumed'],
     concurrency: 2,
-    ...plannerOf(planner.store, recoveryPlan, {
-      inspect: (triggered, signal) => inspectRecovery(places, triggered, signal, () => undefined, patience),
-      poolOf,
-    }),
+    ...whenDue(
+      planner.store,
+      'RecoveryTriggered',
+      plannerOf(planner.store, recoveryPlan, {
+        inspect: (triggered, signal) => inspectRecovery(places, triggered, signal, () => undefined, patience),
+        poolOf,
+        isDue: isDueRecovery,
+      }),
+    ),
   });
 });
+
+const isDueBackup = async (data: TriggeredBackup): Promise<boolean> =>
+  (await dueRunIn(planner.store, 'BackupTriggered', runStreamOf(data))).isDue;
+const isDueRecovery = async (data: TriggeredRecovery): Promise<boolean> =>
+  (await dueRunIn(planner.store, 'RecoveryTriggered', runStreamOf(data))).isDue;
 
 afterAll(async () => {
   await servers?.close();
@@ -235,4 +251,37 @@ test('a triggered recovery is planned from its restore point and a real host, an
   expect(await triggerAndPlanRecovery(lost)).toMatchObject([
     { type: 'RecoveryPlanRefused', data: { refusal: { code: 'RestorePointMissing' } } },
   ]);
+});
+
+test('a backup that is paused is planned when it goes on, and one that is to end is not', async () => {
+  const by = { reason: 'none', hostId: 'lab', vmId: 'web-1' };
+  const at = new Date().toISOString();
+  const [paused, cancelled] = [backup('paused'), backup('cancelled')];
+  await trigger.append(
+    `backup-${paused.backupId}`,
+    { type: 'BackupTriggered', data: paused },
+    {
+      type: 'BackupPaused',
+      data: { backupId: paused.backupId, ...by, number: 1, pausedBy: 'ops', pausedAt: at },
+    },
+  );
+  await trigger.append(
+    `backup-${cancelled.backupId}`,
+    { type: 'BackupTriggered', data: cancelled },
+    {
+      type: 'BackupCancelOrdered',
+      data: { backupId: cancelled.backupId, ...by, cancelledBy: 'ops', orderedAt: at },
+    },
+  );
+  // Heard in order: when a later one is planned, these were looked at.
+  await triggerAndPlan(backup('later'));
+  const plan = (runId: string) => Array.fromAsync(planner.store.readStream(planStream(runId)));
+  expect([...(await plan(paused.backupId)), ...(await plan(cancelled.backupId))]).toEqual([]);
+  await trigger.append(`backup-${paused.backupId}`, {
+    type: 'BackupResumed',
+    data: { backupId: paused.backupId, ...by, number: 2, resumedBy: 'ops', resumedAt: at },
+  });
+  expect((await planOf<BackupPlanEvent>(paused.backupId, backupPlan.decisions)).at(-1)).toMatchObject({
+    type: 'ProxiesCalculated',
+  });
 });

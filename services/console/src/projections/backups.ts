@@ -5,6 +5,7 @@
 import type { consoleApi, Recorded } from '@backhaul/contracts';
 import type { Folded, Projection } from '../projection.ts';
 import { asked, refusedUnread } from './backup-request.ts';
+import { outcomeOf, standingStill } from './standing-still.ts';
 
 type BackupView = consoleApi.BackupView;
 type Row = Folded<BackupView>;
@@ -17,6 +18,9 @@ export const backups: Projection<BackupView> = {
     hostId: 'text',
     vmId: 'text',
     state: 'text',
+    stage: 'text',
+    pausedAt: 'instant',
+    pauseReason: 'text',
     origin: 'json',
     policyId: 'text',
     requestedKind: 'text',
@@ -64,26 +68,36 @@ export const backups: Projection<BackupView> = {
     return 'runId' in data ? [{ backupId: data.runId }] : [];
   },
   evolve(row, event) {
-    switch (event.type) {
-      case 'BackupQueued':
-        return row ?? { ...asked(event), state: 'queued', behindRunId: event.data.behind };
-      case 'BackupTriggered':
-        return {
-          ...(row ?? asked(event)),
-          state: 'triggered',
-          triggeredAt: event.recordedAt,
-          parentBackupId: event.data.parent?.backupId ?? null,
-        };
-      case 'BackupRefused':
-        return ended(row ?? refusedUnread(event), 'refused', event.data.refusedAt, event.data.refusal);
-      default:
-        return row === undefined ? undefined : changed(row, event);
-    }
+    const known = row ?? begun(event);
+    return known === undefined ? undefined : standingStill(known, event, changed, isEnded);
   },
 };
 
+function begun(event: Recorded): Row | undefined {
+  switch (event.type) {
+    case 'BackupQueued':
+      return { ...asked(event), state: 'queued', stage: 'queued', behindRunId: event.data.behind };
+    case 'BackupTriggered':
+      return asked(event);
+    case 'BackupRefused':
+      return refusedUnread(event);
+    default:
+      return undefined;
+  }
+}
+
+/** By its stage (standing-still.ts). */
 function changed(backup: Row, event: Recorded): Row {
   switch (event.type) {
+    case 'BackupTriggered':
+      return {
+        ...backup,
+        state: 'triggered',
+        triggeredAt: event.recordedAt,
+        parentBackupId: event.data.parent?.backupId ?? null,
+      };
+    case 'BackupRefused':
+      return ended(backup, 'refused', event.data.refusedAt, event.data.refusal);
     case 'ProxiesCalculated':
       return planned(backup, event);
     case 'PlanRefused':
@@ -121,7 +135,7 @@ function changed(backup: Row, event: Recorded): Row {
         manifestDigest: event.data.restorePoint.manifestDigest,
       };
     case 'BackupFailed':
-      return ended(backup, 'failed', event.data.failedAt, event.data.refusal);
+      return ended(backup, outcomeOf(event.data), event.data.failedAt, event.data.refusal);
     // The transfer still has to end; what it says then stands beside the host's reason.
     case 'RunFailed':
       return isEnded(backup) ? backup : { ...backup, refusal: event.data.refusal };

@@ -112,7 +112,7 @@ function changed(job: Row, event: Recorded): Row {
     }
     case 'PortsReleased':
       return job.leaseId === event.data.leaseId
-        ? { ...job, state: job.state === 'leased' ? 'waiting' : job.state, leaseId: null, ports: [] }
+        ? { ...job, state: waitsAgain(job.state, event.data.because), leaseId: null, ports: [] }
         : job;
     case 'ChildJobStarted': {
       const { attempt, proxyId, kind, resumedBytes, startedAt } = event.data;
@@ -155,3 +155,7 @@ function changed(job: Row, event: Recorded): Row {
 }
 
 const ended = (job: Row): boolean => job.state === 'completed' || job.state === 'abandoned';
+
+/** One that was paused goes on later; of any other end of its lease the job says itself what it meant. */
+export const waitsAgain = (state: Row['state'], because: string): Row['state'] =>
+  state === 'leased' || (state === 'running' && because === 'paused') ? 'waiting' : state;

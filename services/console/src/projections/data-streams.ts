@@ -1,6 +1,7 @@
 /** Data streams of recoveries: what portion of a disk each has, through which ports it writes, and how much of it is written. */
 import type { consoleApi, Recorded } from '@backhaul/contracts';
 import type { Folded, Projection, Selection } from '../projection.ts';
+import { waitsAgain } from './child-jobs.ts';
 
 type DataStreamView = consoleApi.DataStreamView;
 type Row = Folded<DataStreamView>;
@@ -111,7 +112,7 @@ function changed(stream: Row, event: Recorded): Row {
       return stream.leaseId === event.data.leaseId
         ? {
             ...stream,
-            state: stream.state === 'leased' ? 'waiting' : stream.state,
+            state: waitsAgain(stream.state, event.data.because),
             leaseId: null,
             ports: [],
           }

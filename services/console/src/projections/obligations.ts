@@ -14,6 +14,7 @@ const targetId = (data: { hostId: string; runId: string }): string => `target/${
 const mountId = (data: { hostId: string; recoveryId: string }): string =>
   `mount/${data.hostId}/${data.recoveryId}`;
 const KEPT = 'TargetKept or TargetDiscarded';
+const PAUSED = ', kept for its paused run';
 const FILLED = 'TargetFilled, TargetLeft or TargetDiscarded';
 const proxyObligationId = (data: { hostId: string; proxyId: string }): string =>
   `proxy/${data.hostId}/${data.proxyId}`;
@@ -79,6 +80,9 @@ export const obligations: Projection<ObligationView> = {
       case 'PortsLeased':
       case 'PortsReleased':
         return [{ obligationId: leaseObligationId(event.data) }];
+      case 'RunPaused':
+      case 'RunResumed':
+        return (['snapshot', 'target'] as const).map((kind) => ({ kind, runId: event.data.runId }));
       default:
         return [];
     }
@@ -145,6 +149,11 @@ export const obligations: Projection<ObligationView> = {
       case 'ProxyActivated':
       case 'DiskAttached':
         return row === undefined ? undefined : { ...row, state: 'standing' };
+      // Whoever looks for what was left behind is told that this was not.
+      case 'RunPaused':
+        return row === undefined ? undefined : { ...row, subject: `${row.subject}${PAUSED}` };
+      case 'RunResumed':
+        return row === undefined ? undefined : { ...row, subject: row.subject.replace(PAUSED, '') };
       case 'SnapshotLost':
       case 'TargetLost':
       case 'ProxyLost':

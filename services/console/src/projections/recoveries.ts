@@ -5,6 +5,7 @@
 import type { consoleApi, Recorded, RecoveryTotals } from '@backhaul/contracts';
 import type { Folded, Projection } from '../projection.ts';
 import { asked, refusedUnread } from './recovery-request.ts';
+import { outcomeOf, standingStill } from './standing-still.ts';
 
 type RecoveryView = consoleApi.RecoveryView;
 type Row = Folded<RecoveryView>;
@@ -22,6 +23,9 @@ export const recoveries: Projection<RecoveryView> = {
     vmId: 'text',
     diskIds: 'text[]',
     state: 'text',
+    stage: 'text',
+    pausedAt: 'instant',
+    pauseReason: 'text',
     origin: 'json',
     policyId: 'text',
     requestedMode: 'text',
@@ -71,21 +75,31 @@ export const recoveries: Projection<RecoveryView> = {
     return 'runId' in data ? [{ recoveryId: data.runId }] : [];
   },
   evolve(row, event) {
-    switch (event.type) {
-      case 'RecoveryQueued':
-        return row ?? { ...asked(event), state: 'queued', behindRunId: event.data.behind };
-      case 'RecoveryTriggered':
-        return { ...(row ?? asked(event)), state: 'triggered', triggeredAt: event.recordedAt };
-      case 'RecoveryRefused':
-        return ended(row ?? refusedUnread(event), 'refused', event.data.refusedAt, event.data.refusal);
-      default:
-        return row === undefined ? undefined : changed(row, event);
-    }
+    const known = row ?? begun(event);
+    return known === undefined ? undefined : standingStill(known, event, changed, isEnded);
   },
 };
 
+function begun(event: Recorded): Row | undefined {
+  switch (event.type) {
+    case 'RecoveryQueued':
+      return { ...asked(event), state: 'queued', stage: 'queued', behindRunId: event.data.behind };
+    case 'RecoveryTriggered':
+      return asked(event);
+    case 'RecoveryRefused':
+      return refusedUnread(event);
+    default:
+      return undefined;
+  }
+}
+
+/** By its stage (standing-still.ts). */
 function changed(recovery: Row, event: Recorded): Row {
   switch (event.type) {
+    case 'RecoveryTriggered':
+      return { ...recovery, state: 'triggered', triggeredAt: event.recordedAt };
+    case 'RecoveryRefused':
+      return ended(recovery, 'refused', event.data.refusedAt, event.data.refusal);
     case 'RecoveryProxiesCalculated':
       return planned(recovery, event);
     case 'RecoveryPlanRefused':
@@ -153,7 +167,9 @@ function changed(recovery: Row, event: Recorded): Row {
     }
     case 'RecoveryFailed': {
       const { failedAt, refusal, alternative } = event.data;
-      return isEnded(recovery) ? recovery : { ...ended(recovery, 'failed', failedAt, refusal), alternative };
+      return isEnded(recovery)
+        ? recovery
+        : { ...ended(recovery, outcomeOf(event.data), failedAt, refusal), alternative };
     }
     // The export still has to end; what it says then stands beside the host's reason.
     case 'RunFailed':
