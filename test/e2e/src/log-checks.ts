@@ -45,6 +45,11 @@ export function nothingWasWrittenTwice(events: readonly Recorded[]): void {
 
 /** Snapshots or targets, attachments and leases of a run, each closed by its inverse. */
 export function everythingWasGivenBack(events: readonly Recorded[]): void {
+  expect(openIn(events)).toEqual([]);
+}
+
+/** What a run has taken and not given back. */
+export function openIn(events: readonly Recorded[]): string[] {
   const open = new Set<string>();
   for (const { type, data } of events) {
     if (type === 'SnapshotRequested') open.add('snapshot');
@@ -60,7 +65,7 @@ export function everythingWasGivenBack(events: readonly Recorded[]): void {
     if (type === 'PortsLeased') open.add(`lease ${data.leaseId}`);
     if (type === 'PortsReleased') open.delete(`lease ${data.leaseId}`);
   }
-  expect([...open]).toEqual([]);
+  return [...open];
 }
 
 export const ofType = <T extends EventType>(events: readonly Recorded[], type: T): Recorded<T>[] =>
