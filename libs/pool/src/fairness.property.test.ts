@@ -32,7 +32,7 @@ class WatchedPool extends TestPool {
     const all = [...runs.values()];
     if (event.type === 'SnapshotRequested' || (event.type === 'TargetRequested' && !event.data.mounts)) {
       const open = all.filter((run) => !isInstant(run) && ['requested', 'ready', 'lost'].includes(run.hold));
-      const begun = all.filter(({ hold }) => hold !== 'none');
+      const begun = all.filter(({ hold, paused }) => hold !== 'none' && !paused);
       expect(open.length).toBeLessThan(policy.maxOpenSnapshots ?? Number.POSITIVE_INFINITY);
       expect(begun.length).toBeLessThan(policy.maxRuns ?? Number.POSITIVE_INFINITY);
       this.#notBefore(event.data.runId, waited.begin.filter(awaitsHold), 0);
