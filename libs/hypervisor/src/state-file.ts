@@ -2,7 +2,8 @@
  * Small JSON files that say what is about to be done or what stands, so that a crash at any line can be continued or
  * undone. A file is there whole or not at all: written beside, synced, renamed, and its folder synced.
  */
-import { lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { link, lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
@@ -20,6 +21,24 @@ export async function writeState(path: string, state: unknown): Promise<void> {
   }
   await rename(beside, path);
   await syncFolder(folder);
+}
+
+/** Answers false, and changes nothing, where there is one already. Of several that write at once one does. */
+export async function writeStateOnce(path: string, state: unknown): Promise<boolean> {
+  if (await isThere(path)) return false;
+  const beside = `${path}.${randomUUID()}`;
+  await writeState(beside, state);
+  try {
+    // Unlike a rename, it never takes the place of another.
+    await link(beside, path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw new Fault(`Writing ${path} failed`, { cause: error });
+  } finally {
+    await rm(beside, { force: true });
+    await syncFolder(dirname(path));
+  }
 }
 
 /** Undefined when there is none. A file that is there and does not fit is a permanent Fault: it is not ours to guess. */

@@ -69,6 +69,11 @@ export class DefinedVms {
     });
   }
 
+  /** VMs that have a folder here, whatever is in it. */
+  async vmIds(): Promise<string[]> {
+    return (await namesIn(this.path)).filter((name) => Name.safeParse(name).success);
+  }
+
   /** Files in the folder of a VM that has no definition: somebody's, and not to be written over. */
   async strangersIn(vmId: string): Promise<string[]> {
     const names = await namesIn(this.folderOf(vmId));

@@ -17,11 +17,13 @@ import { DefinedVms } from './defined-vms.ts';
 import { fillTarget, leaveTarget, observeFills } from './fill.ts';
 import { exportNameOf } from './node-names.ts';
 import { observeSnapshots } from './observe-snapshots.ts';
+import { claimFolder } from './owner-mark.ts';
 import type { ChosenAccelerator } from './proxy/accelerator.ts';
 import { type DiskSource, openQemuProxies, type QemuProxies } from './proxy/proxies.ts';
 import { ProxyStates } from './proxy/proxy-state.ts';
 import { releaseVmSnapshot } from './release-vm-snapshot.ts';
 import { rescueAbandoned } from './rescue.ts';
+import { boundConsoles } from './start-vm.ts';
 import { requireStanding, takeVmSnapshot } from './take-vm-snapshot.ts';
 import {
   createTarget,
@@ -54,13 +56,14 @@ export interface QemuHostOptions {
   readonly freezeMilliseconds?: number;
 }
 
-/** Throws permanent Faults: `ToolMissing`, `FolderMissing`, `SocketPathTooLong`. */
+/** Throws permanent Faults: `ToolMissing`, `FolderMissing`, `SocketPathTooLong`, `HostOwned`. */
 export async function openQemuHost(options: QemuHostOptions): Promise<HypervisorHost> {
   const { hostId } = options;
   const folder = resolve(options.address);
   const own = resolve(options.stateDirectory, hostId);
   await requireTools(virtualMachineTools);
   await requireFolder(hostId, folder);
+  await claimFolder({ folder, hostId, stateDirectory: resolve(options.stateDirectory) });
   const vms = new VmFolder(folder, hostId);
   const states = new VmSnapshotStates(join(own, 'snapshots'));
   const site: VmSite = {
@@ -224,6 +227,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
         observeSnapshots(site),
         observeTargets(targets),
         observeFills(targets),
+        boundConsoles(targets),
       ]);
       return { proxies: observed.map(({ proxy }) => proxy), snapshots, targets: targetsSeen, fills };
     },

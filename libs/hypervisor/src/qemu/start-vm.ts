@@ -1,6 +1,6 @@
 /**
  * Starts a defined VM: a QEMU process of its own, with its monitor and its agent's channel where every VM of the host has them, so that it
- * can be backed up at once. Its serial console is kept in its folder. It has no network: a copy of a VM that came back beside
+ * can be backed up at once. The end of what its serial console said is kept in its folder. It has no network: a copy of a VM that came back beside
  * the original must not answer in its name.
  */
 import { eventually, Fault } from '@backhaul/kernel';
@@ -9,6 +9,7 @@ import type { DefinedVms, VmDefinition } from './defined-vms.ts';
 import { diskNode, isMounted, mountBlockdev, mountNode } from './mounted-disk.ts';
 import type { Accelerator, ChosenAccelerator } from './proxy/accelerator.ts';
 import {
+  boundConsole,
   consoleOf,
   endQemu,
   escaped,
@@ -69,6 +70,12 @@ export async function startVm(site: VmStartSite, definition: VmDefinition): Prom
     if (begun) await endQemu(process);
     throw new Fault(`${site.vms.nameOf(vmId)} did not start`, { cause, code: 'VmNotStarted' });
   }
+}
+
+/** Of every VM that was started here. One that cannot be bounded now is met again at the next look. */
+export async function boundConsoles(site: VmStartSite): Promise<void> {
+  const vmIds = await site.defined.vmIds();
+  await Promise.all(vmIds.map((vmId) => boundConsole(processOf(site, vmId)).catch(() => undefined)));
 }
 
 /** Undefined as long as its monitor does not answer. */

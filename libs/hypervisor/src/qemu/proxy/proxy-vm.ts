@@ -3,13 +3,13 @@
  * folder has its sockets: `qmp`, `ctl` (control channel), `p0`, `p1` ... (ports). The names are short because a socket's path has
  * 107 bytes at most.
  */
-import { open, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Fault, MiB } from '@backhaul/kernel';
+import { Fault } from '@backhaul/kernel';
 import { requireSocketPath } from '../../directory/storage-daemon.ts';
 import { endProcess, processesNaming } from '../../processes.ts';
 import { type QmpClient, withQmp } from '../../qmp.ts';
 import {
+  boundConsole as boundConsoleOfQemu,
   consoleOf,
   endQemu,
   escaped,
@@ -35,7 +35,6 @@ const MEMORY_MIB = 128;
 const MEMORY_MIB_PER_PORT = 4;
 /** A second one overlaps the servers' work with the disk's; more barely help (docs: measured). */
 export const CPUS = 2;
-const CONSOLE_BYTES_MAX = 1 * MiB;
 
 export const memoryMiBOf = ({ ports }: ProxyVm): number => MEMORY_MIB + MEMORY_MIB_PER_PORT * ports;
 
@@ -109,18 +108,7 @@ export async function endVm(vm: ProxyVm): Promise<void> {
 /** What QEMU and the guest's console said last, as far as they said anything. */
 export const lastWordsOf = (vm: ProxyVm): Promise<string> => lastWordsOfQemu(processOf(vm));
 
-/** The guest may write to its console as much as it likes; what is kept of it is bounded. QEMU appends, so this is safe. */
-export async function boundConsole(vm: ProxyVm): Promise<void> {
-  const { size } = await open(consoleOf(processOf(vm))).then(
-    async (file) => {
-      const found = await file.stat();
-      await file.close();
-      return found;
-    },
-    () => ({ size: 0 }),
-  );
-  if (size > CONSOLE_BYTES_MAX) await truncate(consoleOf(processOf(vm)), 0);
-}
+export const boundConsole = (vm: ProxyVm): Promise<void> => boundConsoleOfQemu(processOf(vm));
 
 export async function tellVm<T>(vm: ProxyVm, work: (qmp: QmpClient) => Promise<T>): Promise<T> {
   if (!(await isVmRunning(vm))) {
