@@ -3,6 +3,7 @@
  * VM's next run has its turn.
  */
 import { readdir } from 'node:fs/promises';
+import { runCli } from '@backhaul/cli';
 import { eventually, MiB } from '@backhaul/kernel';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeImage, writeRandom } from './disk-image.ts';
@@ -71,7 +72,35 @@ const ways = {
     });
     expect(reply.status).toBe(200);
   },
+  async cli(_: 'backup' | 'recovery', runId: string): Promise<void> {
+    const { exitCode, lines } = await backhaul('cancel', runId, '--reason', 'wrong VM', '--wait');
+    expect(lines.join('\n')).toMatch(/is cancelled, and everything was given back/);
+    expect(exitCode).toBe(0);
+  },
 };
+
+/** The command, as `USER=ops` gives it. */
+async function backhaul(...args: string[]): Promise<{ exitCode: number; lines: string[] }> {
+  const lines: string[] = [];
+  const say = (line: string): unknown => lines.push(line);
+  const { consoleUrl, triggerUrl } = lab.stack;
+  const exitCode = await runCli(['--console-url', consoleUrl, '--trigger-url', triggerUrl, ...args], {
+    terminal: { out: say, note: say, isWatched: false },
+    environment: { USER: 'ops' },
+    signal: new AbortController().signal,
+  });
+  return { exitCode, lines };
+}
+
+type Reached = (runId: string) => Promise<void>;
+
+/** Each stage with another way than the one before. */
+const inTurn = (stages: Record<string, Reached>): [string, keyof typeof ways, Reached][] =>
+  Object.entries(stages).map(([stage, reached], index) => [
+    stage,
+    (['nats', 'cli', 'http'] as const)[index % 3] ?? 'nats',
+    reached,
+  ]);
 
 async function pause(purpose: 'backup' | 'recovery', runId: string): Promise<void> {
   const name = purpose === 'backup' ? 'BackupPauseRequested' : 'RecoveryPauseRequested';
@@ -96,14 +125,17 @@ describe('a backup', () => {
       await pause('backup', runId);
     },
   };
-  test.each(Object.entries(stages))('%s ends, says so, and leaves nothing', async (stage, reached) => {
+  test.each(inTurn(stages))('%s ends, says so, and leaves nothing (over %s)', async (_, way, reached) => {
     const backupId = await startBackup();
     await reached(backupId);
-    await ways[stage.length % 2 === 0 ? 'nats' : 'http']('backup', backupId);
+    await ways[way]('backup', backupId);
     expect(await lab.ended(backupId)).toMatchObject({
       type: 'BackupFailed',
       data: {
-        refusal: { code: 'BackupCancelled', message: 'The backup of vm web was cancelled by ops: wrong VM.' },
+        refusal: {
+          code: 'BackupCancelled',
+          message: expect.stringMatching(/^The backup of vm web was cancelled by (cli )?ops: wrong VM\.$/),
+        },
       },
     });
     await leftNothing(backupId);
@@ -151,10 +183,10 @@ describe('a recovery', () => {
       await pause('recovery', runId);
     },
   };
-  test.each(Object.entries(stages))('%s ends, says so, and leaves nothing', async (stage, reached) => {
+  test.each(inTurn(stages))('%s ends, says so, and leaves nothing (over %s)', async (_, way, reached) => {
     const recoveryId = await startRecovery();
     await reached(recoveryId);
-    await ways[stage.length % 2 === 0 ? 'nats' : 'http']('recovery', recoveryId);
+    await ways[way]('recovery', recoveryId);
     expect(await lab.ended(recoveryId)).toMatchObject({
       type: 'RecoveryFailed',
       data: { refusal: { code: 'RecoveryCancelled' }, alternative: null },
