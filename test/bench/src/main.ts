@@ -18,6 +18,7 @@ const suites: Record<string, Suite> = {
   mount: () => import('./mount.ts'),
   backup: () => import('./backup.ts'),
   recovery: () => import('./recovery.ts'),
+  instant: () => import('./instant.ts'),
   proxies: () => import('./proxies.ts'),
   virtnbdbackup: () => import('./virtnbdbackup.ts'),
   burst: () => import('./burst.ts'),

@@ -1,7 +1,7 @@
 /** Backhaul as the end-to-end benchmarks run it: all services, one host, and the log to learn from what happened when. */
 import { join } from 'node:path';
 import { requestBackup } from '@backhaul/client';
-import type { EventData } from '@backhaul/contracts';
+import type { EventData, HostConfiguration } from '@backhaul/contracts';
 import { connectEventStore, type EventStore, serviceUrl } from '@backhaul/event-store';
 import { Fault } from '@backhaul/kernel';
 import { type Stack, startStack } from '@backhaul/local';
@@ -26,12 +26,13 @@ export interface Ours {
 export async function openOurs(
   directory: string,
   host: { readonly kind: string; readonly address: string },
+  ...others: readonly HostConfiguration[]
 ): Promise<Ours> {
   const repository = join(directory, 'repository');
   const stack = await startStack({
     directory,
     repository,
-    hosts: [{ hostId: HOST, ...host }],
+    hosts: [{ hostId: HOST, ...host }, ...others],
   });
   const log = await connectEventStore({ url: serviceUrl(stack.adminUrl, 'console', 'backhaul') });
   return {

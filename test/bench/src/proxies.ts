@@ -72,7 +72,8 @@ interface Place {
 }
 
 async function throughput(note: Note, { directory, vms, applianceDirectory }: Place): Promise<void> {
-  const stateDirectory = join(directory, 't');
+  // The stack's: a folder of VMs has one owner.
+  const stateDirectory = join(directory, 's');
   const host = await openHost({
     hostId: HOST,
     kind: 'qemu',
