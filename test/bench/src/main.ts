@@ -22,6 +22,8 @@ const suites: Record<string, Suite> = {
   proxies: () => import('./proxies.ts'),
   virtnbdbackup: () => import('./virtnbdbackup.ts'),
   burst: () => import('./burst.ts'),
+  pool: () => import('./pool-decisions.ts'),
+  simulate: () => import('./simulation.ts'),
 };
 
 const { values, positionals } = parseArgs({
