@@ -1,7 +1,7 @@
 import { GiB } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
+import { simulatedFleet } from './fleet.fixture.ts';
 import { readFleet } from './fleet.ts';
-import { simulated } from './simulate.ts';
 
 const small = () => ({
   hosts: [{ name: 'kvm-{n}', count: 2 }],
@@ -64,7 +64,7 @@ describe('what is wrong is named', () => {
       ...small(),
       vms: [{ ...small().vms[0], schedules: [{ cron: 'at night' }] }],
     });
-    expect(fleet.ok && simulated(fleet.value, { seed: 1, hours: 24 })).toMatchObject({
+    expect(fleet.ok && simulatedFleet(fleet.value, { seed: 1, hours: 24 })).toMatchObject({
       ok: false,
       refusal: { code: 'InvalidSchedule', message: expect.stringContaining('at night') },
     });
@@ -72,10 +72,12 @@ describe('what is wrong is named', () => {
 
   test('a policy that is not described', () => {
     const fleet = readFleet(small());
-    expect(fleet.ok && simulated(fleet.value, { seed: 1, hours: 24, policies: ['gold'] })).toMatchObject({
-      ok: false,
-      refusal: { code: 'UnknownPolicy', wayOut: expect.stringContaining('default') },
-    });
+    expect(fleet.ok && simulatedFleet(fleet.value, { seed: 1, hours: 24, policies: ['gold'] })).toMatchObject(
+      {
+        ok: false,
+        refusal: { code: 'UnknownPolicy', wayOut: expect.stringContaining('default') },
+      },
+    );
   });
 });
 
@@ -90,7 +92,7 @@ test('VMs are dealt out over the hosts that take them in', () => {
       { ...small().vms[0], name: 'x-{n}', count: 3, hosts: ['b'] },
     ],
   });
-  const comparison = fleet.ok ? simulated(fleet.value, { seed: 1, hours: 24 }) : fleet;
+  const comparison = fleet.ok ? simulatedFleet(fleet.value, { seed: 1, hours: 24 }) : fleet;
   expect(comparison).toMatchObject({
     ok: true,
     value: { hosts: 3, vms: 10, outcomes: [{ backups: { requested: 10, completed: 10 } }] },
@@ -113,7 +115,7 @@ test('a window that is missed is told with the VM that missed it, and one that t
     ],
     policies: { one: { maxProxiesPerHost: 4, childJobBytes: '1TiB' } },
   });
-  const comparison = fleet.ok ? simulated(fleet.value, { seed: 1, hours: 1 }) : fleet;
+  const comparison = fleet.ok ? simulatedFleet(fleet.value, { seed: 1, hours: 1 }) : fleet;
   expect(comparison).toMatchObject({
     ok: true,
     value: {

@@ -113,6 +113,10 @@ const PolicyDescription = z.preprocess(
   }),
 ) as unknown as z.ZodType<PolicyDescription>;
 
+export const PolicyDescriptions = z
+  .record(Name, PolicyDescription)
+  .refine((policies) => Object.keys(policies).length > 0, { error: 'needs at least one policy' });
+
 export const VmDescription = z
   .strictObject({
     ...grouped,
@@ -139,10 +143,7 @@ export const Fleet = z
     hosts: z.array(HostDescription).min(1),
     vms: z.array(VmDescription).min(1),
     /** By name: those that are compared. Without any, the default policy alone. */
-    policies: z
-      .record(Name, PolicyDescription)
-      .refine((policies) => Object.keys(policies).length > 0, { error: 'needs at least one policy' })
-      .default({ default: {} }),
+    policies: PolicyDescriptions.default({ default: {} }),
   })
   .superRefine(({ hosts, vms }, context) => {
     const known = hosts.map(({ name }) => name);

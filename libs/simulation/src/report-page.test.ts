@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { simulatedFleet } from './fleet.fixture.ts';
 import {
   DiskDescription,
   Fleet,
@@ -11,7 +12,6 @@ import {
 import { roundTicks } from './line-chart.ts';
 import { span } from './measures.ts';
 import { reportPage } from './report-page.ts';
-import { simulated } from './simulate.ts';
 
 const compared = () => {
   const fleet = readFleet({
@@ -25,7 +25,7 @@ const compared = () => {
     ],
     policies: { 'as-is': {}, 'one-port': { maxPortsPerProxy: 1, maxProxiesPerHost: 1 } },
   });
-  const comparison = fleet.ok ? simulated(fleet.value, { seed: 1, hours: 1 }) : fleet;
+  const comparison = fleet.ok ? simulatedFleet(fleet.value, { seed: 1, hours: 1 }) : fleet;
   if (!comparison.ok) throw new Error(comparison.refusal.message);
   return comparison.value;
 };

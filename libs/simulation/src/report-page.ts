@@ -11,7 +11,8 @@ import type { Comparison } from './simulate.ts';
 import type { PolicyOutcome } from './tally.ts';
 
 export function reportPage(comparison: Comparison): string {
-  const { hosts, vms, hours, seed, start, outcomes } = comparison;
+  const { hosts, vms, seed, start, notes, outcomes } = comparison;
+  const hours = Number(comparison.hours.toFixed(1));
   const title = `${whole(vms)} ${vms === 1 ? 'VM' : 'VMs'} on ${whole(hosts)} ${hosts === 1 ? 'host' : 'hosts'} over ${hours} ${hours === 1 ? 'hour' : 'hours'}`;
   return [
     '<!doctype html>',
@@ -19,6 +20,7 @@ export function reportPage(comparison: Comparison): string {
     `<title>${escaped(title)}</title><style>${pageStyle}</style></head><body><main>`,
     `<h1>${escaped(title)}</h1>`,
     `<p>Simulated from ${clock(start)} UTC on, with seed ${seed}, by the planner and the pool that decide in production. Requests come due for that long; what is open then is worked off.</p>`,
+    ...notes.map((note) => `<p>${escaped(note)}</p>`),
     `<ul>${outcomes.map((outcome) => `<li>${verdict(outcome)}</li>`).join('')}</ul>`,
     '<h2>Side by side</h2>',
     sideBySide(outcomes),

@@ -3,8 +3,8 @@ import { Policy } from '@backhaul/contracts';
 import { MiB } from '@backhaul/kernel';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { simulatedFleet } from './fleet.fixture.ts';
 import { readFleet } from './fleet.ts';
-import { simulated } from './simulate.ts';
 
 const policy = fc.record({
   maxPortsPerProxy: fc.integer({ min: 1, max: 4 }),
@@ -69,9 +69,9 @@ test('the same fleet and the same seed give the same comparison; every request e
   fc.assert(
     fc.property(described, (fleet) => {
       const options = { seed: fleet.seed, hours: 2 };
-      const first = simulated(fleetOf(fleet), options);
+      const first = simulatedFleet(fleetOf(fleet), options);
       if (!first.ok) throw new Error(first.refusal.message);
-      expect(simulated(fleetOf(fleet), options)).toEqual(first);
+      expect(simulatedFleet(fleetOf(fleet), options)).toEqual(first);
       for (const outcome of first.value.outcomes) {
         const { requested, completed, failed, refused, skipped, unfinished } = outcome.backups;
         expect(completed + failed + refused + skipped + unfinished).toBe(requested);
@@ -105,7 +105,7 @@ test('hosts have nothing to do with each other: two of a kind in one fleet are a
   ];
   const outcomeOf = (hosts: object[], vms: object[]) => {
     const fleet = readFleet({ hosts, vms });
-    const comparison = fleet.ok ? simulated(fleet.value, { seed: 7, hours: 2 }) : fleet;
+    const comparison = fleet.ok ? simulatedFleet(fleet.value, { seed: 7, hours: 2 }) : fleet;
     if (!comparison.ok) throw new Error(comparison.refusal.message);
     const [outcome] = comparison.value.outcomes;
     if (outcome === undefined) throw new Error('There is an outcome for the one policy');

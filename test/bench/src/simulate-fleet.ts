@@ -1,5 +1,5 @@
 /** Simulates a described fleet of so many VMs over 24 hours under one policy, and prints what that took. */
-import { readFleet, simulated } from '@backhaul/simulation';
+import { describedSource, readFleet, simulated } from '@backhaul/simulation';
 
 export interface FleetFigures {
   readonly seconds: number;
@@ -44,10 +44,10 @@ const fleet = readFleet({
 });
 if (!fleet.ok) throw new Error(fleet.refusal.message);
 const begun = performance.now();
-const comparison = simulated(fleet.value, { seed: 1, hours: 24 });
+const source = describedSource(fleet.value, { seed: 1, hours: 24 });
+if (!source.ok) throw new Error(source.refusal.message);
+const [outcome] = simulated(source.value, 1).outcomes;
 const seconds = (performance.now() - begun) / 1000;
-if (!comparison.ok) throw new Error(comparison.refusal.message);
-const [outcome] = comparison.value.outcomes;
 const figures: FleetFigures = {
   seconds,
   peakMiB: process.resourceUsage().maxRSS / 1024,
