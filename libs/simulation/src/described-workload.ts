@@ -113,7 +113,7 @@ function requestsOf(
     .map((due) => due + delay)
     .filter((at) => at < end)
     .map((at) => ({
-      ...{ at, vmId: vm.vmId, scheduleId, kind, mode, policy },
+      ...{ at, vmId: vm.vmId, scheduleId, kind, mode, policy, priority: policy.backupPriority },
       completeBy: window === undefined ? undefined : at + window,
       inspect: (since, now) => inspectionOf(vm, since, now, chance),
     }));

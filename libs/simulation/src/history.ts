@@ -107,10 +107,10 @@ export class History {
   ): Workload {
     const changes = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined));
     const requests = past.map(({ triggered, inspection }): BackupRequest => {
-      const { vmId, kind, mode, policy, origin, requestedAt } = triggered;
+      const { vmId, kind, mode, policy, priority, origin, requestedAt } = triggered;
       const at = Date.parse(requestedAt);
       return {
-        ...{ at, vmId, kind, mode, scheduleId: origin.scheduleId },
+        ...{ at, vmId, kind, mode, priority, scheduleId: origin.scheduleId },
         policy: { ...policy, ...changes },
         completeBy: window === undefined ? undefined : at + window,
         inspect: () => inspection as Inspection,

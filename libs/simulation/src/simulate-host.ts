@@ -202,7 +202,7 @@ class SimulatedHost {
     const inspection = request.inspect(since, this.#now);
     const asked = { backupId: runId, kind, mode, parent };
     const precedence = {
-      priority: policy.backupPriority,
+      priority: request.priority,
       askedAt: new Date(request.at).toISOString(),
     };
     const planned = plan(inspection, { ...asked, ...precedence }, policy, this.#view);

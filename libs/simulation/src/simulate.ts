@@ -7,6 +7,7 @@ import { Chance } from './chance.ts';
 import { simulateHost } from './simulate-host.ts';
 import type { Source } from './source.ts';
 import { type PolicyOutcome, Tally } from './tally.ts';
+import type { Workload } from './workload.ts';
 
 export interface Comparison {
   readonly start: string;
@@ -30,17 +31,20 @@ const STRETCHES = 288;
 /** What is open when requests end is worked off, for as long again at the most, and for an hour at least. */
 const worksOffHours = (hours: number): number => Math.max(1, hours);
 
+export const periodOf = ({ start, hours }: Source) => {
+  const end = start + hours * HOUR_MILLISECONDS;
+  const latest = end + worksOffHours(hours) * HOUR_MILLISECONDS;
+  return { start, end, latest, bucketMilliseconds: Math.max(1000, Math.round((end - start) / STRETCHES)) };
+};
+
 /** Yields after each host, so that whoever waits can say how far it is, or stop. */
 export function* simulate(source: Source, seed: number): Generator<Progress, Comparison> {
   const { start, hours, hosts, vms, notes } = source;
-  const end = start + hours * HOUR_MILLISECONDS;
-  const latest = end + worksOffHours(hours) * HOUR_MILLISECONDS;
-  const bucketMilliseconds = Math.max(1000, Math.round((end - start) / STRETCHES));
-  const period = { start, end, latest, bucketMilliseconds };
+  const period = periodOf(source);
   const chance = new Chance(seed);
   const outcomes: PolicyOutcome[] = [];
   for (const policy of source.policies) {
-    const tally = new Tally(policy, bucketMilliseconds, latest);
+    const tally = new Tally(policy, period.bucketMilliseconds, period.latest);
     let hostsDone = 0;
     for (const workload of source.workloads(policy)) {
       tally.host(simulateHost(workload, period, chance, tally));
@@ -59,4 +63,17 @@ export function simulated(source: Source, seed: number): Comparison {
     const step = steps.next();
     if (step.done === true) return step.value;
   }
+}
+
+/** Every event of one host's stream, with its instant. */
+export function simulatedStory(
+  source: Source,
+  workload: Workload,
+): { type: string; data: object; at: number }[] {
+  const story: { type: string; data: object; at: number }[] = [];
+  simulateHost(workload, periodOf(source), new Chance(1), {
+    result: () => undefined,
+    event: ({ type, data }, at) => story.push({ type, data, at }),
+  });
+  return story;
 }

@@ -37,6 +37,8 @@ export interface BackupRequest {
   readonly kind: 'auto' | BackupKind;
   readonly mode: 'auto' | TransportMode;
   readonly policy: Policy;
+  /** Of the request's own, or the policy's. */
+  readonly priority: Policy['backupPriority'];
   /** The backup is to be there by then. */
   readonly completeBy: number | undefined;
   /** What the host will say of the VM. */

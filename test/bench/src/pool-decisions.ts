@@ -102,7 +102,8 @@ class BusyPool {
   }
 
   #news(event: Parameters<typeof react>[0]): void {
-    const events = carryOut(this.#pool, react(event, new Date(this.#now).toISOString()).command);
+    const at = new Date(this.#now).toISOString();
+    const events = carryOut(this.#pool, react(event, at).command, at);
     this.#append(events);
     this.decided += events.length;
   }

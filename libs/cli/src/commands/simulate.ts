@@ -5,6 +5,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { liftRecord } from '@backhaul/contracts';
+import { readLogFile } from '@backhaul/event-store';
 import { describeError, type Result } from '@backhaul/kernel';
 import {
   type Comparison,
@@ -20,7 +21,6 @@ import {
 import { parse, YAMLParseError } from 'yaml';
 import type { CommandContext } from '../command.ts';
 import { failed, refused, usage } from '../exit.ts';
-import { readLogFile } from '../log-file.ts';
 import { table } from '../table.ts';
 import { json } from '../terminal.ts';
 
