@@ -7,6 +7,7 @@ import { openTestStore } from '@backhaul/event-store/testing';
 import { derivedId, MiB } from '@backhaul/kernel';
 import { serveNbd } from '@backhaul/nbd';
 import { openRepository } from '@backhaul/repository';
+import { unlimited } from '@backhaul/service';
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
 import { exportJobStream } from './export-job.ts';
@@ -37,7 +38,7 @@ export async function openExportLab() {
   const repository = await openRepository({ location: join(directory, 'repository'), workers: 1 });
   const sample = await sampleRestorePoint(repository);
   const parts: ExportParts = {
-    ...{ store, repository, requestMilliseconds: 2_000, log: pino({ level: 'silent' }) },
+    ...{ store, repository, requestMilliseconds: 2_000, rates: unlimited, log: pino({ level: 'silent' }) },
   };
   return {
     ...sample,

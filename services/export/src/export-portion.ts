@@ -38,6 +38,8 @@ export interface PortionOrder {
   readonly repository: Pick<Repository, 'readSegments' | 'holdChunk'>;
   readonly requestMilliseconds: number;
   readonly signal: AbortSignal;
+  /** Resolves when so many bytes may be written. */
+  mayWrite(bytes: number): Promise<void>;
   /** Says in the log that these pieces are on the disk: they were written and flushed. One call after the other. */
   onExported(pieces: readonly Piece[]): Promise<void>;
 }
@@ -98,6 +100,7 @@ async function writeAll(
   const count = { writtenBytes: 0, zeroBytes: 0 };
   try {
     await throughAll(order, ports, toWrite(chunks.segments(), before, count), async (port, piece) => {
+      await order.mayWrite(piece.length);
       await chunks.use(piece, (data) => writePiece(order, port, piece, data));
       count.writtenBytes += piece.length;
       await confirmations.written(piece, port);

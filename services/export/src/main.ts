@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { RepositorySetting, StateDirectorySetting } from '@backhaul/contracts';
 import { LeaseWatch } from '@backhaul/event-store';
 import { ChunkCache } from '@backhaul/repository';
-import { runService } from '@backhaul/service';
+import { byteRates, runService } from '@backhaul/service';
 import { z } from 'zod';
 import { cancelRecovery } from './cancel-recovery.ts';
 import { completeRecovery, giveUpSaying, sayExported } from './complete-recovery.ts';
@@ -42,6 +42,7 @@ await runService({
       store,
       repository,
       requestMilliseconds: configuration.BACKHAUL_WRITE_TIMEOUT_MILLISECONDS,
+      rates: byteRates(store),
       alternativeSeconds: configuration.BACKHAUL_ALTERNATIVE_SECONDS,
       log,
     };

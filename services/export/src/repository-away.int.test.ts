@@ -7,6 +7,7 @@ import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { derivedId } from '@backhaul/kernel';
 import { serveNbd } from '@backhaul/nbd';
 import { ChunkCache, openRepository, type Repository } from '@backhaul/repository';
+import { unlimited } from '@backhaul/service';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { exportJobStream } from './export-job.ts';
@@ -38,7 +39,7 @@ beforeAll(async () => {
   server = await openTestStore();
   repository = await openRepository({ location: join(directory, 'repository'), workers: 1 });
   const store = await server.store('export');
-  parts = { store, repository, requestMilliseconds: 2_000, log: pino({ level: 'silent' }) };
+  parts = { store, repository, requestMilliseconds: 2_000, rates: unlimited, log: pino({ level: 'silent' }) };
   ({ restorePoint } = await sampleRestorePoint(repository));
 });
 afterAll(async () => {

@@ -6,6 +6,7 @@ import type { Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { totalLength } from '@backhaul/kernel';
 import { type Repository, requireRepository } from '@backhaul/repository';
+import type { ByteRates } from '@backhaul/service';
 import type { Logger } from 'pino';
 import {
   chunkExported,
@@ -29,6 +30,7 @@ export interface ExportParts {
     'location' | 'repositoryId' | 'readManifest' | 'readSegments' | 'holdChunk'
   >;
   readonly requestMilliseconds: number;
+  readonly rates: ByteRates;
   readonly log: Logger;
 }
 
@@ -91,7 +93,7 @@ async function begin(
 }
 
 async function exportAsPlanned(
-  { store, repository, requestMilliseconds }: ExportParts,
+  { store, repository, requestMilliseconds, rates }: ExportParts,
   stream: ExportLog,
   lease: Lease,
   signal: AbortSignal,
@@ -104,6 +106,7 @@ async function exportAsPlanned(
     repository,
     requestMilliseconds,
     signal,
+    mayWrite: (bytes) => rates.take(lease.hostId, bytes, signal),
     exported: exportedOf(stream.job),
     verify: plan.verify,
     onExported: (pieces) => stream.append(...pieces.map((piece) => chunkExported(lease, piece))),

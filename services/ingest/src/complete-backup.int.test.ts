@@ -7,6 +7,7 @@ import type { EventStore, StreamAppend } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { derivedId, MiB } from '@backhaul/kernel';
 import { openRepository, type Repository } from '@backhaul/repository';
+import { unlimited } from '@backhaul/service';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { childJobStream } from './child-job.ts';
@@ -30,6 +31,7 @@ beforeAll(async () => {
     store: stores.ingest as EventStore,
     repository,
     requestMilliseconds: 1000,
+    rates: unlimited,
     log: pino({ level: 'silent' }),
   };
 });

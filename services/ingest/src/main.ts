@@ -2,7 +2,7 @@
 import { RepositorySetting } from '@backhaul/contracts';
 import { LeaseWatch } from '@backhaul/event-store';
 import { openRepository } from '@backhaul/repository';
-import { runService } from '@backhaul/service';
+import { byteRates, runService } from '@backhaul/service';
 import { z } from 'zod';
 import { cancelBackup } from './cancel-backup.ts';
 import { completeBackup, giveUpBackup } from './complete-backup.ts';
@@ -28,6 +28,7 @@ await runService({
       store,
       repository,
       requestMilliseconds: configuration.BACKHAUL_READ_TIMEOUT_MILLISECONDS,
+      rates: byteRates(store),
       log,
     };
     const leases = new LeaseWatch(store, (error) => log.warn({ error }, 'leases could not be looked after'));

@@ -31,6 +31,8 @@ export interface PortionOrder {
   readonly repository: Pick<Repository, 'takeBuffer' | 'putBuffer'>;
   readonly requestMilliseconds: number;
   readonly signal: AbortSignal;
+  /** Resolves when so many bytes may be read. */
+  mayRead(bytes: number): Promise<void>;
   /** Called once a piece is durable. A throw ends the portion. */
   onReceived(piece: ReceivedPiece): void;
 }
@@ -126,12 +128,15 @@ async function readAll(
 }
 
 async function receivePiece(
-  { repository }: PortionOrder,
+  { repository, mayRead }: PortionOrder,
   port: NbdClient,
   piece: Piece,
 ): Promise<ReceivedPiece> {
   const { offset, length, reads } = piece;
   if (reads.length === 0) return { offset, length, digest: null, readBytes: 0, storedBytes: 0 };
+  const readBytes = reads.reduce((sum, read) => sum + read.length, 0);
+  // Before the buffer: who waits for a limit holds no memory that others could use.
+  await mayRead(readBytes);
   const buffer = await repository.takeBuffer();
   try {
     const data = buffer.bytes.subarray(0, length);
@@ -153,7 +158,6 @@ async function receivePiece(
     const settled = await Promise.allSettled(reading);
     for (const result of settled) if (result.status === 'rejected') throw result.reason;
     const stored = await repository.putBuffer(buffer, length);
-    const readBytes = reads.reduce((sum, read) => sum + read.length, 0);
     return { offset, length, digest: stored.digest, readBytes, storedBytes: stored.storedBytes };
   } finally {
     buffer.release();

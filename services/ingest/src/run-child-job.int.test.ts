@@ -8,6 +8,7 @@ import { type Event, type Recorded, streamName } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { derivedId } from '@backhaul/kernel';
+import { unlimited } from '@backhaul/service';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { childJobStream, type Lease } from './child-job.ts';
@@ -24,6 +25,7 @@ beforeAll(async () => {
     store,
     repository: untouched as unknown as IngestParts['repository'],
     requestMilliseconds: 1_000,
+    rates: unlimited,
     log: pino({ level: 'silent' }),
   };
 });

@@ -6,6 +6,7 @@ import type { EventMetadata, Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { describeError, type Extent, hasCode, isPermanent, totalLength } from '@backhaul/kernel';
 import type { Repository } from '@backhaul/repository';
+import type { ByteRates } from '@backhaul/service';
 import type { Logger } from 'pino';
 import {
   childJobStream,
@@ -26,6 +27,7 @@ export interface IngestParts {
   readonly store: EventStore;
   readonly repository: Repository;
   readonly requestMilliseconds: number;
+  readonly rates: ByteRates;
   readonly log: Logger;
 }
 
@@ -52,6 +54,7 @@ export async function runChildJob(
       kind: order.kind,
       received,
       signal,
+      mayRead: (bytes) => parts.rates.take(lease.hostId, bytes, signal),
       onReceived: (piece) => chunks.add(chunkReceived(lease, piece)),
     });
     await chunks.flush();
