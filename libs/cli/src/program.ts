@@ -8,6 +8,7 @@ import { setDeploymentPolicy, setHostPolicy, showHostPolicies } from './commands
 import { showList, showPolicies } from './commands/lists.ts';
 import { readNoted, type SealFlags, seal, type VerifyLogFlags, verifySealed } from './commands/log.ts';
 import { type MountFlags, mount } from './commands/mount.ts';
+import { showQueue } from './commands/queue.ts';
 import { type RecoverFlags, recover } from './commands/recover.ts';
 import { type RedriveFlags, redrive } from './commands/redrive.ts';
 import { type ReplayFlags, replay } from './commands/replay.ts';
@@ -155,6 +156,13 @@ export function backhaulProgram(outside: {
     .option('--host <host>')
     .addOption(jsonOption())
     .action(({ host, ...flags }) => showList('obligations', { host }, flags, context()));
+
+  program
+    .command('queue')
+    .description('who waits, what for, and when it would start')
+    .option('--host <host>')
+    .addOption(jsonOption())
+    .action((flags) => showQueue(flags, context()));
 
   program
     .command('explain')

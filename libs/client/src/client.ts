@@ -78,6 +78,8 @@ export interface BackhaulClient {
   run(id: string): Promise<Run>;
   /** Events as they are recorded. */
   follow(options?: FollowOptions): AsyncGenerator<consoleApi.RecordedEvent>;
+  /** Runs that wait, of one host or of all, in the order in which they would start. */
+  queue(hostId?: string): Promise<readonly consoleApi.QueueView[]>;
   status(): Promise<consoleApi.ConsoleStatus>;
   rebuildProjections(): Promise<consoleApi.RebuildStarted>;
 }
@@ -185,6 +187,10 @@ export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string })
     recoveryStory: (id, query) => eventsAt(recoveryPath(id), query),
     run: (id) => findRun(id, { backup, recovery }),
     follow: (options = {}) => follow(console, options),
+    async queue(host) {
+      const answer = consoleApi.listOf(consoleApi.QueueView);
+      return (await exchange(console, { path: '/api/v1/queue', query: { host } }, answer)).items;
+    },
     status: () => exchange(console, { path: '/api/v1/status' }, consoleApi.ConsoleStatus),
     rebuildProjections: () =>
       exchange(console, { method: 'POST', path: '/api/v1/projections/rebuild' }, consoleApi.RebuildStarted),

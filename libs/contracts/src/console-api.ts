@@ -22,6 +22,7 @@ import {
 } from './console-views.ts';
 import { BackupKind, Refusal, TransportMode } from './vocabulary.ts';
 
+export * from './console-queue-view.ts';
 export * from './console-recovery-views.ts';
 export * from './console-views.ts';
 

@@ -2,8 +2,9 @@
 import type { EventData } from '@backhaul/contracts';
 import { invariant } from '@backhaul/kernel';
 import { portMilliseconds, sumOf } from './cost.ts';
+import { paceWith } from './estimate.ts';
 import { countJobs } from './open-run.ts';
-import type { Lease, Pool, Run } from './pool-state.ts';
+import type { Job, Lease, Pool, Run } from './pool-state.ts';
 import { withJob, withProxy, withRun } from './with-one.ts';
 
 export function lease(pool: Pool, lease: Lease): void {
@@ -44,6 +45,7 @@ export function release(pool: Pool, released: EventData<'PortsReleased'>): void 
   withJob(pool, released.runId, released.childJobId, (job, run) => {
     if (job.lease?.leaseId !== released.leaseId) return;
     countPorts(pool, run, -job.lease.ports.length);
+    if (released.because === 'completed') countPace(pool, job, job.lease, released);
     job.lease = undefined;
     run.leased -= 1;
     job.state = released.because === 'completed' ? 'done' : 'waiting';
@@ -54,6 +56,12 @@ export function release(pool: Pool, released: EventData<'PortsReleased'>): void 
     job.interruptedOn = released.proxyId;
     run.unexplained.set(job.childJobId, (run.unexplained.get(job.childJobId) ?? 0) + 1);
   });
+}
+
+/** Of a child job that was resumed, what it went through before took its time before, too: a little fast, and forgotten soon. */
+function countPace(pool: Pool, job: Job, lease: Lease, released: EventData<'PortsReleased'>): void {
+  const took = portMilliseconds(lease, released);
+  if (took !== undefined) pool.pace = paceWith(pool.pace, job.length, took);
 }
 
 function countPorts({ portsOfVm }: Pool, { order }: Run, change: number): void {

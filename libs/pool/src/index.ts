@@ -7,3 +7,4 @@ export { decisionsNow, dueActions } from './next-steps.ts';
 export { type Occasion, occasionText, readOccasion } from './occasion.ts';
 export * from './pool.ts';
 export { type HealthWatch, healthChange, healthChanges } from './proxy-health.ts';
+export { type Wait, waitsOf } from './waits.ts';

@@ -13,6 +13,7 @@ import {
   type StreamName,
   streamName,
 } from '@backhaul/contracts';
+import { noPace, type Pace } from './estimate.ts';
 import { nothingKnown, type Throughput } from './throughput.ts';
 
 export type HostEvent = Event;
@@ -174,6 +175,8 @@ export interface Pool {
   readonly throughput: Readonly<Record<Purpose, Throughput>>;
   /** Why the last few proxies ended. */
   readonly gone: Map<string, string>;
+  /** What child jobs took lately. */
+  pace: Pace;
   /** Ports that the runs of each VM hold. */
   readonly portsOfVm: Map<string, number>;
   readonly due: Due;
@@ -243,6 +246,7 @@ export const emptyPool = (hostId: string): Pool => ({
   proxyVms: new Map(),
   throughput: nothingKnown(),
   gone: new Map(),
+  pace: noPace,
   portsOfVm: new Map(),
   due: {
     deciding: new Set(),

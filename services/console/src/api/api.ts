@@ -7,6 +7,7 @@ import { deadLetterRoutes } from './dead-letter-routes.ts';
 import { listRoutes } from './lists.ts';
 import { openApi } from './openapi.ts';
 import { problemOf, sendProblem } from './problem.ts';
+import { queueRoutes } from './queue-route.ts';
 import { recoveryRoutes } from './recovery-routes.ts';
 import { noQuery, type Route, register, route, unknownPath } from './route.ts';
 import { statusRoutes } from './status-routes.ts';
@@ -18,6 +19,7 @@ export function apiRoutes(store: EventStore, options: StreamOptions): Route[] {
     ...backupRoutes(store),
     ...recoveryRoutes(store),
     ...deadLetterRoutes(store),
+    ...queueRoutes(store),
     ...statusRoutes(store),
     streamRoute(store, options),
   ];
