@@ -12,7 +12,7 @@ export const QueueView = z.object({
   runId: z.string(),
   priority: Priority,
   askedAt: Instant,
-  waitsFor: z.enum(['turn', 'leave to begin', 'proxies', 'ports']),
+  waitsFor: z.enum(['turn', 'leave to begin', 'proxies', 'ports', 'to be resumed']),
   /** In one sentence. */
   because: z.string(),
   /** From 1, of so many that wait for the same. */

@@ -26,6 +26,18 @@ test('each run says what it waits for, and where it stands', () => {
   ]);
 });
 
+test("a paused run is told as one that waits for somebody, and is nobody's predecessor", () => {
+  const pool = new TestPool();
+  pool.command({ type: 'AdoptPolicy', policy: { ...noHostPolicy, maxRuns: 1 }, revision: 1 });
+  const paused = planOf('a', [1], 1);
+  pool.request(paused);
+  pool.run();
+  pool.request(planOf('b', [1], 1));
+  pool.command({ type: 'PauseRun', runId: paused.backupId, purpose: 'backup', number: 1 });
+  pool.run();
+  expect(told(pool)).toEqual(['a: to be resumed, 1 of 1: it was paused, and keeps its point in time']);
+});
+
 test('nobody waits where there is enough of everything', () => {
   const pool = new TestPool();
   pool.request(planOf('a', [2], 1));

@@ -15,7 +15,7 @@ export interface Wait {
   readonly purpose: Purpose;
   readonly priority: Priority;
   readonly askedAt: string;
-  readonly waitsFor: 'leave to begin' | 'proxies' | 'ports';
+  readonly waitsFor: 'leave to begin' | 'proxies' | 'ports' | 'to be resumed';
   readonly because: string;
   /** From 1, of so many that wait for the same. */
   readonly place: number;
@@ -37,18 +37,31 @@ export function waitsOf(pool: Pool): Wait[] {
     pool,
     lines.flatMap(([, line]) => line),
   );
-  return lines.flatMap(([waitsFor, line, because]) =>
-    line.map((run, index) => {
-      const { runId, vmId, purpose, priority, askedAt } = run.order;
+  const waiting = lines.flatMap(([waitsFor, line, because]) =>
+    line.map((run, index): Wait => {
       const { seconds, estimate } = starts(run);
-      return {
-        ...{ runId, vmId, purpose, priority, askedAt, waitsFor },
-        because: because(run),
-        ...{ place: index + 1, of: line.length, startsInSeconds: seconds, estimate },
-      };
+      const standing = { place: index + 1, of: line.length, startsInSeconds: seconds, estimate };
+      return { ...asked(run), waitsFor, because: because(run), ...standing };
     }),
   );
+  return [...waiting, ...pausedOnes(runs)];
 }
+
+const asked = ({ order: { runId, vmId, purpose, priority, askedAt } }: Run) => ({
+  ...{ runId, vmId, purpose, priority, askedAt },
+});
+
+/** They stand in no line: nobody can come before them or after. */
+const pausedOnes = (runs: readonly Run[]): Wait[] =>
+  runs
+    .filter((run) => run.paused && run.outcome === undefined)
+    .map((run) => ({
+      ...asked(run),
+      waitsFor: 'to be resumed',
+      because: `it was paused${run.hold === 'none' ? ' before it began' : ', and keeps its point in time'}`,
+      ...{ place: 1, of: 1, startsInSeconds: null },
+      estimate: 'unknown: it goes on when somebody resumes it',
+    }));
 
 /** It has its proxies, and none of its child jobs has a port. */
 const awaitsPorts = (pool: Pool, run: Run): boolean =>
