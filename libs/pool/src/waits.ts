@@ -28,8 +28,10 @@ export interface Wait {
 /** In the order in which they would start. What is being worked at (a snapshot that is taken, a proxy that boots) does not wait. */
 export function waitsOf(pool: Pool): Wait[] {
   const runs = [...pool.runs.values()].sort((a, b) => byTurn(placeOf(a), placeOf(b)));
+  const forPorts = runs.filter((run) => awaitsPorts(pool, run));
+  const aheadOf = aheadAtProxies(pool, forPorts);
   const lines: readonly (readonly [Wait['waitsFor'], readonly Run[], (run: Run) => string])[] = [
-    ['ports', runs.filter((run) => awaitsPorts(pool, run)), (run) => whyNoPorts(pool, run)],
+    ['ports', forPorts, (run) => whyNoPorts(pool, run, aheadOf.get(run) ?? 0)],
     ['proxies', runs.filter((run) => awaitsProxies(pool, run)), (run) => whyNoProxies(pool, run)],
     ['leave to begin', runs.filter((run) => awaitsHold(run) && !isInstant(run)), () => whyNoLeave(pool)],
   ];
@@ -71,6 +73,22 @@ const awaitsPorts = (pool: Pool, run: Run): boolean =>
   stageOf(run) === 'connecting' &&
   !awaitsProxies(pool, run);
 
+/** Of each run of the line: those before it, at that of its proxies where they are fewest. */
+function aheadAtProxies(pool: Pool, line: readonly Run[]): Map<Run, number> {
+  const atProxy = new Map<string, number>();
+  const ahead = new Map<Run, number>();
+  for (const run of line) {
+    const ids = proxiesOf(pool, run).map(({ proxyId }) => proxyId);
+    const before = ids.map((id) => atProxy.get(id) ?? 0);
+    ahead.set(
+      run,
+      before.reduce((least, each) => Math.min(least, each), before[0] ?? 0),
+    );
+    for (const [index, id] of ids.entries()) atProxy.set(id, (before[index] ?? 0) + 1);
+  }
+  return ahead;
+}
+
 function whyNoLeave({ policy, due, hostId }: Pool): string {
   const { maxRuns, maxOpenSnapshots } = policy;
   if (maxOpenSnapshots !== null && due.holding.size >= maxOpenSnapshots)
@@ -92,7 +110,7 @@ function whyNoProxies(pool: Pool, run: Run): string {
   return `${up}, with room for ${room} more disks; none that is left has what this run needs, or those before it come first`;
 }
 
-function whyNoPorts(pool: Pool, run: Run): string {
+function whyNoPorts(pool: Pool, run: Run, ahead: number): string {
   const proxies = proxiesOf(pool, run);
   const [first] = proxies;
   if (first === undefined) return 'none of its proxies is up';
@@ -101,12 +119,5 @@ function whyNoPorts(pool: Pool, run: Run): string {
     return `vm ${run.order.vmId} holds ${pool.portsOfVm.get(run.order.vmId) ?? 0} of at most ${pool.policy.maxPortsPerVm} ports in other runs`;
   const all = proxies.reduce((sum, proxy) => sum + proxy.ports.length, 0);
   const held = proxies.reduce((sum, proxy) => sum + proxy.holders.size, 0);
-  const ids = new Set(proxies.map(({ proxyId }) => proxyId));
-  const ahead = [...pool.runs.values()].filter(
-    (other) =>
-      awaitsPorts(pool, other) &&
-      byTurn(placeOf(other), placeOf(run)) < 0 &&
-      proxiesOf(pool, other).some(({ proxyId }) => ids.has(proxyId)),
-  ).length;
   return `${held} of ${all} ports of its proxies are held, it needs ${ports}, and ${ahead} ${ahead === 1 ? 'run that has' : 'runs that have'} none ${ahead === 1 ? 'comes' : 'come'} before it`;
 }
