@@ -7,6 +7,7 @@ import {
   type RecoveryTotals,
 } from '@backhaul/contracts';
 import { formatBytes, type Refusal, refusalLine } from '@backhaul/kernel';
+import { summaryLine } from '@backhaul/planning';
 
 /** As this release knows it; undefined for a type or shape of a newer one. */
 export function knownEvent(recorded: consoleApi.RecordedEvent): Event | undefined {
@@ -97,6 +98,8 @@ const requestWords: Words = {
     `${mode} (${modeReason}); ${count(childJobs.length, 'data stream')}, ` +
     `${proxiesCalculated} proxies calculated, ${proxies} to use, ${count(waves, 'wave')}`,
   RecoveryPlanRefused: refusalWords,
+  ShadowPlanCalculated: ({ policy, purpose, shadow }) =>
+    `under policy ${policy.policyId} it would have been ${summaryLine(shadow, purpose)}`,
   DeadLetterRedriven: ({ deadLetterId, consumer, subject, requestedBy, reason }) =>
     `${consumer} gets dead letter ${deadLetterId} again (${subject}), asked by ${requestedBy}: ${reason}`,
 };

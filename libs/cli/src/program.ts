@@ -11,7 +11,7 @@ import { type MountFlags, mount } from './commands/mount.ts';
 import { showQueue } from './commands/queue.ts';
 import { type RecoverFlags, recover } from './commands/recover.ts';
 import { type RedriveFlags, redrive } from './commands/redrive.ts';
-import { type ReplayFlags, replay } from './commands/replay.ts';
+import { addReplay } from './commands/replay-command.ts';
 import { type RestoreFlags, restore } from './commands/restore.ts';
 import { removeSchedule, type ScheduleFlags, setPolicy, setSchedule } from './commands/settings.ts';
 import { addSimulation } from './commands/simulate-command.ts';
@@ -323,19 +323,4 @@ function addLog(program: Command, context: () => CommandContext): void {
     .addOption(postgres())
     .addOption(jsonOption())
     .action((flags: VerifyLogFlags) => verifySealed(flags, context()));
-}
-
-function addReplay(program: Command, context: () => CommandContext): void {
-  program
-    .command('replay')
-    .description('plan and decide again, from the log alone, and say where that is not what is recorded')
-    .option(
-      '--check',
-      'every plan and every decision of a pool (the default); exit 1 names the first difference',
-    )
-    .addOption(new Option('--export <file>', 'write the log to a file instead').conflicts('check'))
-    .option('--from-file <file>', 'a log that was exported, packed where its name ends in .gz')
-    .addOption(postgres())
-    .addOption(jsonOption())
-    .action((flags: ReplayFlags) => replay(flags, context()));
 }

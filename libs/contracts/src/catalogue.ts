@@ -16,6 +16,7 @@ import * as plan from './plan-events.ts';
 import * as proxy from './proxy-events.ts';
 import * as recovery from './recovery-events.ts';
 import * as recoveryPlan from './recovery-plan-events.ts';
+import * as shadow from './shadow-plan-events.ts';
 import * as transfer from './transfer-events.ts';
 import * as vm from './vm-events.ts';
 
@@ -53,6 +54,7 @@ export const catalogue = {
   RecoveryInspected: recoveryPlan.RecoveryInspected,
   RecoveryProxiesCalculated: recoveryPlan.RecoveryProxiesCalculated,
   RecoveryPlanRefused: recoveryPlan.RecoveryPlanRefused,
+  ShadowPlanCalculated: shadow.ShadowPlanCalculated,
   HostRegistered: host.HostRegistered,
   HostPolicyAdopted: hostPolicy.HostPolicyAdopted,
   ActivationRequested: host.ActivationRequested,

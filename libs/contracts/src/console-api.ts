@@ -18,6 +18,7 @@ import {
   ProxyState,
   ProxyView,
   ScheduleView,
+  ShadowPlanView,
   VmView,
 } from './console-views.ts';
 import { BackupKind, Refusal, TransportMode } from './vocabulary.ts';
@@ -172,6 +173,10 @@ export const lists = {
   schedules: { item: ScheduleView, filters: { host: named, vm: named } },
   policies: { item: PolicyView, filters: {} },
   'host-policies': { item: HostPolicyView, filters: { host: named } },
+  'shadow-plans': {
+    item: ShadowPlanView,
+    filters: { state: ShadowPlanView.shape.state, host: named, vm: named, run: named },
+  },
   'deployment-policy': { item: DeploymentPolicyView, filters: {} },
   'dead-letters': { item: DeadLetterView, filters: { state: z.enum(['open', 'redriven']) } },
 } as const;

@@ -7,6 +7,7 @@ import { Origin } from './backup-events.ts';
 import { DeploymentPolicy, HostPolicy } from './host-policy.ts';
 import { Policy } from './policy.ts';
 import { Priority } from './priority.ts';
+import { PlanSummary } from './shadow-plan-events.ts';
 import { BackupKind, Purpose, Refusal, RestorePoint, TransportMode } from './vocabulary.ts';
 
 const count = z.int().nonnegative();
@@ -284,6 +285,25 @@ export const DeploymentPolicyView = z.object({
   position,
 });
 export type DeploymentPolicyView = z.infer<typeof DeploymentPolicyView>;
+
+/** What another policy would have made of a run: nobody acted on it. */
+export const ShadowPlanView = z.object({
+  runId: z.string(),
+  /** The shadow. */
+  policyId: z.string(),
+  /** The policy of the plan that was carried out. */
+  livePolicyId: z.string(),
+  hostId: z.string(),
+  vmId: z.string(),
+  purpose: Purpose,
+  /** Whether mode, child jobs, proxies and waves come to the same. */
+  state: z.enum(['same', 'otherwise']),
+  live: PlanSummary,
+  shadow: PlanSummary,
+  calculatedAt: instant,
+  position,
+});
+export type ShadowPlanView = z.infer<typeof ShadowPlanView>;
 
 /** A message that can never work, and why. */
 export const DeadLetterView = z.object({

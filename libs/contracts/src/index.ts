@@ -21,6 +21,7 @@ export type { EventMetadata, Recorded } from './recorded.ts';
 export * from './recovery-events.ts';
 export * from './recovery-plan-events.ts';
 export * from './requests.ts';
+export * from './shadow-plan-events.ts';
 export { liftRecord, readStoredLine, type StoredRecord } from './stored-record.ts';
 export * from './transfer-events.ts';
 export * from './vm-events.ts';

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { type BackupPlanEvent, backupPlan, type TriggeredBackup } from './backup-plan.ts';
 import { emptyView } from './pool-view.ts';
 import { type PlanCommand, planningOf } from './run-plan.ts';
+import type { ShadowPlan } from './shadow-plan.ts';
 
 type Command = PlanCommand<TriggeredBackup, Inspection>;
 
@@ -44,7 +45,7 @@ const refused: BackupPlanEvent = {
 };
 
 const given = (...history: BackupPlanEvent[]) => ({
-  when(command: Command): BackupPlanEvent[] {
+  when(command: Command): (BackupPlanEvent | ShadowPlan)[] {
     const decision = planning.decide(fold(planning.evolve, planning.initialState, history), command);
     return decision.ok ? decision.value : [];
   },

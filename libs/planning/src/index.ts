@@ -7,3 +7,11 @@ export { planRecovery } from './plan-recovery.ts';
 export { emptyView, evolveView } from './pool-view.ts';
 export { type RecoveryPlanEvent, recoveryPlan, type TriggeredRecovery } from './recovery-plan.ts';
 export { type KindOfPlan, type PlanCommand, planningOf, planStream } from './run-plan.ts';
+export {
+  differencesOf,
+  type ShadowPlan,
+  shadowLine,
+  shadowPlanOf,
+  summaryLine,
+  summaryOf,
+} from './shadow-plan.ts';

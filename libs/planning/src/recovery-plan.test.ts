@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { emptyView } from './pool-view.ts';
 import { type RecoveryPlanEvent, recoveryPlan, type TriggeredRecovery } from './recovery-plan.ts';
 import { type PlanCommand, planningOf } from './run-plan.ts';
+import type { ShadowPlan } from './shadow-plan.ts';
 
 const recoveryId = derivedId('recovery', 'r2');
 const backupId = derivedId('backup', 'r1');
@@ -47,7 +48,7 @@ const refused: RecoveryPlanEvent = {
 const planning = planningOf(recoveryPlan);
 type Command = PlanCommand<TriggeredRecovery, RecoveryInspection>;
 const given = (...history: RecoveryPlanEvent[]) => ({
-  when(command: Command): RecoveryPlanEvent[] {
+  when(command: Command): (RecoveryPlanEvent | ShadowPlan)[] {
     const decision = planning.decide(fold(planning.evolve, planning.initialState, history), command);
     return decision.ok ? decision.value : [];
   },

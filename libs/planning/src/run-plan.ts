@@ -3,9 +3,10 @@
  * replay cannot ask the host or the repository again; and there is one plan, or one refusal, however often it is asked for.
  * What is found, and the events that say it, are in backup-plan.ts and recovery-plan.ts; the rules themselves in libs/planning.
  */
-import { type Event, type StreamName, streamName } from '@backhaul/contracts';
+import { type Event, type Policy, type StreamName, streamName } from '@backhaul/contracts';
 import { type Decider, invariant, ok, type Refusal, unreachable } from '@backhaul/kernel';
 import type { PoolView } from './plan.ts';
+import { type ShadowPlan, shadowPlanOf } from './shadow-plan.ts';
 
 /** `runId`: the id of the backup or of the recovery. */
 export const planStream = (runId: string): StreamName => streamName('plan', runId);
@@ -27,25 +28,33 @@ export type Planning<Inspection> =
   | { readonly state: 'inspected'; readonly inspection: Inspection }
   | { readonly state: 'decided' };
 
+/** What a plan is calculated with. `shadows`: policies that are to be planned with beside it, for nobody to act on. */
+interface Calculation<Triggered> {
+  readonly triggered: Triggered;
+  readonly pool: PoolView;
+  readonly shadows?: readonly Policy[];
+}
+
 export type PlanCommand<Triggered, Inspection> =
-  | {
-      readonly type: 'InspectAndCalculate';
-      readonly triggered: Triggered;
-      readonly inspection: Inspection;
-      readonly pool: PoolView;
-    }
-  | { readonly type: 'CalculateProxies'; readonly triggered: Triggered; readonly pool: PoolView }
+  | ({ readonly type: 'InspectAndCalculate'; readonly inspection: Inspection } & Calculation<Triggered>)
+  | ({ readonly type: 'CalculateProxies' } & Calculation<Triggered>)
   | { readonly type: 'RefusePlan'; readonly triggered: Triggered; readonly refusal: Refusal };
 
-export function planningOf<Triggered, Inspection, PlanEvent extends Event>(
+export function planningOf<
+  Triggered extends { readonly policy: Policy },
+  Inspection,
+  PlanEvent extends Event,
+>(
   kind: KindOfPlan<Triggered, Inspection, PlanEvent>,
-): Decider<Planning<Inspection>, PlanCommand<Triggered, Inspection>, PlanEvent> {
+): Decider<Planning<Inspection>, PlanCommand<Triggered, Inspection>, PlanEvent | ShadowPlan> {
   return {
     initialState: { state: 'asked' },
 
     evolve(state, event) {
-      if (kind.decisions.includes(event.type)) return { state: 'decided' };
-      const inspection = kind.inspectionIn(event);
+      if (event.type === 'ShadowPlanCalculated') return state;
+      const told = event as PlanEvent;
+      if (kind.decisions.includes(told.type)) return { state: 'decided' };
+      const inspection = kind.inspectionIn(told);
       return inspection !== undefined && state.state === 'asked' ? { state: 'inspected', inspection } : state;
     },
 
@@ -59,7 +68,7 @@ export function planningOf<Triggered, Inspection, PlanEvent extends Event>(
           const inspection = known ? state.inspection : command.inspection;
           return ok([
             ...(known ? [] : [kind.inspected(inspection, triggered)]),
-            kind.calculated(inspection, triggered, command.pool),
+            ...calculated(kind, inspection, command),
           ]);
         }
         case 'CalculateProxies': {
@@ -67,7 +76,7 @@ export function planningOf<Triggered, Inspection, PlanEvent extends Event>(
             state.state === 'inspected',
             `Run ${kind.runIdOf(triggered)} is planned before its inspection`,
           );
-          return ok([kind.calculated(state.inspection, triggered, command.pool)]);
+          return ok(calculated(kind, state.inspection, command));
         }
         case 'RefusePlan':
           return ok([kind.refused(triggered, command.refusal)]);
@@ -76,4 +85,18 @@ export function planningOf<Triggered, Inspection, PlanEvent extends Event>(
       }
     },
   };
+}
+
+/** The plan, and then its shadows: a plan is the same whether or not there are any. */
+function calculated<Triggered extends { readonly policy: Policy }, Inspection, PlanEvent extends Event>(
+  kind: KindOfPlan<Triggered, Inspection, PlanEvent>,
+  inspection: Inspection,
+  { triggered, pool, shadows = [] }: Calculation<Triggered>,
+): (PlanEvent | ShadowPlan)[] {
+  const live = kind.calculated(inspection, triggered, pool);
+  const plans = shadows.map((policy) => {
+    const shadow = kind.calculated(inspection, { ...triggered, policy }, pool);
+    return shadowPlanOf(live, shadow, policy, triggered.policy.policyId);
+  });
+  return [live, ...plans.filter((plan) => plan !== undefined)];
 }

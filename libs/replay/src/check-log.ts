@@ -3,8 +3,9 @@
  * the code of today. What agrees is counted, what parts is told with both sides, and what cannot be derived is counted by the reason:
  * nothing passes in silence. Events are given one by one in the order of the log; memory grows with what is open, not with the log.
  */
-import type { StoredRecord } from '@backhaul/contracts';
-import { compare } from './compare.ts';
+import type { Event, StoredRecord } from '@backhaul/contracts';
+import { shadowPlanOf } from '@backhaul/planning';
+import { compareDerived } from './compare.ts';
 import { Findings, type Report } from './findings.ts';
 import { HostReplay, isNews } from './host-replay.ts';
 import { type Logged, loggedFrom } from './logged.ts';
@@ -38,17 +39,35 @@ export class LogCheck {
 
   #checkPlan(event: Logged): void {
     const found = this.#plans.take(event);
-    if (found === undefined) return;
-    if ('notCheckable' in found) {
+    if (event.type === 'ShadowPlanCalculated') {
+      this.#checkShadow(event);
+    } else if (found !== undefined && 'notCheckable' in found) {
       this.#findings.notCheckable('plan', found.notCheckable);
+    } else if (found !== undefined) {
+      const what = `the plan of run ${found.runId} is another one today`;
+      this.#compare('plan', event, what, () => found.calculate());
+    }
+  }
+
+  #checkShadow(event: Logged & Event<'ShadowPlanCalculated'>): void {
+    const { runId, policy } = event.data;
+    const plan = this.#plans.planOf(runId);
+    if (plan === undefined) {
+      this.#findings.notCheckable('shadow', 'the plan that it stands beside is not checkable');
       return;
     }
-    this.#findings.checked('plan');
-    const apart = compare([event], [found.calculate()]);
+    const what = `the plan of run ${runId} under policy ${policy.policyId} is another one today`;
+    this.#compare('shadow', event, what, () =>
+      shadowPlanOf(plan.calculate(), plan.calculate(policy), policy, plan.policy.policyId),
+    );
+  }
+
+  #compare(kind: 'plan' | 'shadow', event: Logged, what: string, derive: () => Event | undefined): void {
+    this.#findings.checked(kind);
+    const apart = compareDerived([event], () => [derive()].filter((each) => each !== undefined));
     if (apart === undefined) return;
     const { position, stream, version } = event;
-    const what = `the plan of run ${found.runId} is another one today`;
-    this.#findings.differs({ kind: 'plan', position, stream, version, what, ...apart });
+    this.#findings.differs({ kind, position, stream, version, what, ...apart });
   }
 
   #host(hostId: string): HostReplay {

@@ -1,6 +1,7 @@
 /** Two tellings of the same thing, recorded and derived, against each other: whether they agree, and in lines where they do not. Pure. */
 import type { Event } from '@backhaul/contracts';
-import { isOld, type Logged } from './logged.ts';
+import { describeError } from '@backhaul/kernel';
+import type { Logged } from './logged.ts';
 
 export interface Comparison {
   readonly recorded: readonly Event[];
@@ -11,19 +12,33 @@ export interface Comparison {
 const LINES_MAX = 40;
 const VALUE_CHARACTERS_MAX = 160;
 
-/** Undefined when they agree. Of an event stored with an older schema version only the fields that it has are compared. */
+/** Undefined when they agree. Of an event stored with an older schema version only the fields that it had then are compared. */
 export function compare(recorded: readonly Logged[], derived: readonly Event[]): Comparison | undefined {
   // As the log would have kept it: what is undefined is not there.
   const told = recorded.map(asJson);
   const now = derived.map(asJson);
   const agrees = (at: number): boolean => {
-    const [event, other] = [recorded[at], now[at]];
-    return (
-      event !== undefined && other !== undefined && fieldsApart(told[at], other, isOld(event)).length === 0
-    );
+    const [event, other] = [told[at], now[at]];
+    return event !== undefined && other !== undefined && eventsApart(event, other, recorded[at]).length === 0;
   };
   if (told.length === now.length && told.every((_, at) => agrees(at))) return undefined;
   return { recorded: told, derived: now, lines: shorten(linesOf(told, now, recorded)) };
+}
+
+/** The same of what is still to be derived: that it cannot be is a difference, too. */
+export function compareDerived(
+  recorded: readonly Logged[],
+  derive: () => readonly Event[],
+): Comparison | undefined {
+  try {
+    return compare(recorded, derive());
+  } catch (error) {
+    return {
+      recorded: recorded.map(asJson),
+      derived: [],
+      lines: [`cannot be derived: ${describeError(error)}`],
+    };
+  }
 }
 
 function linesOf(told: readonly Event[], now: readonly Event[], recorded: readonly Logged[]): string[] {
@@ -32,8 +47,8 @@ function linesOf(told: readonly Event[], now: readonly Event[], recorded: readon
     if (told.length > 1 && sortedTold.every((each, at) => each === sortedNow[at]))
       return ['the same events in another order', ...sides(told, now)];
     if (told.every(({ type }, at) => type === now[at]?.type))
-      return told.flatMap(({ type }, at) =>
-        fieldsApart(told[at], now[at], isOld(recorded[at] as Logged)).map((line) => `${type} ${line}`),
+      return told.flatMap((event, at) =>
+        eventsApart(event, now[at] as Event, recorded[at]).map((line) => `${event.type} ${line}`),
       );
   }
   return sides(told, now);
@@ -67,17 +82,33 @@ function sides(told: readonly Event[], now: readonly Event[]): string[] {
   ];
 }
 
-/** `data.proxies: recorded 3, derived 2`, for every field in which the two are apart. */
-export function fieldsApart(recorded: unknown, derived: unknown, isOlder = false, path = ''): string[] {
+function eventsApart(recorded: Event, derived: Event, logged: Logged | undefined): string[] {
+  if (recorded.type !== derived.type) return [`type: recorded ${recorded.type}, derived ${derived.type}`];
+  return fieldsApart(recorded.data, derived.data, 'data', logged?.older ?? recorded.data);
+}
+
+/** `data.proxies: recorded 3, derived 2`, for every field in which the two are apart. `asked`: has the fields that count. */
+function fieldsApart(recorded: unknown, derived: unknown, path: string, asked: unknown): string[] {
   if (Array.isArray(recorded) && Array.isArray(derived))
     return Array.from({ length: Math.max(recorded.length, derived.length) }, (_, at) =>
-      fieldsApart(recorded[at], derived[at], isOlder, `${path}[${at}]`),
+      fieldsApart(recorded[at], derived[at], `${path}[${at}]`, Array.isArray(asked) ? asked[at] : undefined),
     ).flat();
   if (isObject(recorded) && isObject(derived)) {
-    const names = new Set([...Object.keys(recorded), ...(isOlder ? [] : Object.keys(derived))]);
-    return [...names].flatMap((name) =>
-      fieldsApart(recorded[name], derived[name], isOlder, path === '' ? name : `${path}.${name}`),
-    );
+    // A recorded event of the newest version has all the fields there are, and so is asked for those that it lacks, too.
+    const names = new Set([
+      ...Object.keys(isObject(asked) ? asked : recorded),
+      ...(asked === recorded ? Object.keys(derived) : []),
+    ]);
+    return [...names]
+      .filter((name) => name in recorded || name in derived)
+      .flatMap((name) =>
+        fieldsApart(
+          recorded[name],
+          derived[name],
+          `${path}.${name}`,
+          asked === recorded ? recorded[name] : isObject(asked) ? asked[name] : undefined,
+        ),
+      );
   }
   if (Object.is(recorded, derived) || text(recorded) === text(derived)) return [];
   return [`${path}: recorded ${value(recorded)}, derived ${value(derived)}`];

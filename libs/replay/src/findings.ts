@@ -2,7 +2,16 @@
 import type { Event } from '@backhaul/contracts';
 
 /** What is derived again, by where it comes from. */
-export const KINDS = ['plan', 'look', 'news', 'confirmation', 'drift', 'given-up', 'registration'] as const;
+export const KINDS = [
+  'plan',
+  'shadow',
+  'look',
+  'news',
+  'confirmation',
+  'drift',
+  'given-up',
+  'registration',
+] as const;
 export type Kind = (typeof KINDS)[number];
 
 /** The first of a stream: behind it the same cause may show again and again. */

@@ -14,7 +14,7 @@ import {
   readOccasion,
   subjectOf,
 } from '@backhaul/pool';
-import { type Comparison, compare, lacks } from './compare.ts';
+import { type Comparison, compareDerived, lacks } from './compare.ts';
 import { decideAgain, type News } from './decide-again.ts';
 import type { Findings, Kind } from './findings.ts';
 import type { Logged } from './logged.ts';
@@ -111,11 +111,7 @@ export class HostReplay {
     causes: readonly News[],
     events: readonly Logged[],
   ): Comparison | undefined {
-    try {
-      return compare(events, decideAgain(this.#pool, occasion, causes, events));
-    } catch (error) {
-      return { recorded: events, derived: [], lines: [`cannot be decided: ${describeError(error)}`] };
-    }
+    return compareDerived(events, () => decideAgain(this.#pool, occasion, causes, events));
   }
 
   /** In the order in which they appear; undefined when one is not known. */
@@ -181,6 +177,7 @@ const kindOf = (occasion: Occasion | undefined): Kind => occasion?.kind ?? 'news
 
 const WHAT: Readonly<Record<Kind, string>> = {
   plan: 'the plan is another one today',
+  shadow: 'the shadow plan is another one today',
   look: 'what the pool decides is another thing today',
   news: 'what the news asks of the pool is another thing today',
   confirmation: 'something is confirmed that the pool had not asked for',

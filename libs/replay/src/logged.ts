@@ -1,13 +1,15 @@
-/** An event of the log with the schema version that it was stored with: what is younger than that cannot be asked of it. */
-import { liftRecord, type Recorded, type StoredRecord } from '@backhaul/contracts';
+/** An event of the log, and what it said when it was stored: fields that came with a later version cannot be asked of it. */
+import { catalogue, liftRecord, type Recorded, type StoredRecord } from '@backhaul/contracts';
 
-export type Logged = Recorded & { readonly storedVersion: number };
+export type Logged = Recorded & {
+  /** Its data as it was stored, when that was with a version before the newest: what else it has, upcasters have put there. */
+  readonly older?: object;
+};
 
 /** Undefined for a type that this release does not know. */
 export function loggedFrom(stored: StoredRecord): Logged | undefined {
   const recorded = liftRecord(stored);
-  return recorded === undefined ? undefined : { ...recorded, storedVersion: stored.schemaVersion };
+  if (recorded === undefined) return undefined;
+  const isNewest = stored.schemaVersion === catalogue[recorded.type].schemaVersion;
+  return isNewest ? recorded : { ...recorded, older: stored.data as object };
 }
-
-/** Of a version before the newest: fields that came since are missing in it, and not because it was decided so. */
-export const isOld = (event: Logged): boolean => event.storedVersion < event.schemaVersion;

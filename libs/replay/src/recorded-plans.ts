@@ -3,6 +3,7 @@
  * proxies it saw. What a plan is compared with, now or under another policy, is the business of those who ask.
  */
 import type { Event, Inspection, Plan, RecoveryInspection, RecoveryPlan } from '@backhaul/contracts';
+import { derivedId } from '@backhaul/kernel';
 import {
   backupPlan,
   type KindOfPlan,
@@ -30,14 +31,21 @@ export type Found = RecordedPlan | { readonly event: Logged; readonly notCheckab
 
 /** Runs that were triggered and are not planned yet: kept until then, and this many at most. */
 const TRIGGERED_MAX = 50_000;
+/** Shadows are recorded with their plan: what stands between the two are the plans of others. */
+const PLANNED_MAX = 1_000;
 
 interface Begun {
   readonly triggered: TriggeredBackup | TriggeredRecovery;
   inspection: Inspection | RecoveryInspection | undefined;
 }
 
+/** Refused by a command of its own (libs/planning, run-plan.ts), and not by a calculation: whoever appends gives ids that tell. */
+const isGivenUp = ({ eventId }: Logged, runId: string): boolean =>
+  eventId === derivedId(derivedId('RefusePlan', runId), 0);
+
 export class RecordedPlans {
   readonly #begun = new Recent<Begun>(TRIGGERED_MAX);
+  readonly #planned = new Recent<RecordedPlan>(PLANNED_MAX);
   readonly #views = new Map<string, ViewHistory>();
 
   /** Undefined when the event is no plan. */
@@ -64,13 +72,18 @@ export class RecordedPlans {
         return undefined;
       case 'ProxiesCalculated':
       case 'PlanRefused':
-        return this.#planned(event, event.data.backupId, backupPlan);
+        return this.#decided(event, event.data.backupId, backupPlan);
       case 'RecoveryProxiesCalculated':
       case 'RecoveryPlanRefused':
-        return this.#planned(event, event.data.recoveryId, recoveryPlan);
+        return this.#decided(event, event.data.recoveryId, recoveryPlan);
       default:
         return undefined;
     }
+  }
+
+  /** The plan that was made of a run, for who asks what another policy would have made of it. */
+  planOf(runId: string): RecordedPlan | undefined {
+    return this.#planned.get(runId);
   }
 
   #inspected(runId: string, inspection: Begun['inspection']): void {
@@ -78,7 +91,7 @@ export class RecordedPlans {
     if (begun !== undefined) begun.inspection ??= inspection;
   }
 
-  #planned<T extends Begun['triggered'], I, E extends Event>(
+  #decided<T extends Begun['triggered'], I, E extends Event>(
     event: Logged,
     runId: string,
     kind: KindOfPlan<T, I, E>,
@@ -86,18 +99,20 @@ export class RecordedPlans {
     const begun = this.#begun.get(runId);
     this.#begun.delete(runId);
     if (begun === undefined) return { event, notCheckable: 'what triggered the run is not in this log' };
-    if (begun.inspection === undefined)
-      return { event, notCheckable: 'refused before anything was found that could be calculated from' };
+    if (begun.inspection === undefined || isGivenUp(event, runId))
+      return { event, notCheckable: 'refused before anything was calculated' };
     const view = this.#viewOf(event);
     if (typeof view === 'string') return { event, notCheckable: view };
     // Kinds go with what they trigger and find: BackupTriggered, VmInspected and ProxiesCalculated name one id.
     const [triggered, inspection] = [begun.triggered as T, begun.inspection as I];
     const { hostId, vmId, policy } = begun.triggered;
-    return {
+    const found: RecordedPlan = {
       ...{ event, runId, hostId, vmId, policy },
       calculate: (other) =>
         kind.calculated(inspection, other === undefined ? triggered : { ...triggered, policy: other }, view),
     };
+    this.#planned.set(runId, found);
+    return found;
   }
 
   /** The reason where there is none. */

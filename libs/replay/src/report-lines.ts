@@ -3,6 +3,7 @@ import type { Difference, Report } from './findings.ts';
 
 const NAMES = {
   plan: 'plans',
+  shadow: 'shadow plans',
   look: 'decisions of pools',
   news: 'answers of pools to news',
   confirmation: 'confirmations of what pools had asked for',

@@ -10,6 +10,7 @@ import {
   recorded,
   recoveryStory,
   redriveStory,
+  shadowStory,
   sharedProxyStory,
   type Told,
 } from './testing/story.ts';
@@ -26,6 +27,7 @@ describe('every projection', () => {
     ...instantStory({ name: 'r4', backup: 'b2', vmId: 'db-4', until: 'filling' }),
     ...redriveStory('17'),
     ...limitsStory(),
+    ...shadowStory(),
   ];
   const events = recorded(story);
 

@@ -11,6 +11,7 @@ import {
   proxiesOf,
   proxyLines,
   retriesOf,
+  shadowLines,
   stateLine,
   troubleLines,
   wavesOf,
@@ -46,6 +47,7 @@ export function explainRecovery(recoveryId: string, story: readonly Recorded[]):
     lines: [
       facts.request,
       ...facts.plan,
+      ...shadowLines(story),
       ...proxyLines(facts, { run: 'recovery', job: 'data stream' }),
       ...instantLines(recovery),
       ...troubleLines(facts, 'Data stream'),

@@ -1,6 +1,7 @@
 /** What a run's events tell of it whether it served a backup or a recovery: proxies, waves, losses, retries. Pure. */
 import type { consoleApi, EventType, Recorded } from '@backhaul/contracts';
 import { type Refusal, refusalLine } from '@backhaul/kernel';
+import { shadowLine } from '@backhaul/planning';
 
 type Explained = consoleApi.Explanation | consoleApi.RecoveryExplanation;
 export interface Reasoned {
@@ -85,6 +86,10 @@ export function lossesOf(story: readonly Recorded[]): Explained['losses'] {
   }
   return losses;
 }
+
+/** What it would have been under other policies that were planned with beside it. */
+export const shadowLines = (story: readonly Recorded[]): string[] =>
+  of(story, 'ShadowPlanCalculated').map(shadowLine);
 
 /** When it stood still, and who wanted that; and who wanted it to end. */
 export function orderLines(story: readonly Recorded[]): string[] {

@@ -15,6 +15,7 @@ import {
   proxyLines,
   type Reasoned,
   retriesOf,
+  shadowLines,
   stateLine,
   troubleLines,
   wavesOf,
@@ -45,7 +46,8 @@ export function explain(backupId: string, story: readonly Recorded[]): Explanati
     outcome: outcomeLine(backup, story),
     refusal: backup.refusal,
   };
-  return { ...facts, lines: linesOf(facts, pointInTimeLine(story), orderLines(story)) };
+  const more = { shadows: shadowLines(story), orders: orderLines(story) };
+  return { ...facts, lines: linesOf(facts, pointInTimeLine(story), more) };
 }
 
 function requestLine(backup: Omit<consoleApi.BackupView, 'position'>): string {
@@ -111,11 +113,12 @@ function outcomeLine(backup: Omit<consoleApi.BackupView, 'position'>, story: rea
 function linesOf(
   facts: Omit<Explanation, 'lines'>,
   pointInTime: string | undefined,
-  orders: readonly string[],
+  { shadows, orders }: { readonly shadows: readonly string[]; readonly orders: readonly string[] },
 ): string[] {
   return [
     facts.request,
     ...facts.plan,
+    ...shadows,
     ...(pointInTime === undefined ? [] : [pointInTime]),
     ...proxyLines(facts, { run: 'backup', job: 'child job' }),
     ...facts.fallbacks.map(({ subject, reason }) => `${subject}, because: ${reason}.`),

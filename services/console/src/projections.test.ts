@@ -10,8 +10,17 @@ import { obligations } from './projections/obligations.ts';
 import { policies } from './projections/policies.ts';
 import { proxies } from './projections/proxies.ts';
 import { schedules } from './projections/schedules.ts';
+import { shadowPlans } from './projections/shadow-plans.ts';
 import { vms } from './projections/vms.ts';
-import { backupIdOf, backupStory, limitsStory, recorded, sharedProxyStory, teller } from './testing/story.ts';
+import {
+  backupIdOf,
+  backupStory,
+  limitsStory,
+  recorded,
+  shadowStory,
+  sharedProxyStory,
+  teller,
+} from './testing/story.ts';
 
 const MiB4 = CHUNK_BYTES;
 const whole = recorded(backupStory({ name: 'b1' }));
@@ -299,6 +308,18 @@ test('a host policy shows its newest definition, and which one the host has take
   ]);
   expect(projected(deploymentPolicy, recorded(limitsStory()))).toEqual([
     expect.objectContaining({ policy: { bytesPerSecond: 1024 ** 3 } }),
+  ]);
+});
+
+test('a shadow plan is told with the plan beside it, and whether it comes to something else', () => {
+  expect(projected(shadowPlans, recorded(shadowStory()))).toEqual([
+    expect.objectContaining({ runId: backupIdOf('s1'), policyId: 'candidate', state: 'same' }),
+    expect.objectContaining({
+      runId: backupIdOf('s2'),
+      state: 'otherwise',
+      live: expect.objectContaining({ mode: 'proxy-vm', proxies: 2 }),
+      shadow: expect.objectContaining({ mode: 'direct-to-host', proxies: 0 }),
+    }),
   ]);
 });
 

@@ -13,6 +13,7 @@ import { z } from 'zod';
 import { hostsOf } from './adapters/hosts.ts';
 import { repositoryAt } from './adapters/lazy-repository.ts';
 import { poolViewsFrom } from './adapters/pool-views.ts';
+import { ShadowPoliciesSetting, shadowPoliciesFrom } from './adapters/shadow-policies.ts';
 import { dueRunIn, runStreamOf, whenDue } from './due-runs.ts';
 import { inspectRecovery } from './inspect-recovery.ts';
 import { inspectVm } from './inspect-vm.ts';
@@ -32,6 +33,8 @@ await runService({
     BACKHAUL_REPOSITORY: RepositorySetting,
     /** Inspections at a time: each starts processes at its host. */
     BACKHAUL_INSPECTIONS: whole(1, 64, 4).default(4),
+    /** Policies to plan with beside others, for nobody to act on: `default=candidate`. */
+    BACKHAUL_SHADOW_POLICIES: ShadowPoliciesSetting,
   }),
   async start({ configuration, store, messaging, log, onStop }) {
     const hosts = hostsOf(configuration.BACKHAUL_HOSTS, {
@@ -44,6 +47,9 @@ await runService({
     onStop('repository', () => repository.close());
     const atATime = limited(configuration.BACKHAUL_INSPECTIONS);
     const poolOf = poolViewsFrom(store);
+    const shadowsOf = shadowPoliciesFrom(store, configuration.BACKHAUL_SHADOW_POLICIES, (policyId) =>
+      log.warn({ policyId }, 'a shadow policy is not defined yet: nothing is planned with it'),
+    );
     const failed = (about: object) => (error: unknown, attempt: number) =>
       log.warn({ ...about, attempt, error: describeError(error) }, 'inspection failed');
     await messaging.consumeWork({
@@ -60,6 +66,7 @@ await runService({
             return atATime(() => inspectVm(hosts.named, triggered, signal, onFault));
           },
           poolOf,
+          shadowsOf,
           isDue: async (of) => (await dueRunIn(store, 'BackupTriggered', runStreamOf(of))).isDue,
         }),
       ),
@@ -79,6 +86,7 @@ await runService({
             return atATime(() => inspectRecovery(places, triggered, signal, onFault));
           },
           poolOf,
+          shadowsOf,
           isDue: async (of) => (await dueRunIn(store, 'RecoveryTriggered', runStreamOf(of))).isDue,
         }),
       ),

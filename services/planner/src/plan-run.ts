@@ -3,7 +3,7 @@
  * that is on record already is used and not made again, so this may be repeated, stop anywhere, and go on in another process.
  * A plan that is given up ends as a refusal with the reason, or the VM's turn would be kept by a run that nobody works at.
  */
-import type { Event, EventMetadata, HostId } from '@backhaul/contracts';
+import type { Event, EventMetadata, HostId, Policy } from '@backhaul/contracts';
 import { commandService, type EventStore } from '@backhaul/event-store';
 import { derivedId, describeError, type Result } from '@backhaul/kernel';
 import { type KindOfPlan, type PlanCommand, type PoolView, planningOf, planStream } from '@backhaul/planning';
@@ -13,6 +13,8 @@ export interface Surroundings<Triggered, Inspection> {
   poolOf(hostId: HostId): Promise<PoolView>;
   /** Asked once more after the inspection, which may take a while: what is to end, or to stand still, is not planned. */
   isDue(triggered: Triggered): Promise<boolean>;
+  /** Policies to plan with beside a policy, for nobody to act on. */
+  shadowsOf(policyId: string): Promise<readonly Policy[]>;
 }
 
 /** Of the event that a run was triggered with. */
@@ -29,13 +31,13 @@ export interface Planner<Triggered> {
 }
 
 export function planner<
-  Triggered extends { readonly hostId: HostId; readonly vmId: string },
+  Triggered extends { readonly hostId: HostId; readonly vmId: string; readonly policy: Policy },
   Inspection,
   PlanEvent extends Event,
 >(
   store: EventStore,
   kind: KindOfPlan<Triggered, Inspection, PlanEvent>,
-  { inspect, poolOf, isDue }: Surroundings<Triggered, Inspection>,
+  { inspect, poolOf, isDue, shadowsOf }: Surroundings<Triggered, Inspection>,
 ): Planner<Triggered> {
   const plans = commandService(store, planningOf(kind));
 
@@ -54,22 +56,27 @@ export function planner<
     });
   };
 
+  const surroundingsOf = async (triggered: Triggered) => ({
+    triggered,
+    pool: await poolOf(triggered.hostId),
+    shadows: await shadowsOf(triggered.policy.policyId),
+  });
+
   return {
     async handle(event, signal) {
       const triggered = event.data;
       const { state } = await plans.load(planStream(kind.runIdOf(triggered)));
       if (state.state === 'decided') return;
       if (state.state === 'inspected') {
-        const pool = await poolOf(triggered.hostId);
-        return await execute(event, { type: 'CalculateProxies', triggered, pool });
+        return await execute(event, { type: 'CalculateProxies', ...(await surroundingsOf(triggered)) });
       }
       const inspected = await inspect(triggered, signal);
       if (!(await isDue(triggered))) return;
       if (!inspected.ok)
         return await execute(event, { type: 'RefusePlan', triggered, refusal: inspected.refusal });
-      const pool = await poolOf(triggered.hostId);
       const inspection = inspected.value;
-      await execute(event, { type: 'InspectAndCalculate', triggered, inspection, pool });
+      const surroundings = await surroundingsOf(triggered);
+      await execute(event, { type: 'InspectAndCalculate', inspection, ...surroundings });
     },
 
     async givenUp(event, error) {

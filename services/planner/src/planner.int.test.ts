@@ -21,6 +21,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { hostsOf } from './adapters/hosts.ts';
 import { type LazyRepository, repositoryAt } from './adapters/lazy-repository.ts';
 import { poolViewsFrom } from './adapters/pool-views.ts';
+import { ShadowPoliciesSetting, shadowPoliciesFrom } from './adapters/shadow-policies.ts';
 import { dueRunIn, runStreamOf, whenDue } from './due-runs.ts';
 import { inspectRecovery } from './inspect-recovery.ts';
 import { inspectVm } from './inspect-vm.ts';
@@ -40,6 +41,7 @@ let planner: TestService;
 let proxyManager: TestService;
 let hosts: ReturnType<typeof hostsOf>;
 let repository: LazyRepository;
+const unheardOf: string[] = [];
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'backhaul-planner-'));
@@ -58,6 +60,8 @@ beforeAll(async () => {
   hosts = hostsOf(configured, { stateDirectory: join(directory, 'state') });
   const patience: Patience = { attempts: 2, firstDelayMilliseconds: 10 };
   const views = poolViewsFrom(planner.store);
+  const setting = ShadowPoliciesSetting.parse('shadowed=candidate, shadowed=unheard-of');
+  const shadowsOf = shadowPoliciesFrom(planner.store, setting, (policyId) => unheardOf.push(policyId));
   const poolOf: typeof views = async (hostId) => {
     if (hostId === 'cursed') throw new Fault('its pool can never be read', { permanent: true });
     return await views(hostId);
@@ -72,6 +76,7 @@ beforeAll(async () => {
       plannerOf(planner.store, backupPlan, {
         inspect: (triggered, signal) => inspectVm(hosts.named, triggered, signal, () => undefined, patience),
         poolOf,
+        shadowsOf,
         isDue: isDueBackup,
       }),
     ),
@@ -88,6 +93,7 @@ beforeAll(async () => {
       plannerOf(planner.store, recoveryPlan, {
         inspect: (triggered, signal) => inspectRecovery(places, triggered, signal, () => undefined, patience),
         poolOf,
+        shadowsOf,
         isDue: isDueRecovery,
       }),
     ),
@@ -179,6 +185,43 @@ test('proxies that are active at the host are expected to be shared', async () =
   expect(plan).toMatchObject({
     data: { expectedShared: 1, arithmetic: { activeProxies: 1 }, hostVersion: 1 },
   });
+});
+
+test('a shadow of its policy is planned beside a plan, as it is defined in that moment, and nobody acts on it', async () => {
+  const define = (policy: Partial<Policy>) =>
+    trigger.append('policy-candidate', {
+      type: 'PolicyDefined',
+      data: {
+        policy: Policy.parse({ policyId: 'candidate', ...policy }),
+        definedAt: new Date().toISOString(),
+      },
+    });
+  const shadowed = async (requestId: string) => {
+    const asked = backup(requestId, {
+      policy: Policy.parse({ policyId: 'shadowed', childJobBytes: 4 * MiB }),
+    });
+    const { backupId } = asked;
+    await triggerAndPlan(asked);
+    const { events } = await planner.store.readStreamPage(planStream(backupId));
+    return events.map(({ type, data }) => (type === 'ShadowPlanCalculated' ? data : type));
+  };
+  await define({ childJobBytes: 4 * MiB, fullThresholdBytes: 1 * MiB });
+  expect(await shadowed('shadowed-1')).toMatchObject([
+    'VmInspected',
+    'ProxiesCalculated',
+    {
+      policy: { policyId: 'candidate' },
+      livePolicyId: 'shadowed',
+      live: { mode: 'direct-to-host', childJobs: 3, proxies: 0, refusal: null },
+      shadow: { mode: 'proxy-vm', childJobs: 3, proxies: 1, refusal: null },
+    },
+  ]);
+  await define({ maxPortsPerProxy: 0 });
+  expect((await shadowed('shadowed-2')).at(-1)).toMatchObject({
+    live: { mode: 'direct-to-host' },
+    shadow: { mode: null, refusal: { code: 'NoChildJobFits' } },
+  });
+  expect(unheardOf).toEqual(['unheard-of']);
 });
 
 test('an inspection that stands is used, and the host is not asked again', async () => {

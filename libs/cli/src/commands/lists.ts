@@ -2,6 +2,7 @@
 import type { ListQuery } from '@backhaul/client';
 import { type consoleApi, defaultPolicy, type Purpose } from '@backhaul/contracts';
 import { formatBytes } from '@backhaul/kernel';
+import { summaryLine } from '@backhaul/planning';
 import type { CommandContext } from '../command.ts';
 import { moment, shortId, type TableColumn, table } from '../table.ts';
 import { json } from '../terminal.ts';
@@ -89,6 +90,16 @@ const columns = {
     { title: 'FIRED', value: (row) => row.fired, right: true },
     { title: 'LAST (UTC)', value: (row) => moment(row.lastDueAt) },
   ],
+  'shadow-plans': [
+    { title: 'CALCULATED (UTC)', value: (row) => moment(row.calculatedAt) },
+    { title: 'RUN', value: (row) => `${shortId(row.runId)}${markOf(row.purpose)}` },
+    { title: 'HOST', value: (row) => row.hostId },
+    { title: 'VM', value: (row) => row.vmId },
+    { title: 'POLICY', value: (row) => row.livePolicyId },
+    { title: 'PLAN', value: (row) => summaryLine(row.live, row.purpose) },
+    { title: 'SHADOW', value: (row) => row.policyId },
+    { title: 'WOULD HAVE BEEN', value: (row) => summaryLine(row.shadow, row.purpose) },
+  ],
   'dead-letters': [
     { title: 'ID', value: (row) => row.deadLetterId, right: true },
     { title: 'CONSUMER', value: (row) => row.consumer },
@@ -108,6 +119,8 @@ const nothing: Record<keyof typeof columns, string> = {
   proxies: 'No proxy is up.',
   obligations: 'Nothing is owed: no snapshot, target, proxy, attachment or lease is open.',
   schedules: 'There is no schedule.',
+  'shadow-plans':
+    'No shadow policy would have planned otherwise. Which ones there are, BACKHAUL_SHADOW_POLICIES of the planner says.',
   'dead-letters': 'There are no dead letters.',
 };
 

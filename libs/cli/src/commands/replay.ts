@@ -9,8 +9,10 @@ import type { CommandContext } from '../command.ts';
 import { failed } from '../exit.ts';
 import { json } from '../terminal.ts';
 import { type LogFlags, withLog } from './log.ts';
+import { replayShadow, type ShadowFlags } from './replay-shadow.ts';
 
-export interface ReplayFlags extends LogFlags {
+export interface ReplayFlags extends LogFlags, Omit<ShadowFlags, 'shadow'> {
+  readonly shadow?: readonly string[];
   readonly check?: boolean;
   readonly fromFile?: string;
   readonly export?: string;
@@ -25,6 +27,10 @@ export async function replay(flags: ReplayFlags, context: CommandContext): Promi
     if (flags.export !== undefined) {
       const written = await writeLogFile(flags.export, records);
       terminal.note(`${written} events written to ${flags.export}.`);
+      return;
+    }
+    if (flags.shadow !== undefined) {
+      await replayShadow(records, { ...flags, shadow: flags.shadow }, terminal);
       return;
     }
     const check = new LogCheck();

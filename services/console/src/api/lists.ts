@@ -17,6 +17,7 @@ import { policies } from '../projections/policies.ts';
 import { proxies } from '../projections/proxies.ts';
 import { recoveries } from '../projections/recoveries.ts';
 import { schedules } from '../projections/schedules.ts';
+import { shadowPlans } from '../projections/shadow-plans.ts';
 import { vms } from '../projections/vms.ts';
 import { afterCursor, cursorOf, type Order, orderBy, paging } from './paging.ts';
 import { type Route, route } from './route.ts';
@@ -82,6 +83,12 @@ const sources: readonly Source[] = [
     summary: 'What hosts may carry',
     projection: hostPolicies,
     order: ascending('host_id'),
+  },
+  {
+    name: 'shadow-plans',
+    summary: 'What other policies would have made of runs, newest first',
+    projection: shadowPlans,
+    order: descending('position', 'policy_id'),
   },
   {
     name: 'deployment-policy',

@@ -15,6 +15,7 @@ import { proxies } from './proxies.ts';
 import { recoveries } from './recoveries.ts';
 import { redrives } from './redrives.ts';
 import { schedules } from './schedules.ts';
+import { shadowPlans } from './shadow-plans.ts';
 import { vms } from './vms.ts';
 
 export const projections: readonly AnyProjection[] = [
@@ -30,6 +31,7 @@ export const projections: readonly AnyProjection[] = [
   policies,
   hostPolicies,
   deploymentPolicy,
+  shadowPlans,
   redrives,
 ];
 

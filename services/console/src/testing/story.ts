@@ -64,6 +64,32 @@ export function limitsStory(hostId = 'lab'): Told[] {
   return tell.told;
 }
 
+/** A policy that is planned with beside the one of a backup: once it comes to the same, once to something else. */
+export function shadowStory(): Told[] {
+  const tell = teller('shadows');
+  const live = {
+    mode: 'proxy-vm' as const,
+    reason: 'above the threshold',
+    childJobs: 4,
+    proxies: 2,
+    waves: 1,
+    refusal: null,
+  };
+  for (const [name, shadow] of [
+    ['s1', live],
+    ['s2', { ...live, mode: 'direct-to-host' as const, proxies: 0, waves: 2 }],
+  ] as const) {
+    const runId = backupIdOf(name);
+    tell.append('plan', runId, 'ShadowPlanCalculated', {
+      ...{ hostId: 'lab', runId, vmId: 'web-1', purpose: 'backup' },
+      policy: { ...defaultPolicy, policyId: 'candidate' },
+      livePolicyId: 'default',
+      ...{ live, shadow },
+    });
+  }
+  return tell.told;
+}
+
 function requested(story: BackupStory, facts: Facts, { append }: Teller): void {
   const { backupId, hostId, vmId } = facts;
   append('vm', vmStreamId(hostId, vmId), 'VmClaimed', { hostId, vmId, runId: backupId });
