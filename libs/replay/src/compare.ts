@@ -9,7 +9,7 @@ export interface Comparison {
   readonly lines: readonly string[];
 }
 
-const LINES_MAX = 40;
+const LINES_MAX = 20;
 const VALUE_CHARACTERS_MAX = 160;
 
 /** Undefined when they agree. Of an event stored with an older schema version only the fields that it had then are compared. */

@@ -66,9 +66,10 @@ function newsOf(command: Command): Event<PoolNews> | undefined {
   };
   switch (command.type) {
     case 'ReleasePorts': {
-      const { childJobId, leaseId, reason, retryable } = command;
+      const { childJobId, leaseId, reason, retryable, moved = { bytes: 0, milliseconds: 0 } } = command;
+      const { bytes: readBytes, milliseconds } = moved;
       return command.completed
-        ? news('ChildJobCompleted', { childJobId, leaseId })
+        ? news('ChildJobCompleted', { childJobId, leaseId, readBytes, milliseconds })
         : news('ChildJobInterrupted', { childJobId, leaseId, reason, retryable });
     }
     case 'TakeMounts':
