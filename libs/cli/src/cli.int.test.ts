@@ -57,7 +57,8 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'bh-cli-'));
   // PostgreSQL runs as another user, who has to walk through here.
   await chmod(folder, 0o711);
-  environment = { ...process.env, BACKHAUL_STACK_FILE: join(folder, 'stack.json') };
+  const BACKHAUL_SHADOW_POLICIES = 'small=candidate';
+  environment = { ...process.env, BACKHAUL_SHADOW_POLICIES, BACKHAUL_STACK_FILE: join(folder, 'stack.json') };
   for (const name of ['BACKHAUL_REPOSITORY', 'BACKHAUL_CONSOLE_URL', 'BACKHAUL_TRIGGER_URL'])
     delete environment[name];
   const images = join(folder, 'images');
@@ -86,16 +87,10 @@ afterAll(async () => {
 });
 
 test('a backup is watched to its end, told, explained, and restored byte for byte', async () => {
-  const policy = await backhaul(
-    'policy',
-    'set',
-    'small',
-    'childJobBytes=8MiB',
-    'maxPortsPerProxy=1',
-    'maxProxiesPerHost=2',
-    'proxyIdleSeconds=3',
-  );
+  const limits = ['childJobBytes=8MiB', 'maxPortsPerProxy=1', 'maxProxiesPerHost=2', 'proxyIdleSeconds=3'];
+  const policy = await backhaul('policy', 'set', 'small', ...limits);
   expect(policy.exitCode).toBe(0);
+  await backhaul('policy', 'set', 'candidate', 'childJobBytes=4MiB');
   const made = await backhaul('backup', 'web-1', '--policy', 'small', '--mode', 'proxy-vm', '--wait');
   expect(made).toMatchObject({
     exitCode: 0,
@@ -115,15 +110,8 @@ test('a backup is watched to its end, told, explained, and restored byte for byt
   const story = (await backhaul('events', short)).out.trimEnd().split('\n');
   expect(story.every((line) => /^ +\+\d+\.\d{3} s {2}[A-Z]\w+/.test(line))).toBe(true);
   const types = story.map((line) => line.split(/ +/)[3]);
-  for (const type of [
-    'BackupTriggered',
-    'ProxiesCalculated',
-    'ProxyActivated',
-    'PortsLeased',
-    'BackupCompleted',
-  ]) {
-    expect(types).toContain(type);
-  }
+  const told = ['BackupTriggered', 'ProxiesCalculated', 'ProxyActivated', 'PortsLeased', 'BackupCompleted'];
+  expect(types).toEqual(expect.arrayContaining(told));
   const events = (await backhaul('events', short, '--json')).out
     .trimEnd()
     .split('\n')
@@ -214,6 +202,36 @@ test('the log is sealed and proved, against the key and a seal that were noted d
     exitCode: 1,
     errors: expect.stringMatching(/The log is not what was sealed\. Position \d+: the chain ends with seal/),
   });
+});
+
+test('the log is derived again, from Postgres and from a file, and a shadow policy tells what it would have done', async () => {
+  const agreed = {
+    exitCode: 0,
+    out: expect.stringMatching(/\d+ plans derived again\n[\s\S]*No difference\.\n$/),
+  };
+  expect(await backhaul('replay', '--check')).toMatchObject(agreed);
+  const file = join(folder, 'log.jsonl');
+  expect((await backhaul('replay', '--export', file)).errors).toMatch(/^\d+ events written to /);
+  expect(await backhaul('replay', '--from-file', file)).toMatchObject(agreed);
+  await writeFile(
+    file,
+    (await readFile(file, 'utf8')).replace(/"proxiesCalculated":\d/, '"proxiesCalculated":9'),
+  );
+  expect(await backhaul('replay', '--from-file', file)).toMatchObject({
+    exitCode: 1,
+    out: expect.stringMatching(/ProxiesCalculated data\.proxiesCalculated: recorded 9, derived \d/),
+    errors: expect.stringMatching(/the plan of run .* is another one today/),
+  });
+
+  const { out } = await backhaul('shadow-plans');
+  expect(out).toMatch(
+    /small +proxy-vm, 3 child jobs, 2 proxy VMs, 2 waves +candidate +proxy-vm, 5 child jobs, /,
+  );
+  const other = await backhaul('replay', '--shadow', 'maxProxiesPerHost=1');
+  expect(other.out).toMatch(
+    /2 proxy VMs, 2 waves; it would have been proxy-vm, 3 child jobs, 1 proxy VM, 3 waves/,
+  );
+  expect(await backhaul('replay', '--shadow', 'maxProxies=2')).toMatchObject({ exitCode: 2 });
 });
 
 test('what is refused ends with code 3, the reason and the way out', async () => {
