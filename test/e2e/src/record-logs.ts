@@ -10,7 +10,7 @@ import type { StoredRecord } from '@backhaul/contracts';
 import { storedLog, writeLogFile } from '@backhaul/event-store';
 import { MiB } from '@backhaul/kernel';
 import { makeImage, writeRandom } from './disk-image.ts';
-import { type Lab, openLab } from './lab.ts';
+import { HOST, type Lab, openLab } from './lab.ts';
 import { ofType } from './log-checks.ts';
 import { replayWholeLog } from './replay-whole-log.ts';
 
@@ -28,6 +28,9 @@ const POLICY = {
   proxyIdleSeconds: 2,
 };
 
+const policy = 'proxies';
+const full = { policy, kind: 'full' };
+
 async function makeVms(lab: Lab): Promise<void> {
   await makeImage(lab.image('web/vda.qcow2'), 128 * MiB);
   await writeRandom(lab.image('web/vda.qcow2'), 0, 48 * MiB);
@@ -35,7 +38,8 @@ async function makeVms(lab: Lab): Promise<void> {
   await writeRandom(lab.image('web/vdb.raw'), 4 * MiB, 8 * MiB);
   await makeImage(lab.image('db.qcow2'), 64 * MiB);
   await writeRandom(lab.image('db.qcow2'), 0, 40 * MiB);
-  await lab.definePolicy('proxies', POLICY);
+  await lab.definePolicy(policy, POLICY);
+  await lab.definePolicy('candidate', { ...POLICY, childJobBytes: 16 * MiB, maxProxiesPerHost: 1 });
 }
 
 async function done(lab: Lab, ...runIds: readonly string[]): Promise<void> {
@@ -44,9 +48,6 @@ async function done(lab: Lab, ...runIds: readonly string[]): Promise<void> {
     await lab.closed(runId);
   }
 }
-
-const policy = 'proxies';
-const full = { policy, kind: 'full' };
 
 /** By the name of the file. */
 const situations: Readonly<Record<string, (lab: Lab) => Promise<void>>> = {
@@ -84,6 +85,29 @@ const situations: Readonly<Record<string, (lab: Lab) => Promise<void>>> = {
     await lab.killProxy(lease?.data.proxyId ?? '');
     await done(lab, ...runs);
   },
+  async 'orders-and-limits'(lab) {
+    const ask = async (name: string, body: Record<string, unknown>): Promise<void> => {
+      const answer = await lab.ask(name, body);
+      if (answer.outcome !== 'accepted') throw new Error(`${name}: ${answer.refusal?.message}`);
+    };
+    // So slow that nothing ends before it is told to.
+    const tight = { maxOpenSnapshots: 1, bytesPerSecond: 8 * MiB };
+    await ask('HostPolicyRequested', { host: HOST, changes: tight });
+    const web = await lab.backup('web', full);
+    await lab.until(web, 'PortsLeased', 1);
+    const db = await lab.backup('db', full);
+    await lab.until(db, 'ActivationRequested', 1);
+    await ask('BackupPauseRequested', { backupId: web });
+    await lab.until(web, 'RunPaused', 1);
+    await ask('BackupCancellationRequested', { backupId: db });
+    await lab.closed(db);
+    await ask('HostPolicyRequested', {
+      host: HOST,
+      changes: { maxOpenSnapshots: null, bytesPerSecond: null },
+    });
+    await ask('BackupResumeRequested', { backupId: web });
+    await done(lab, web);
+  },
   async 'services-are-killed'(lab) {
     for (const name of ['proxy-manager', 'ingest', 'planner'] as const) {
       const runs = [await lab.backup('web', full), await lab.backup('db', full)];
@@ -97,7 +121,7 @@ const situations: Readonly<Record<string, (lab: Lab) => Promise<void>>> = {
 };
 
 async function record(name: string, live: (lab: Lab) => Promise<void>): Promise<void> {
-  const lab = await openLab();
+  const lab = await openLab({ environment: { BACKHAUL_SHADOW_POLICIES: `${policy}=candidate` } });
   try {
     await makeVms(lab);
     await live(lab);
