@@ -14,7 +14,8 @@ export async function run(
       cwd: options.cwd ?? '/',
       timeout: milliseconds,
       maxBuffer: 64 * MiB,
-      env: { ...process.env, LC_ALL: 'C' },
+      // Programs that make file systems are where only root looks by itself.
+      env: { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`, LC_ALL: 'C' },
     };
     execFile(command, args, settings, (error, stdout, stderr) => {
       if (error === null) return resolve(stdout);

@@ -33,8 +33,8 @@ export async function runTool(
       timeout: options.milliseconds,
       killSignal: 'SIGKILL',
       maxBuffer: options.outputBytesMax ?? 16 * MiB,
-      // Messages are matched on, and must not come in the language of the machine.
-      env: { ...process.env, LC_ALL: 'C' },
+      // Messages are matched on, and must not come in the language of the machine. Some programs are where only root looks by itself.
+      env: { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`, LC_ALL: 'C' },
     } as const;
     execFile(command, args, settings, (error, stdout, stderr) => {
       const exitCode = error === null ? 0 : error.code;
