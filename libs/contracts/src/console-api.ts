@@ -21,6 +21,7 @@ import {
   ShadowPlanView,
   VmView,
 } from './console-views.ts';
+import { ProxyCandidate } from './proxy-events.ts';
 import { BackupKind, Refusal, TransportMode } from './vocabulary.ts';
 
 export * from './console-queue-view.ts';
@@ -69,6 +70,8 @@ const explained = {
     }),
   ),
   shortfall: z.string().nullable(),
+  /** Every choice of proxies, with all that were looked at: the first, and those made again after losses. */
+  choices: z.array(z.object({ asked: count, candidates: z.array(ProxyCandidate), candidatesLeftOut: count })),
   /** Of a recovery, the child jobs are its data streams. */
   waves: z.array(z.object({ wave: count, childJobs: count, proxies: count })),
   retries: z.array(

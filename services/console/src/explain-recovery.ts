@@ -2,7 +2,9 @@
 import type { consoleApi, Recorded } from '@backhaul/contracts';
 import { formatBytes } from '@backhaul/kernel';
 import { explainRecoveryPlan } from '@backhaul/planning';
+import { choiceLines, choicesOf } from './explain-choice.ts';
 import {
+  healthOf,
   last,
   lossesOf,
   of,
@@ -35,6 +37,7 @@ export function explainRecovery(recoveryId: string, story: readonly Recorded[]):
     plan: plan === undefined ? [] : explainRecoveryPlan(plan),
     proxies: proxiesOf(story),
     shortfall: recovery.shortfall,
+    choices: choicesOf(of(story, 'ProxiesChosen')),
     waves: wavesOf(story),
     retries: retriesOf(of(story, 'ExportJobInterrupted')),
     losses: lossesOf(story),
@@ -48,8 +51,10 @@ export function explainRecovery(recoveryId: string, story: readonly Recorded[]):
       facts.request,
       ...facts.plan,
       ...shadowLines(story),
+      ...choiceLines(facts.choices),
       ...proxyLines(facts, { run: 'recovery', job: 'data stream' }),
       ...instantLines(recovery),
+      ...healthOf(story, facts.proxies),
       ...troubleLines(facts, 'Data stream'),
       ...orderLines(story),
       facts.outcome,

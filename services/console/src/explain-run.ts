@@ -67,6 +67,15 @@ export function wavesOf(story: readonly Recorded[]): Explained['waves'] {
     .map(([wave, { childJobs, proxies }]) => ({ wave, childJobs: childJobs.size, proxies: proxies.size }));
 }
 
+/** How the health of its proxies changed meanwhile, while it had to do with them. */
+export function healthOf(story: readonly Recorded[], proxies: Explained['proxies']): string[] {
+  const end = story.findIndex(({ type }) => type === 'RunClosed');
+  const own = new Set(proxies.map(({ proxyId }) => proxyId));
+  return of(end === -1 ? story : story.slice(0, end), 'ProxyHealthChanged')
+    .filter(({ data }) => own.has(data.proxyId))
+    .map(({ data }) => `Proxy ${data.proxyId} was ${data.was} and became ${data.health}: ${data.detail}.`);
+}
+
 /** What broke under the run. A proxy that it started may serve others when it has ended: what is lost then is not its loss. */
 export function lossesOf(story: readonly Recorded[]): Explained['losses'] {
   const losses: Reasoned[] = [];

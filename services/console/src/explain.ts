@@ -5,7 +5,9 @@
 import type { consoleApi, Plan, Recorded } from '@backhaul/contracts';
 import { formatBytes } from '@backhaul/kernel';
 import { explainPlan } from '@backhaul/planning';
+import { choiceLines, choicesOf } from './explain-choice.ts';
 import {
+  healthOf,
   last,
   lossesOf,
   of,
@@ -39,6 +41,7 @@ export function explain(backupId: string, story: readonly Recorded[]): Explanati
     plan: plan === undefined ? [] : explainPlan(plan),
     proxies: proxiesOf(story),
     shortfall: backup.shortfall,
+    choices: choicesOf(of(story, 'ProxiesChosen')),
     waves: wavesOf(story),
     fallbacks: fallbacksOf(story, backup.requestedKind === 'full' ? undefined : plan),
     retries: retriesOf(of(story, 'ChildJobInterrupted')),
@@ -46,8 +49,13 @@ export function explain(backupId: string, story: readonly Recorded[]): Explanati
     outcome: outcomeLine(backup, story),
     refusal: backup.refusal,
   };
-  const more = { shadows: shadowLines(story), orders: orderLines(story) };
-  return { ...facts, lines: linesOf(facts, pointInTimeLine(story), more) };
+  const told = {
+    shadows: shadowLines(story),
+    pointInTime: pointInTimeLine(story),
+    health: healthOf(story, facts.proxies),
+    orders: orderLines(story),
+  };
+  return { ...facts, lines: linesOf(facts, told) };
 }
 
 function requestLine(backup: Omit<consoleApi.BackupView, 'position'>): string {
@@ -112,16 +120,27 @@ function outcomeLine(backup: Omit<consoleApi.BackupView, 'position'>, story: rea
 
 function linesOf(
   facts: Omit<Explanation, 'lines'>,
-  pointInTime: string | undefined,
-  { shadows, orders }: { readonly shadows: readonly string[]; readonly orders: readonly string[] },
+  {
+    shadows,
+    pointInTime,
+    health,
+    orders,
+  }: {
+    readonly shadows: readonly string[];
+    readonly pointInTime: string | undefined;
+    readonly health: readonly string[];
+    readonly orders: readonly string[];
+  },
 ): string[] {
   return [
     facts.request,
     ...facts.plan,
     ...shadows,
     ...(pointInTime === undefined ? [] : [pointInTime]),
+    ...choiceLines(facts.choices),
     ...proxyLines(facts, { run: 'backup', job: 'child job' }),
     ...facts.fallbacks.map(({ subject, reason }) => `${subject}, because: ${reason}.`),
+    ...health,
     ...troubleLines(facts, 'Child job'),
     ...orders,
     facts.outcome,

@@ -22,7 +22,12 @@ export interface StoryPage {
 }
 
 const PAGE_EVENTS = 1_000;
-const proxyNews = ['ProxyActivated', 'ProxyLost', 'ProxyDeactivated'] as const satisfies EventType[];
+const proxyNews = [
+  'ProxyActivated',
+  'ProxyHealthChanged',
+  'ProxyLost',
+  'ProxyDeactivated',
+] as const satisfies EventType[];
 
 export async function readStoryPage(
   store: EventStore,

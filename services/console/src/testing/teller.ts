@@ -19,7 +19,13 @@ export interface Told {
 }
 
 /** What is told of a proxy belongs to the run that it was started for, whichever others it serves; the rest is the host's. */
-const OF_A_PROXY = new Set<EventType>(['ProxyActivated', 'ProxyLost', 'ProxyIdle', 'ProxyDeactivated']);
+const OF_A_PROXY = new Set<EventType>([
+  'ProxyActivated',
+  'ProxyHealthChanged',
+  'ProxyLost',
+  'ProxyIdle',
+  'ProxyDeactivated',
+]);
 const OF_THE_HOST = new Set<EventType>(['HostRegistered', 'DriftFound']);
 
 export const instantAt = (second: number): string =>

@@ -1,0 +1,133 @@
+/**
+ * Real proxy VMs of which one becomes slow and another sick: the next choices follow, and the log says why. The slow one is a QEMU process
+ * that is stopped most of the time; the servers in the sick one are killed, as the kernel does for want of memory.
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { EventData } from '@backhaul/contracts';
+import { eventually, MiB } from '@backhaul/kernel';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { HOST } from './lab.ts';
+import { everythingWasGivenBack, ofType } from './log-checks.ts';
+import { openQemuLab, type QemuLab } from './qemu-lab.ts';
+
+const PROXIES = { maxPortsPerProxy: 2, maxChildJobsPerProxy: 2, maxProxiesPerHost: 3 };
+let lab: QemuLab;
+
+beforeAll(async () => {
+  lab = await openQemuLab();
+  const common = { ...PROXIES, fullThresholdBytes: 1 * MiB, proxyIdleSeconds: 600 };
+  await lab.definePolicy('three', { ...common, childJobBytes: 16 * MiB });
+  await lab.definePolicy('two', { ...common, childJobBytes: 24 * MiB });
+  await lab.vm('web', {
+    disks: [{ diskId: 'vda', sizeBytes: 96 * MiB, random: [[0, 96 * MiB]] }],
+    pauseMilliseconds: 200,
+  });
+}, 300_000);
+afterAll(() => lab?.close());
+
+async function backup(policy: string): Promise<EventData<'ProxiesChosen'>> {
+  const backupId = await lab.backup('web', { policy, kind: 'full' });
+  expect((await lab.ended(backupId, 120_000)).type).toBe('BackupCompleted');
+  await lab.closed(backupId);
+  const story = await lab.story(backupId);
+  everythingWasGivenBack(story);
+  const [choice, ...again] = ofType(story, 'ProxiesChosen');
+  expect(again).toEqual([]);
+  if (choice === undefined) throw new Error('Nothing was chosen');
+  return choice.data;
+}
+
+/** Bytes per second and port of the run that closed last, by proxy. */
+async function lastSpeeds(): Promise<Map<string, number>> {
+  const { events } = await lab.log.readLog(0, { types: ['ProxyThroughputObserved'] });
+  const told = ofType(events, 'ProxyThroughputObserved').map(({ data }) => data);
+  const last = told.filter(({ runId }) => runId === told.at(-1)?.runId);
+  return new Map(last.map(({ proxyId, bytes, portSeconds }) => [proxyId, bytes / portSeconds]));
+}
+
+const folderOf = (proxyId: string): string => join(lab.stack.stateDirectory, HOST, 'proxies', proxyId);
+
+async function processOf(proxyId: string): Promise<number> {
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (command.startsWith('qemu-system') && command.includes(`${folderOf(proxyId)}/`)) return Number(pid);
+  }
+  throw new Error(`Proxy ${proxyId} has no process`);
+}
+
+/** Lets the process run for a quarter of the time. The answer ends that. */
+async function slowDown(pid: number): Promise<() => Promise<void>> {
+  const stop = new AbortController();
+  const cycle = (async () => {
+    while (!stop.signal.aborted) {
+      process.kill(pid, 'SIGSTOP');
+      await sleep(90);
+      process.kill(pid, 'SIGCONT');
+      await sleep(30);
+    }
+  })();
+  return async () => {
+    stop.abort();
+    await cycle;
+  };
+}
+
+/** Ends the server that waits at a port, and hears that the appliance was told. */
+async function killServer(proxyId: string, port: number): Promise<void> {
+  const socket = connect(join(folderOf(proxyId), 'ctl'));
+  try {
+    await new Promise<void>((resolve, reject) => {
+      let text = '';
+      socket.setTimeout(20_000, () => reject(new Error(`Proxy ${proxyId} does not answer`)));
+      socket.once('error', reject);
+      socket.once('connect', () => socket.write(`\n{"ask":"kill-${port}","end":${port}}\n`));
+      socket.on('data', (part) => {
+        text += part;
+        if (text.includes(`"kill-${port}"`)) resolve();
+      });
+    });
+  } finally {
+    socket.destroy();
+  }
+}
+
+async function healthOf(proxyId: string): Promise<string | undefined> {
+  const { events } = await lab.log.readLog(0, { types: ['ProxyHealthChanged'] });
+  return ofType(events, 'ProxyHealthChanged').findLast(({ data }) => data.proxyId === proxyId)?.data.health;
+}
+
+test('a slow proxy is passed over for faster ones, and a sick one is ended and never chosen', async () => {
+  const first = await backup('three');
+  expect(first.candidates.map(({ state, chosen }) => [state, chosen])).toEqual(Array(3).fill(['new', true]));
+  const [slow = '', sick = '', sound = ''] = first.proxies.map(({ proxyId }) => proxyId);
+
+  const speedUp = await slowDown(await processOf(slow));
+  await backup('three');
+  const speeds = await lastSpeeds();
+  expect(speeds.get(slow)).toBeLessThan(0.6 * Math.min(speeds.get(sick) ?? 0, speeds.get(sound) ?? 0));
+
+  const third = await backup('two');
+  await speedUp();
+  expect(third.proxies.map(({ proxyId }) => proxyId).sort()).toEqual([sick, sound].sort());
+  expect(third.candidates.find(({ proxyId }) => proxyId === slow)).toMatchObject({ chosen: false, rank: 3 });
+
+  await eventually(
+    `Proxy ${sick} being sick`,
+    60_000,
+    async () => {
+      for (const port of [0, 1]) await killServer(sick, port).catch(() => undefined);
+      return (await healthOf(sick)) === 'sick' ? true : undefined;
+    },
+    1_200,
+  );
+  const fourth = await backup('two');
+  expect(fourth.proxies.map(({ proxyId }) => proxyId)).not.toContain(sick);
+  expect(fourth.candidates.find(({ proxyId }) => proxyId === sick)).toMatchObject({
+    chosen: false,
+    preferred: true,
+    reason: expect.stringMatching(/sick: .*server crashes/),
+  });
+}, 240_000);
