@@ -81,6 +81,8 @@ export interface Target {
     readonly diskId: string;
     readonly sizeBytes: number;
     readonly endpoint: string;
+    /** Where its bytes lie, as far as the host can tell. */
+    readonly storage?: string;
   }[];
 }
 

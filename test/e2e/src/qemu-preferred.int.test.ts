@@ -5,13 +5,13 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventData } from '@backhaul/contracts';
 import { eventually, MiB } from '@backhaul/kernel';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { HOST } from './lab.ts';
 import { everythingWasGivenBack, ofType } from './log-checks.ts';
 import { openQemuLab, type QemuLab } from './qemu-lab.ts';
+import { slowDown } from './slow-process.ts';
 
 const PROXIES = { maxPortsPerProxy: 2, maxChildJobsPerProxy: 2, maxProxiesPerHost: 3 };
 let lab: QemuLab;
@@ -19,16 +19,19 @@ let lab: QemuLab;
 beforeAll(async () => {
   lab = await openQemuLab();
   const common = { ...PROXIES, fullThresholdBytes: 1 * MiB, proxyIdleSeconds: 600 };
-  await lab.definePolicy('three', { ...common, childJobBytes: 16 * MiB });
-  await lab.definePolicy('two', { ...common, childJobBytes: 24 * MiB });
+  await lab.definePolicy('three', { ...common, childJobBytes: 8 * MiB });
+  await lab.definePolicy('two', { ...common, childJobBytes: 12 * MiB });
   await lab.vm('web', {
-    disks: [{ diskId: 'vda', sizeBytes: 96 * MiB, random: [[0, 96 * MiB]] }],
+    disks: [{ diskId: 'vda', sizeBytes: 48 * MiB, random: [[0, 48 * MiB]] }],
     pauseMilliseconds: 200,
   });
 }, 300_000);
 afterAll(() => lab?.close());
 
-async function backup(policy: string): Promise<EventData<'ProxiesChosen'>> {
+/** What was chosen, and what an operator is told of it. */
+async function backup(
+  policy: string,
+): Promise<EventData<'ProxiesChosen'> & { readonly rowOf: (proxyId: string) => string }> {
   const backupId = await lab.backup('web', { policy, kind: 'full' });
   expect((await lab.ended(backupId, 120_000)).type).toBe('BackupCompleted');
   await lab.closed(backupId);
@@ -37,7 +40,15 @@ async function backup(policy: string): Promise<EventData<'ProxiesChosen'>> {
   const [choice, ...again] = ofType(story, 'ProxiesChosen');
   expect(again).toEqual([]);
   if (choice === undefined) throw new Error('Nothing was chosen');
-  return choice.data;
+  // The console may be a moment behind the log.
+  const table = await eventually('The explanation of the choice', 20_000, async () => {
+    const answer = await fetch(`${lab.stack.consoleUrl}/api/v1/backups/${backupId}/explain`);
+    const { item } = (await answer.json()) as { item?: { lines: string[] } };
+    const begin = item?.lines.findIndex((line) => line.startsWith('Proxies looked at')) ?? -1;
+    return begin === -1 ? undefined : item?.lines.slice(begin);
+  });
+  const rowOf = (proxyId: string) => table.find((line) => line.startsWith(`  ${proxyId}`)) ?? '';
+  return { ...choice.data, rowOf };
 }
 
 /** Bytes per second and port of the run that closed last, by proxy. */
@@ -56,23 +67,6 @@ async function processOf(proxyId: string): Promise<number> {
     if (command.startsWith('qemu-system') && command.includes(`${folderOf(proxyId)}/`)) return Number(pid);
   }
   throw new Error(`Proxy ${proxyId} has no process`);
-}
-
-/** Lets the process run for a quarter of the time. The answer ends that. */
-async function slowDown(pid: number): Promise<() => Promise<void>> {
-  const stop = new AbortController();
-  const cycle = (async () => {
-    while (!stop.signal.aborted) {
-      process.kill(pid, 'SIGSTOP');
-      await sleep(90);
-      process.kill(pid, 'SIGCONT');
-      await sleep(30);
-    }
-  })();
-  return async () => {
-    stop.abort();
-    await cycle;
-  };
 }
 
 /** Ends the server that waits at a port, and hears that the appliance was told. */
@@ -104,15 +98,16 @@ test('a slow proxy is passed over for faster ones, and a sick one is ended and n
   expect(first.candidates.map(({ state, chosen }) => [state, chosen])).toEqual(Array(3).fill(['new', true]));
   const [slow = '', sick = '', sound = ''] = first.proxies.map(({ proxyId }) => proxyId);
 
-  const speedUp = await slowDown(await processOf(slow));
+  const speedUp = slowDown(await processOf(slow));
   await backup('three');
   const speeds = await lastSpeeds();
   expect(speeds.get(slow)).toBeLessThan(0.6 * Math.min(speeds.get(sick) ?? 0, speeds.get(sound) ?? 0));
 
   const third = await backup('two');
-  await speedUp();
+  speedUp();
   expect(third.proxies.map(({ proxyId }) => proxyId).sort()).toEqual([sick, sound].sort());
   expect(third.candidates.find(({ proxyId }) => proxyId === slow)).toMatchObject({ chosen: false, rank: 3 });
+  expect(third.rowOf(slow)).toMatch(/not needed.*slower for this VM: .*\/s against /);
 
   await eventually(
     `Proxy ${sick} being sick`,
@@ -130,4 +125,5 @@ test('a slow proxy is passed over for faster ones, and a sick one is ended and n
     preferred: true,
     reason: expect.stringMatching(/sick: .*server crashes/),
   });
+  expect(fourth.rowOf(sick)).toMatch(/preferred, not had +gone +.*sick: server crashes \d+ in a minute/);
 }, 240_000);

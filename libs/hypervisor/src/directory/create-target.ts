@@ -12,6 +12,7 @@ import { droppedDisks } from '../dropped-disks.ts';
 import type { Target, TargetInspection, TargetOrder } from '../host.ts';
 import { withoutInstantRecovery } from '../no-instant.ts';
 import { isThere, syncFolder } from '../state-file.ts';
+import { withStorage } from '../storage-of.ts';
 import { targetGone } from '../target-gone.ts';
 import { bytesNeeded, bytesTaken, freeBytesIn, noSpace } from '../target-room.ts';
 import { serveTarget, targetExportOf, whyTargetNotServed } from '../target-server.ts';
@@ -125,8 +126,10 @@ async function standingAgain(site: TargetSite, known: StagedTarget): Promise<Tar
   // Before a server that died is started anew nobody may be attached (target-server.ts).
   if (!(await isDaemonRunning(server))) await site.letGo(known);
   await serveTarget(server, targets.imagesOf(known));
+  const where = await withStorage(fresh);
   return {
     disks: disks.map(({ diskId, sizeBytes }) => ({
+      ...where,
       diskId,
       sizeBytes,
       endpoint: exportUri(nbdEndpointOf(server), targetExportOf({ targetId, diskId })),

@@ -11,6 +11,7 @@ import { exportUri, type SnapshotDisk } from '@backhaul/contracts';
 import { Fault, ok, type Result, refuse } from '@backhaul/kernel';
 import type { Snapshot, SnapshotOrder } from '../host.ts';
 import { changedContextOf } from '../measure-export.ts';
+import { withStorage } from '../storage-of.ts';
 import { exportNameOf } from './block-graph.ts';
 import {
   CHECKPOINT_GRANULARITY_BYTES,
@@ -182,6 +183,7 @@ async function freeze(
       ),
       changedContext: bitmap === null ? null : changedContextOf(bitmap),
       checkpoint: image.checkpoint,
+      ...(await withStorage(image.path)),
     });
     files.push({ diskId: image.diskId, bitmap, file });
   }

@@ -16,6 +16,7 @@ const disk: VmDisk = {
   readOnly: false,
   detectsZeroes: false,
   identity,
+  storage: undefined,
   keepsBitmaps: true,
   bitmaps: [bitmap],
 };

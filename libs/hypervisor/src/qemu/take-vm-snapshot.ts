@@ -257,6 +257,7 @@ async function serve(
       endpoint: exportUri(nbdEndpointAt(socketPath), exportNameOf(key)),
       changedContext: bitmap === null ? null : changedContextOf(bitmap),
       checkpoint: noted?.checkpoint ?? null,
+      ...(disk.storage === undefined ? {} : { storage: disk.storage }),
     });
   }
   return { takenAt, pauseMilliseconds, consistency, disks };

@@ -17,6 +17,7 @@ import {
 import { droppedDisks } from '../dropped-disks.ts';
 import type { Observation, Target, TargetOrder } from '../host.ts';
 import { syncFolder } from '../state-file.ts';
+import { withStorage } from '../storage-of.ts';
 import { targetGone } from '../target-gone.ts';
 import { bytesNeeded, bytesTaken, freeBytesIn, noSpace } from '../target-room.ts';
 import {
@@ -125,8 +126,10 @@ export async function createTarget(site: TargetSite, order: TargetOrder): Promis
   // With mounts, what is written to the disks is written by the VM itself.
   if (state.mounts === undefined) await keepServed(site, state);
   const endpoint = nbdEndpointOf(serverOf(site, targetId));
+  const where = await withStorage(site.defined.stagingOf(vmId, targetId));
   return ok({
     disks: state.disks.map(({ diskId, sizeBytes }) => ({
+      ...where,
       diskId,
       sizeBytes,
       endpoint: state.mounts?.[diskId] ?? exportUri(endpoint, targetExportOf({ targetId, diskId })),

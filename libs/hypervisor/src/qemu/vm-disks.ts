@@ -9,6 +9,7 @@ import { z } from 'zod';
 import type { NodeBitmap } from '../directory/block-graph.ts';
 import { inodeOf } from '../directory/image-file.ts';
 import type { QmpClient } from '../qmp.ts';
+import { storageOf } from '../storage-of.ts';
 import { isOwnNode } from './node-names.ts';
 import { diskInIothread } from './quirks.ts';
 
@@ -72,6 +73,8 @@ export interface VmDisk {
   /** The image turns zeroes that are written into zero clusters by itself. */
   readonly detectsZeroes: boolean;
   readonly identity: ImageIdentity;
+  /** Where its bytes lie; undefined where its image is no file here. */
+  readonly storage: string | undefined;
   /** Its bitmaps outlive the QEMU process: they are kept in the image. */
   readonly keepsBitmaps: boolean;
   readonly bitmaps: readonly (NodeBitmap & { readonly busy: boolean })[];
@@ -115,6 +118,7 @@ export async function allDisksOf(qmp: QmpClient): Promise<VmDisk[]> {
       readOnly: node.ro,
       detectsZeroes: node.detect_zeroes !== 'off',
       identity: { format: node.drv, inode: await identityOf(node.image), sizeBytes },
+      storage: await storageOf(node.image.filename),
       keepsBitmaps:
         node.drv === 'qcow2' && specific?.compat === '1.1' && specific['data-file'] === undefined && !node.ro,
       bitmaps: node['dirty-bitmaps'].filter((bitmap) => bitmap.name !== ''),
