@@ -1,8 +1,11 @@
 /** What the record says of a choice: every proxy that was looked at, with its figures and why it was chosen or was not. Pure. */
 import { CANDIDATES_MAX, type EventData, type ProxyCandidate } from '@backhaul/contracts';
 import type { Pool, Run } from './pool-state.ts';
-import type { Figures, Need, Ranking } from './rank-proxies.ts';
+import type { Need, Ranked, Ranking } from './rank-proxies.ts';
 import { portsOf, sessionsOf } from './standing.ts';
+
+/** Where there are so many, the rest are counted: whoever asks why reads no further, and the events would be larger than all the rest. */
+const TOLD_MIN = 16;
 
 export interface Choice {
   readonly proxyId: string;
@@ -24,34 +27,41 @@ export function candidatesOf(
   const preferred = preferredOf(pool, run, need);
   const ranked = [...ranking.whole, ...ranking.partial];
   // The one that would have had to go for another to be chosen.
-  const last = ranked.findLast(({ proxyId }) => choices.has(proxyId));
+  const last = ranked.findLast(({ figures }) => choices.has(figures.proxyId));
+  const max = Math.min(CANDIDATES_MAX, Math.max(TOLD_MIN, chosen.length));
   const told: ProxyCandidate[] = [];
   const seen = new Set<string>();
   const tell = (proxyId: string, candidate: () => ProxyCandidate): void => {
     if (seen.has(proxyId)) return;
     seen.add(proxyId);
-    if (told.length < CANDIDATES_MAX) told.push(candidate());
+    if (told.length < max) told.push(candidate());
   };
-  const tellRanked = (figures: Figures, index: number): void =>
-    tell(figures.proxyId, () => ({
-      ...shown(figures, preferred),
-      chosen: choices.has(figures.proxyId),
+  const tellRanked = (one: Ranked, index: number): void =>
+    tell(one.figures.proxyId, () => ({
+      ...shown(one, preferred),
+      chosen: choices.has(one.figures.proxyId),
       rank: index + 1,
-      reason: choices.get(figures.proxyId)?.why ?? whyNot(figures, last, ranking),
+      reason: choices.get(one.figures.proxyId)?.why ?? whyNot(one, last, ranking),
     }));
-  const tellExcluded = ({ figures, reason }: Ranking['excluded'][number]): void =>
-    tell(figures.proxyId, () => ({ ...shown(figures, preferred), chosen: false, rank: null, reason }));
+  const tellExcluded = (one: Ranking['excluded'][number]): void =>
+    tell(one.figures.proxyId, () => ({
+      ...shown(one, preferred),
+      chosen: false,
+      rank: null,
+      reason: one.reason,
+    }));
 
-  for (const [index, figures] of ranked.entries())
-    if (choices.has(figures.proxyId)) tellRanked(figures, index);
+  for (const [index, one] of ranked.entries()) if (choices.has(one.figures.proxyId)) tellRanked(one, index);
   for (const choice of chosen) if (!choice.shared) tell(choice.proxyId, () => started(run, choice));
-  for (const [index, figures] of ranked.entries())
-    if (preferred.has(figures.proxyId)) tellRanked(figures, index);
-  for (const each of ranking.excluded) if (preferred.has(each.figures.proxyId)) tellExcluded(each);
+  if (preferred.size > 0) {
+    for (const [index, one] of ranked.entries())
+      if (preferred.has(one.figures.proxyId)) tellRanked(one, index);
+    for (const one of ranking.excluded) if (preferred.has(one.figures.proxyId)) tellExcluded(one);
+  }
   for (const proxyId of preferred)
     if (!pool.proxyVms.has(proxyId)) tell(proxyId, () => gone(pool, run, proxyId));
-  for (const [index, figures] of ranked.entries()) tellRanked(figures, index);
-  for (const each of ranking.excluded) tellExcluded(each);
+  for (const [index, one] of ranked.entries()) tellRanked(one, index);
+  for (const one of ranking.excluded) tellExcluded(one);
   return { candidates: told, candidatesLeftOut: seen.size - told.length };
 }
 
@@ -70,20 +80,20 @@ export function preferredOf(pool: Pool, run: Run, need: Need): ReadonlySet<strin
 }
 
 /** One that could have served, and does not. */
-function whyNot(figures: Figures, last: Figures | undefined, ranking: Ranking): string {
+function whyNot(one: Ranked, last: Ranked | undefined, ranking: Ranking): string {
   if (last === undefined) return 'one that can hold all that it is given was started instead';
-  return `outranked: ${ranking.outrankedBy(figures, last)}`;
+  return `outranked: ${ranking.outrankedBy(one, last)}`;
 }
 
 const shown = (
-  { proxyId, state, ports, freePorts, load, room, sessions, health, speed, otherRuns }: Figures,
+  { figures: { endsBecause: _, healthDetail: __, ...figures }, speed }: Ranked,
   preferred: ReadonlySet<string>,
 ) => ({
-  ...{ proxyId, state, ports, freePorts, load, room, sessions, health, otherRuns },
+  ...figures,
   // A mean that stands for what is not known is no figure of this proxy.
   bytesPerSecond: speed?.from === undefined ? null : speed.bytesPerSecond,
   knownFrom: speed?.from ?? null,
-  preferred: preferred.has(proxyId),
+  preferred: preferred.has(figures.proxyId),
 });
 
 const started = (run: Run, { proxyId, why }: Choice): ProxyCandidate => ({

@@ -19,8 +19,8 @@ import {
   storageOf,
 } from './pool.ts';
 import { isSick } from './proxy-health.ts';
-import { type Figures, type Need, perSecond, rankProxies } from './rank-proxies.ts';
-import { type Claims, figuresOf, noClaims, roomOf } from './standing.ts';
+import { type Need, perSecond, type Ranked, rankProxies } from './rank-proxies.ts';
+import { type Claims, noClaims, roomOf } from './standing.ts';
 import { speedsFor } from './throughput.ts';
 
 export { type Claims, noClaims } from './standing.ts';
@@ -36,8 +36,8 @@ export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims())
   // Of a full host nothing more is asked: thousands may wait for it.
   if (allowed === 0 && !there.some((proxy) => takesDisks(proxy) && roomOf(proxy, claims) > 0)) return [];
   const speedOf = speedsFor(pool.throughput[run.order.purpose], run.order.vmId, storageOf(run));
-  const figures = there.map((proxy) => figuresOf(pool, run, proxy, claims, speedOf(proxy.proxyId)));
-  const ranking = rankProxies(figures, need);
+  const figures = there.map((proxy) => claims.figuresFor(pool, run, proxy));
+  const ranking = rankProxies(figures, need, speedOf);
 
   const shared = ranking.whole.slice(0, asked).map(sharing);
   const firstNumber = pool.proxiesEver + claims.coming.length + 1;
@@ -78,9 +78,9 @@ function needOf({ order, unfinished }: Run, asked: number): Need {
   return { ports: order.portsPerChildJob, disks: Math.min(share, order.maxDisksPerProxy) };
 }
 
-function sharing(figures: Figures): Choice {
-  const { proxyId, state, ports, freePorts, room, health, speed } = figures;
-  const known = speed?.from === undefined ? '' : `, ${perSecond(figures)} a port for this VM`;
+function sharing({ figures, speed }: Ranked): Choice {
+  const { proxyId, state, ports, freePorts, room, health } = figures;
+  const known = speed?.from === undefined ? '' : `, ${perSecond({ speed })} a port for this VM`;
   return {
     proxyId,
     shared: true,

@@ -1,11 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Figures, rankProxies } from './rank-proxies.ts';
+import { type Figures, type Need, rankProxies as rank } from './rank-proxies.ts';
+import type { Speed } from './throughput.ts';
 
 const MiB = 1024 ** 2;
 const NEED = { ports: 1, disks: 2 };
 
-const proxy = (proxyId: string, figures: Partial<Figures> = {}): Figures => ({
+/** With the speed that the run sees. */
+type Seen = Figures & { readonly speed: Speed | undefined };
+const rankProxies = (all: readonly Seen[], need: Need) =>
+  rank(all, need, (proxyId) => all.find((one) => one.proxyId === proxyId)?.speed);
+
+const proxy = (proxyId: string, figures: Partial<Seen> = {}): Seen => ({
   proxyId,
   state: 'active',
   endsBecause: '',
@@ -25,11 +31,11 @@ const speed = (mib: number, from: 'vm' | 'storage' | 'proxy' | undefined = 'vm')
 });
 
 /** Two proxies, and why the second stands behind the first. */
-function behind(first: Figures, second: Figures): string {
+function behind(first: Seen, second: Seen): string {
   const ranking = rankProxies([second, first], NEED);
   const [winner, loser] = [...ranking.whole, ...ranking.partial];
-  expect([winner?.proxyId, loser?.proxyId]).toEqual([first.proxyId, second.proxyId]);
-  return ranking.outrankedBy(second, first);
+  expect([winner?.figures.proxyId, loser?.figures.proxyId]).toEqual([first.proxyId, second.proxyId]);
+  return winner === undefined || loser === undefined ? '' : ranking.outrankedBy(loser, winner);
 }
 const excluded = (figures: Partial<Figures>): string | undefined =>
   rankProxies([proxy('p1', figures)], NEED).excluded[0]?.reason;
@@ -96,7 +102,11 @@ describe('of two that can serve, what decides is, in this order,', () => {
 
 test('one of which nothing is known is neither preferred to a fast one nor put behind a slow one', () => {
   const all = [proxy('slow', speed(20)), proxy('unknown', speed(60, undefined)), proxy('fast', speed(100))];
-  expect(rankProxies(all, NEED).whole.map(({ proxyId }) => proxyId)).toEqual(['fast', 'unknown', 'slow']);
+  expect(rankProxies(all, NEED).whole.map(({ figures }) => figures.proxyId)).toEqual([
+    'fast',
+    'unknown',
+    'slow',
+  ]);
 });
 
 const figures = fc.record({
@@ -117,10 +127,10 @@ const figures = fc.record({
     { nil: undefined },
   ),
   otherRuns: fc.nat(3),
-}) satisfies fc.Arbitrary<Omit<Figures, 'proxyId'>>;
+}) satisfies fc.Arbitrary<Omit<Seen, 'proxyId'>>;
 const pool = fc
   .array(figures, { maxLength: 12 })
-  .map((all) => all.map((each, index): Figures => ({ proxyId: `p${index}`, ...each })));
+  .map((all) => all.map((each, index): Seen => ({ proxyId: `p${index}`, ...each })));
 const need = fc.record({ ports: fc.integer({ min: 1, max: 3 }), disks: fc.integer({ min: 1, max: 3 }) });
 
 test('the order is total, and the same however the proxies are listed', () => {
@@ -131,8 +141,10 @@ test('the order is total, and the same however the proxies are listed', () => {
       ([all, shuffled], wanted) => {
         const [one, two] = [rankProxies(all, wanted), rankProxies(shuffled, wanted)];
         expect([two.whole, two.partial, two.excluded]).toEqual([one.whole, one.partial, one.excluded]);
-        const listed = [...one.whole, ...one.partial, ...one.excluded.map(({ figures }) => figures)];
-        expect(listed.map(({ proxyId }) => proxyId).sort()).toEqual(all.map(({ proxyId }) => proxyId).sort());
+        const listed = [...one.whole, ...one.partial, ...one.excluded];
+        expect(listed.map(({ figures }) => figures.proxyId).sort()).toEqual(
+          all.map(({ proxyId }) => proxyId).sort(),
+        );
       },
     ),
   );
@@ -142,14 +154,15 @@ test('what cannot serve or is sick is never ranked, and nothing degraded stands 
   fc.assert(
     fc.property(pool, need, (all, wanted) => {
       const { whole, partial } = rankProxies(all, wanted);
-      for (const { state, health, ports, room } of [...whole, ...partial]) {
+      for (const { figures } of [...whole, ...partial]) {
+        const { state, health, ports, room } = figures;
         expect(['active', 'requested']).toContain(state);
         expect(health).not.toBe('sick');
         expect(ports).toBeGreaterThanOrEqual(wanted.ports);
         expect(room).toBeGreaterThan(0);
       }
       for (const tier of [whole, partial]) {
-        const healths = tier.map(({ health }) => health);
+        const healths = tier.map(({ figures }) => figures.health);
         expect(healths).toEqual([...healths].sort((a, b) => (a === b ? 0 : a === 'good' ? -1 : 1)));
       }
     }),

@@ -24,8 +24,13 @@ export interface Figures {
   readonly sessions: number;
   readonly health: HealthState;
   readonly healthDetail: string;
-  readonly speed: Speed | undefined;
   readonly otherRuns: number;
+}
+
+/** A proxy as one run sees it. */
+export interface Ranked {
+  readonly figures: Figures;
+  readonly speed: Speed | undefined;
 }
 
 /** What a run needs of each of its proxies: ports for one child job, and hot-adds for its share of the disks. */
@@ -36,49 +41,75 @@ export interface Need {
 
 export interface Ranking {
   /** Those that can hold all that they would be given, and behind them those that cannot. */
-  readonly whole: readonly Figures[];
-  readonly partial: readonly Figures[];
+  readonly whole: readonly Ranked[];
+  readonly partial: readonly Ranked[];
   /** What cannot serve, and why not. */
-  readonly excluded: readonly { readonly figures: Figures; readonly reason: string }[];
+  readonly excluded: readonly (Ranked & { readonly reason: string })[];
   /** Why `loser` stands behind `winner`. */
-  outrankedBy(loser: Figures, winner: Figures): string;
+  outrankedBy(loser: Ranked, winner: Ranked): string;
 }
 
-/** A measure, lower is better, and what it means that one proxy lost to another by it. */
-interface Criterion {
-  readonly of: (figures: Figures) => number;
-  readonly lost: (loser: Figures, winner: Figures) => string;
-}
+/** In this order. Of each criterion a whole number from 0 to below its bound, lower is better. */
+const CRITERIA = ['holding', 'health', 'busy', 'speed', 'load', 'disturbance'] as const;
+type Measures = Readonly<Record<(typeof CRITERIA)[number], number>>;
+const BOUNDS: Measures = { holding: 2, health: 3, busy: 2, speed: 256, load: 256, disturbance: 4096 };
 
 const HEALTH_ORDER: Readonly<Record<HealthState, number>> = { good: 0, degraded: 1, sick: 2 };
 const SPEED_CLASS = Math.log(4 / 3);
 
-export function rankProxies(all: readonly Figures[], need: Need): Ranking {
-  const excluded: { figures: Figures; reason: string }[] = [];
-  const usable: Figures[] = [];
+export function rankProxies(
+  all: readonly Figures[],
+  need: Need,
+  speedOf: (proxyId: string) => Speed | undefined,
+): Ranking {
+  const excluded: (Ranked & { reason: string })[] = [];
+  const usable: Ranked[] = [];
+  let fastest = 0;
   for (const figures of all) {
+    const speed = speedOf(figures.proxyId);
     const reason = whyUnusable(figures, need);
-    if (reason === undefined) usable.push(figures);
-    else excluded.push({ figures, reason });
+    if (reason !== undefined) excluded.push({ figures, speed, reason });
+    else {
+      usable.push({ figures, speed });
+      fastest = Math.max(fastest, speed?.bytesPerSecond ?? 0);
+    }
   }
-  const criteria = criteriaFor(usable, need);
-  const measured = usable.map((figures) => ({ figures, measures: criteria.map(({ of }) => of(figures)) }));
-  measured.sort((a, b) => {
-    const at = firstDifference(a.measures, b.measures);
-    if (at === undefined) return a.figures.proxyId < b.figures.proxyId ? -1 : 1;
-    return (a.measures[at] ?? 0) - (b.measures[at] ?? 0);
-  });
-  excluded.sort((a, b) => (a.figures.proxyId < b.figures.proxyId ? -1 : 1));
-  const ranked = measured.map(({ figures }) => figures);
+  const ranked = usable
+    .map((one) => ({ one, place: placeOf(measuresOf(one, need, fastest)) }))
+    .sort((a, b) => a.place - b.place || (a.one.figures.proxyId < b.one.figures.proxyId ? -1 : 1))
+    .map(({ one }) => one);
+  const firstPartial = ranked.findIndex(({ figures }) => figures.room < need.disks);
+  const wholes = firstPartial === -1 ? ranked.length : firstPartial;
   return {
-    whole: ranked.filter((figures) => holdsAll(figures, need)),
-    partial: ranked.filter((figures) => !holdsAll(figures, need)),
-    excluded,
-    outrankedBy(loser, winner) {
-      const criterion = criteria.find(({ of }) => of(loser) !== of(winner));
-      return criterion?.lost(loser, winner) ?? `equal to ${winner.proxyId}, which comes first by its name`;
+    whole: ranked.slice(0, wholes),
+    partial: ranked.slice(wholes),
+    excluded: excluded.sort((a, b) => (a.figures.proxyId < b.figures.proxyId ? -1 : 1)),
+    outrankedBy: (loser, winner) => {
+      const [a, b] = [measuresOf(loser, need, fastest), measuresOf(winner, need, fastest)];
+      const criterion = CRITERIA.find((each) => a[each] !== b[each]);
+      return criterion === undefined
+        ? `equal to ${winner.figures.proxyId}, which comes first by its name`
+        : LOST[criterion](loser, winner, need);
     },
   };
+}
+
+const measuresOf = ({ figures, speed }: Ranked, need: Need, fastest: number): Measures => ({
+  holding: figures.room >= need.disks ? 0 : 1,
+  health: HEALTH_ORDER[figures.health],
+  busy: figures.freePorts >= need.ports ? 0 : 1,
+  speed: bounded(speedClass(speed, fastest), BOUNDS.speed),
+  load: bounded(BOUNDS.load - 1 - portsLeft(figures), BOUNDS.load),
+  disturbance: bounded(figures.otherRuns, BOUNDS.disturbance),
+});
+
+const bounded = (value: number, bound: number): number => Math.max(0, Math.min(value, bound - 1));
+
+/** All measures as one number, the first counting most: hundreds of proxies are sorted for each of thousands of runs. */
+function placeOf(measures: Measures): number {
+  let place = 0;
+  for (const criterion of CRITERIA) place = place * BOUNDS[criterion] + measures[criterion];
+  return place;
 }
 
 /** Undefined when it can serve. */
@@ -92,34 +123,18 @@ function whyUnusable(figures: Figures, need: Need): string | undefined {
   return undefined;
 }
 
-const holdsAll = ({ room }: Figures, need: Need): boolean => room >= need.disks;
-
-function criteriaFor(usable: readonly Figures[], need: Need): Criterion[] {
-  const fastest = Math.max(0, ...usable.map(({ speed }) => speed?.bytesPerSecond ?? 0));
-  return [
-    {
-      of: (figures) => (holdsAll(figures, need) ? 0 : 1),
-      lost: ({ room }) => `room for ${room} of the ${need.disks} disks that it would be given`,
-    },
-    {
-      of: ({ health }) => HEALTH_ORDER[health],
-      lost: ({ health, healthDetail }) => `${health}: ${healthDetail}`,
-    },
-    {
-      of: ({ freePorts }) => (freePorts >= need.ports ? 0 : 1),
-      lost: ({ ports, freePorts }) => `busy: ${ports - freePorts} of ${ports} ports taken`,
-    },
-    { of: ({ speed }) => speedClass(speed, fastest), lost: slower },
-    {
-      of: ({ ports, load }) => load - ports,
-      lost: (loser, winner) => `more loaded: ports left ${portsLeft(loser)} against ${portsLeft(winner)}`,
-    },
-    {
-      of: ({ otherRuns }) => otherRuns,
-      lost: (loser, winner) => `it would disturb more: ${runs(loser)} on it against ${winner.otherRuns}`,
-    },
-  ];
-}
+type Words = (loser: Ranked, winner: Ranked, need: Need) => string;
+const LOST: Readonly<Record<(typeof CRITERIA)[number], Words>> = {
+  holding: ({ figures }, _, need) =>
+    `room for ${figures.room} of the ${need.disks} disks that it would be given`,
+  health: ({ figures }) => `${figures.health}: ${figures.healthDetail}`,
+  busy: ({ figures: { ports, freePorts } }) => `busy: ${ports - freePorts} of ${ports} ports taken`,
+  speed: slower,
+  load: (loser, winner) =>
+    `more loaded: ports left ${portsLeft(loser.figures)} against ${portsLeft(winner.figures)}`,
+  disturbance: (loser, winner) =>
+    `it would disturb more: ${runs(loser)} on it against ${winner.figures.otherRuns}`,
+};
 
 /** 0 for all that are about as fast as the fastest; one more for every third that is missing to that. */
 const speedClass = (speed: Speed | undefined, fastest: number): number =>
@@ -127,7 +142,7 @@ const speedClass = (speed: Speed | undefined, fastest: number): number =>
     ? 0
     : Math.floor(Math.log(fastest / Math.max(1, speed.bytesPerSecond)) / SPEED_CLASS + 1e-9);
 
-function slower(loser: Figures, winner: Figures): string {
+function slower(loser: Ranked, winner: Ranked): string {
   const against = `${perSecond(loser)} against ${perSecond(winner)}`;
   switch (loser.speed?.from) {
     case 'vm':
@@ -141,13 +156,9 @@ function slower(loser: Figures, winner: Figures): string {
   }
 }
 
-export const perSecond = ({ speed }: Pick<Figures, 'speed'>): string =>
+export const perSecond = ({ speed }: Pick<Ranked, 'speed'>): string =>
   speed === undefined ? 'unknown' : `${formatBytes(Math.round(speed.bytesPerSecond))}/s`;
 
 const portsLeft = ({ ports, load }: Figures): number => Math.max(0, ports - load);
-const runs = ({ otherRuns }: Figures): string => `${otherRuns} other ${otherRuns === 1 ? 'run' : 'runs'}`;
-
-function firstDifference(a: readonly number[], b: readonly number[]): number | undefined {
-  const at = a.findIndex((measure, index) => measure !== b[index]);
-  return at === -1 ? undefined : at;
-}
+const runs = ({ figures: { otherRuns } }: Ranked): string =>
+  `${otherRuns} other ${otherRuns === 1 ? 'run' : 'runs'}`;

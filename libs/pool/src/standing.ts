@@ -1,12 +1,12 @@
 /**
- * How each proxy stands for a choice, with what earlier choices of the same pass have taken of it and the pool does not show yet. What
- * does not depend on the run that chooses is found once a pass: there may be thousands of runs, and hundreds of proxies.
+ * How each proxy stands for a choice, with what earlier choices of the same pass have taken of it and the pool does not show yet. Found
+ * once a pass, and again for what was chosen: there may be thousands of runs that choose, and hundreds of proxies.
  */
 import type { Pool, PooledProxy, Run } from './pool-state.ts';
 import type { Figures } from './rank-proxies.ts';
-import type { Speed } from './throughput.ts';
 
 interface Standing {
+  /** Those with disks at it. */
   readonly runs: ReadonlySet<string>;
   /** Ports wanted by runs that have chosen it and hold none yet. */
   readonly portsSpokenFor: number;
@@ -16,30 +16,54 @@ interface Standing {
 export class Claims {
   readonly coming: PooledProxy[] = [];
   readonly #disks = new Map<string, number>();
+  /** By proxy: the ports that each run will want. */
   readonly #runs = new Map<string, Map<string, number>>();
   readonly #standing = new Map<string, Standing>();
+  readonly #figures = new Map<string, Figures>();
 
   attach(proxyId: string, runId: string, ports: number): void {
     this.#disks.set(proxyId, this.disksAt(proxyId) + 1);
     const runs = this.#runs.get(proxyId) ?? new Map<string, number>();
     this.#runs.set(proxyId, runs.set(runId, ports));
+    this.#figures.delete(proxyId);
   }
 
   disksAt(proxyId: string): number {
     return this.#disks.get(proxyId) ?? 0;
   }
 
-  runsAt(proxyId: string): ReadonlyMap<string, number> {
-    return this.#runs.get(proxyId) ?? new Map();
+  figuresFor(pool: Pool, { order: { runId } }: Run, proxy: PooledProxy): Figures {
+    const { proxyId } = proxy;
+    const figures = this.#figures.get(proxyId) ?? this.#figuresOf(pool, proxy);
+    this.#figures.set(proxyId, figures);
+    // It does not disturb itself.
+    const isThere = this.#standing.get(proxyId)?.runs.has(runId) === true;
+    return isThere ? { ...figures, otherRuns: figures.otherRuns - 1 } : figures;
   }
 
-  standingOf(pool: Pool, proxy: PooledProxy): Standing {
-    let standing = this.#standing.get(proxy.proxyId);
-    if (standing === undefined) {
-      standing = standingOf(pool, proxy);
-      this.#standing.set(proxy.proxyId, standing);
+  #figuresOf(pool: Pool, proxy: PooledProxy): Figures {
+    const standing = this.#standing.get(proxy.proxyId) ?? standingOf(pool, proxy);
+    this.#standing.set(proxy.proxyId, standing);
+    const ports = portsOf(proxy);
+    let load = proxy.holders.size + standing.portsSpokenFor;
+    let runs = standing.runs.size;
+    for (const [claimant, wanted] of this.#runs.get(proxy.proxyId) ?? []) {
+      load += wanted;
+      if (!standing.runs.has(claimant)) runs += 1;
     }
-    return standing;
+    return {
+      proxyId: proxy.proxyId,
+      state: proxy.state,
+      endsBecause: proxy.endsBecause,
+      ports,
+      freePorts: ports - proxy.holders.size,
+      load: Math.min(load, ports),
+      room: Math.max(0, roomOf(proxy, this)),
+      sessions: sessionsOf(proxy),
+      health: proxy.health.state,
+      healthDetail: proxy.health.detail,
+      otherRuns: runs,
+    };
   }
 }
 export const noClaims = (): Claims => new Claims();
@@ -65,32 +89,3 @@ export const sessionsOf = ({ maxDisks, characteristics }: PooledProxy): number =
 
 export const roomOf = (proxy: PooledProxy, claims: Claims): number =>
   sessionsOf(proxy) - proxy.attachments.size - claims.disksAt(proxy.proxyId);
-
-export function figuresOf(
-  pool: Pool,
-  run: Run,
-  proxy: PooledProxy,
-  claims: Claims,
-  speed: Speed | undefined,
-): Figures {
-  const { runId } = run.order;
-  const { proxyId, state, endsBecause, health, holders } = proxy;
-  const standing = claims.standingOf(pool, proxy);
-  const claimed = claims.runsAt(proxyId);
-  const ports = portsOf(proxy);
-  let load = holders.size + standing.portsSpokenFor;
-  let otherRuns = standing.runs.size - (standing.runs.has(runId) ? 1 : 0);
-  for (const [claimant, wanted] of claimed) {
-    load += wanted;
-    if (claimant !== runId && !standing.runs.has(claimant)) otherRuns += 1;
-  }
-  return {
-    ...{ proxyId, state, endsBecause, ports, speed, otherRuns },
-    freePorts: ports - holders.size,
-    load: Math.min(load, ports),
-    room: Math.max(0, roomOf(proxy, claims)),
-    sessions: sessionsOf(proxy),
-    health: health.state,
-    healthDetail: health.detail,
-  };
-}
