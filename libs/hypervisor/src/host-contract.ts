@@ -3,7 +3,7 @@
  * with one VM that has at least one disk. Nothing here knows what the host is made of. The way back is in `recovery-contract.ts`.
  */
 import { randomUUID } from 'node:crypto';
-import { exportUri, type Inspection, type RestorePoint } from '@backhaul/contracts';
+import { exportUri, healthReadings, type Inspection, type RestorePoint } from '@backhaul/contracts';
 import { eventually, type Result, totalLength } from '@backhaul/kernel';
 import { connectNbd } from '@backhaul/nbd';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -168,12 +168,27 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       await host.close();
 
       host = await fixture.open();
-      expect(await host.observe()).toEqual({
-        proxies: [{ proxyId, alive: true, detail: '', attachments: [attachedDisk(attachment)] }],
+      const seen = await host.observe();
+      expect(seen).toEqual({
+        proxies: [
+          {
+            proxyId,
+            alive: true,
+            detail: '',
+            attachments: [attachedDisk(attachment)],
+            readings: expect.any(Array),
+          },
+        ],
         snapshots: [{ snapshotId, vmId: fixture.vmId, alive: true, detail: '' }],
         targets: [],
         fills: [],
       });
+      // Whatever is measured of it is something that the pool knows how to judge.
+      const known = Object.values(healthReadings).map(({ name, unit }) => `${name} ${unit}`);
+      for (const { name, value, unit } of seen.proxies[0]?.readings ?? []) {
+        expect(known).toContain(`${name} ${unit}`);
+        expect(value).toBeGreaterThanOrEqual(0);
+      }
       expect(must(await host.takeSnapshot(fullOrder(snapshotId)))).toEqual(snapshot);
       const uri = exportUri(ports[0]?.endpoint ?? '', exportName);
       expect((await readExport(uri)).length).toBe(snapshot.disks[0]?.sizeBytes);
@@ -208,7 +223,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       await fixture.killProxy(proxyId);
 
       const [seen] = (await host.observe()).proxies;
-      expect(seen).toMatchObject({ proxyId, alive: false, attachments: [] });
+      expect(seen).toMatchObject({ proxyId, alive: false, attachments: [], readings: [] });
       expect(seen?.detail).not.toBe('');
       await expect(host.attachDisk(attachment)).rejects.toThrow(proxyId);
       await host.detachDisk(attachment);

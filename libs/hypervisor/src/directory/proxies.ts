@@ -111,7 +111,11 @@ export class Proxies {
 
   async #observe(proxyId: string): Promise<ObservedProxy> {
     const notAlive = (detail: string): ObservedProxy => ({
-      ...{ proxyId, alive: false, detail, attachments: [], readings: [] },
+      proxyId,
+      alive: false,
+      detail,
+      attachments: [],
+      readings: [],
     });
     try {
       const state = await this.#notes.read(proxyId);

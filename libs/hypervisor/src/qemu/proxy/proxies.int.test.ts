@@ -2,7 +2,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defaultApplianceDirectory } from '@backhaul/appliance';
-import { exportUri, type Port } from '@backhaul/contracts';
+import { exportUri, healthReadings, type Port } from '@backhaul/contracts';
 import { eventually, KiB, MiB } from '@backhaul/kernel';
 import { connectNbd } from '@backhaul/nbd';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -29,6 +29,11 @@ const observed = async (proxyId: string) => {
   return found;
 };
 
+const readingOf = (
+  { readings }: Awaited<ReturnType<typeof observed>>['proxy'],
+  of: keyof typeof healthReadings,
+): number | undefined => readings.find(({ name }) => name === healthReadings[of].name)?.value;
+
 describe('a proxy VM that runs', () => {
   const proxyId = 'p1-0a0b0c0d';
   const order = { proxyId, ports: 2, deadlineSeconds: 60 };
@@ -44,12 +49,24 @@ describe('a proxy VM that runs', () => {
 
   beforeAll(async () => {
     source = await lab.makeSource(8 * MiB);
-    ports = (await proxies.activate(order)).ports;
+    const activated = await proxies.activate(order);
+    ports = activated.ports;
+    expect(activated.characteristics).toMatchObject({
+      sessionsMax: 29,
+      memoryBytes: 136 * MiB,
+      processors: 2,
+    });
+    expect(activated.characteristics.appliance).toMatch(/^[0-9a-f]{8}\.[0-9a-f]{8}$/);
   }, patience);
 
   test('is ready with its ports, empty, and says how it is', async () => {
     const { proxy, health, accelerator } = await observed(proxyId);
-    expect(proxy).toEqual({ proxyId, alive: true, detail: '', attachments: [] });
+    expect(proxy).toMatchObject({ proxyId, alive: true, detail: '', attachments: [] });
+    expect(proxy.readings.map(({ name }) => name)).toEqual(
+      Object.values(healthReadings).map(({ name }) => name),
+    );
+    expect(readingOf(proxy, 'memoryAvailable')).toBeGreaterThan(25);
+    expect([readingOf(proxy, 'serverCrashes'), readingOf(proxy, 'portsFailed')]).toEqual([0, 0]);
     expect(health?.ports).toEqual([0, 1].map((port) => ({ port, open: false, sessions: 0 })));
     expect(health?.memoryAvailableBytes).toBeGreaterThan(32 * MiB);
     expect(health?.errors).toEqual([]);
@@ -92,6 +109,7 @@ describe('a proxy VM that runs', () => {
       alive: true,
       detail: '',
       attachments: [{ ownerId: 'backup-1', diskId: 'vda' }],
+      readings: expect.any(Array),
     });
     expect(await lab.processes(proxyId)).toEqual(before);
     await expect(proxies.activate({ ...order, ports: 3 })).rejects.toThrow('with 2 ports');
@@ -142,7 +160,9 @@ describe('a proxy VM that runs', () => {
     await client.close();
     await expectFree(0);
     expect(sameBytes(await readExport(uriAt(0, exportName)), source.contents)).toBe(true);
-    expect((await observed(proxyId)).health?.errors.join()).toContain('server of port 0 ended: killed 9');
+    const { proxy, health } = await observed(proxyId);
+    expect(health?.errors.join()).toContain('server of port 0 ended: killed 9');
+    expect(readingOf(proxy, 'serverCrashes')).toBe(1);
   });
 
   test('a disk detached under a client that reads it makes read errors, and can be attached again', async () => {
