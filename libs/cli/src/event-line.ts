@@ -100,6 +100,8 @@ const requestWords: Words = {
   RecoveryPlanRefused: refusalWords,
   ShadowPlanCalculated: ({ policy, purpose, shadow }) =>
     `under policy ${policy.policyId} it would have been ${summaryLine(shadow, purpose)}`,
+  ScheduleApproaching: ({ scheduleId, vmId, dueAt }) =>
+    `schedule ${scheduleId} will ask for this backup of VM ${vmId} at ${dueAt}`,
   DeadLetterRedriven: ({ deadLetterId, consumer, subject, requestedBy, reason }) =>
     `${consumer} gets dead letter ${deadLetterId} again (${subject}), asked by ${requestedBy}: ${reason}`,
 };
@@ -149,6 +151,10 @@ const hostWords: Words = {
   ProxyLost: ({ proxyId, reason }) => `${proxyId}: ${reason}`,
   ProxyDeactivated: ({ proxyId, reason, cost }) =>
     `${proxyId}: ${reason}${cost === undefined ? '' : `; it was there for ${seconds(cost.upSeconds)} and held disks of ${count(cost.runs, 'run')}, its ports were held for ${seconds(cost.busyPortSeconds)}`}`,
+  ProxyDraining: ({ proxyId, reason }) => `${proxyId}: ${reason}`,
+  ApplianceObserved: ({ appliance }) => `the host boots proxies from ${appliance} now`,
+  ProxiesPrestarted: ({ scheduleId, dueAt, proxies, shortfall }) =>
+    `for schedule ${scheduleId}, due at ${dueAt}: ${proxies.map(({ proxyId, started }) => `${proxyId} (${started ? 'started' : 'kept'})`).join(', ')}${shortfall === null ? '' : `; fewer than asked: ${shortfall}`}`,
   ProxyIdle: ({ proxyId }) => `${proxyId} has no work left`,
   DiskAttachRequested: ({ diskId, proxyId }) => `${diskId} to ${proxyId}`,
   DiskAttached: ({ diskId, proxyId }) => `${diskId} to ${proxyId}`,

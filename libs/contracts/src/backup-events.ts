@@ -145,6 +145,23 @@ export const ScheduleFired = defineEvent(
 );
 
 /** Version 3: `backupPriority` and `recoveryPriority`. */
+/**
+ * The schedule will come due at `dueAt`, and ask for this backup: said once, as long before as the policy of the host wants to hear of it
+ * (`preStartMinutes`). A schedule that is changed or removed meanwhile may never ask.
+ */
+export const ScheduleApproaching = defineEvent(
+  'schedule',
+  'ScheduleApproaching',
+  z.object({
+    scheduleId: Name,
+    hostId: HostId,
+    vmId: VmId,
+    backupId: BackupId,
+    dueAt: Instant,
+    announcedAt: Instant,
+  }),
+);
+
 export const PolicyDefined = defineEvent(
   'policy',
   'PolicyDefined',

@@ -19,6 +19,7 @@ import * as recoveryPlan from './recovery-plan-events.ts';
 import * as shadow from './shadow-plan-events.ts';
 import * as transfer from './transfer-events.ts';
 import * as vm from './vm-events.ts';
+import * as warm from './warm-pool-events.ts';
 
 export const catalogue = {
   BackupTriggered: backup.BackupTriggered,
@@ -44,6 +45,7 @@ export const catalogue = {
   ScheduleDefined: backup.ScheduleDefined,
   ScheduleRemoved: backup.ScheduleRemoved,
   ScheduleFired: backup.ScheduleFired,
+  ScheduleApproaching: backup.ScheduleApproaching,
   PolicyDefined: backup.PolicyDefined,
   HostPolicyDefined: hostPolicy.HostPolicyDefined,
   DeploymentPolicyDefined: hostPolicy.DeploymentPolicyDefined,
@@ -81,6 +83,9 @@ export const catalogue = {
   ProxyRetiring: host.ProxyRetiring,
   ProxyDeactivated: host.ProxyDeactivated,
   ProxyIdle: host.ProxyIdle,
+  ProxyDraining: warm.ProxyDraining,
+  ApplianceObserved: warm.ApplianceObserved,
+  ProxiesPrestarted: warm.ProxiesPrestarted,
   DiskAttachRequested: host.DiskAttachRequested,
   DiskAttached: host.DiskAttached,
   DiskDetached: host.DiskDetached,

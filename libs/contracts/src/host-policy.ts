@@ -21,6 +21,15 @@ const hostFields = {
   maxProxies: limit,
   /** What all that is read from the host and written to it may come to. */
   bytesPerSecond: limit,
+  /** How long a proxy without work stays up; `null`: as the policy of the run that started it says. */
+  proxyIdleSeconds: z.int().nonnegative().nullable(),
+  /** A proxy that has served so many runs, or was there for so long, is given no more, and is ended when it has finished. */
+  recycleAfterRuns: limit,
+  recycleAfterHours: limit,
+  /** The same for one that was booted from another build of the appliance than the host has now. */
+  recycleOldAppliance: z.boolean(),
+  /** So long before a schedule comes due, the proxies that its VM was last given are started; `null`: never. */
+  preStartMinutes: limit,
 };
 export const HostPolicy = z.object(hostFields);
 export type HostPolicy = z.infer<typeof HostPolicy>;
@@ -32,6 +41,17 @@ export const noHostPolicy: HostPolicy = {
   maxPortsPerVm: null,
   maxProxies: null,
   bytesPerSecond: null,
+  proxyIdleSeconds: null,
+  recycleAfterRuns: null,
+  recycleAfterHours: null,
+  recycleOldAppliance: false,
+  preStartMinutes: null,
+};
+
+/** Upcaster of what holds a whole policy: fields that came later are as they are by default. */
+const withNewerFields = (stored: unknown): unknown => {
+  const data = stored as { policy: object };
+  return { ...data, policy: { ...noHostPolicy, ...data.policy } };
 };
 
 const deploymentFields = { bytesPerSecond: limit };
@@ -52,6 +72,7 @@ export const HostPolicyDefined = defineEvent(
   'policy',
   'HostPolicyDefined',
   z.object({ hostId: HostId, policy: HostPolicy, revision: z.int().positive(), definedAt: Instant }),
+  [withNewerFields],
 );
 
 export const DeploymentPolicyDefined = defineEvent(
@@ -65,4 +86,5 @@ export const HostPolicyAdopted = defineEvent(
   'host',
   'HostPolicyAdopted',
   z.object({ hostId: HostId, policy: HostPolicy, revision: z.int().positive() }),
+  [withNewerFields],
 );

@@ -26,3 +26,4 @@ export { liftRecord, readStoredLine, type StoredRecord } from './stored-record.t
 export * from './transfer-events.ts';
 export * from './vm-events.ts';
 export * from './vocabulary.ts';
+export * from './warm-pool-events.ts';

@@ -2,6 +2,8 @@ import type { HealthReading } from './proxy-events.ts';
 
 /** What a host says is really there, to be held against what the events say. */
 export interface Observation {
+  /** The build of the appliance that a proxy would be booted from now; absent where there is none. */
+  readonly appliance?: string;
   readonly proxies: readonly {
     readonly proxyId: string;
     readonly alive: boolean;

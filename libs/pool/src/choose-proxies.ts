@@ -5,7 +5,6 @@
  * asked the run goes on in waves, and says so; with none it waits until one is free.
  */
 import type { Event } from '@backhaul/contracts';
-import { derivedId } from '@backhaul/kernel';
 import { type Choice, candidatesOf } from './candidates.ts';
 import { maxProxiesFor } from './limits.ts';
 import {
@@ -18,8 +17,10 @@ import {
   requestedProxy,
   storageOf,
 } from './pool.ts';
+import { proxyIdOf } from './prestart.ts';
 import { isSick } from './proxy-health.ts';
 import { type Need, perSecond, type Ranked, rankProxies } from './rank-proxies.ts';
+import { whyNotShared } from './recycling.ts';
 import { type Claims, noClaims, roomOf } from './standing.ts';
 import { speedsFor } from './throughput.ts';
 
@@ -34,7 +35,7 @@ export function chooseProxies(pool: Pool, run: Run, claims: Claims = noClaims())
   const need = needOf(run, asked);
   const allowed = Math.max(0, maxProxiesFor(pool, run) - up);
   // Of a full host nothing more is asked: thousands may wait for it.
-  if (allowed === 0 && !there.some((proxy) => takesDisks(proxy) && roomOf(proxy, claims) > 0)) return [];
+  if (allowed === 0 && !there.some((proxy) => isToBeHad(pool, proxy, claims))) return [];
   const speedOf = speedsFor(pool.throughput[run.order.purpose], run.order.vmId, storageOf(run));
   const figures = there.map((proxy) => claims.figuresFor(pool, run, proxy));
   const ranking = rankProxies(figures, need, speedOf);
@@ -93,7 +94,7 @@ function toStart(pool: Pool, run: Run, firstNumber: number, count: number, share
   return Array.from({ length: Math.max(0, count) }, (_, index) => {
     const number = firstNumber + index;
     return {
-      proxyId: `p${number}-${derivedId('proxy', pool.hostId, number).slice(0, 8)}`,
+      proxyId: proxyIdOf(pool.hostId, number),
       shared: false,
       why: `started for this run: of the ${run.order.proxies} proxies calculated, ${shared} could be shared`,
       room: run.order.maxDisksPerProxy,
@@ -153,6 +154,9 @@ function attachmentsFor(pool: Pool, run: Run, chosen: readonly Choice[]): Event<
 
 const takesDisks = (proxy: PooledProxy): boolean =>
   (proxy.state === 'active' || proxy.state === 'requested') && !isSick(proxy);
+
+const isToBeHad = (pool: Pool, proxy: PooledProxy, claims: Claims): boolean =>
+  takesDisks(proxy) && roomOf(proxy, claims) > 0 && whyNotShared(pool, proxy) === undefined;
 
 const attachRequest = (run: Run, proxyId: string, diskId: string): Event<'DiskAttachRequested'> => ({
   type: 'DiskAttachRequested',

@@ -22,10 +22,12 @@ import {
   type RecoveryOrder,
   releaseOf,
 } from './pool.ts';
+import { type Approaching, prestart } from './prestart.ts';
 
 export type HostCommand =
   | { readonly type: 'RegisterHost'; readonly kind: string; readonly address: string }
   | { readonly type: 'AdoptPolicy'; readonly policy: HostPolicy; readonly revision: number }
+  | ({ readonly type: 'PrestartProxies' } & Approaching)
   | { readonly type: 'RequestActivation'; readonly plan: Plan; readonly at: string }
   | { readonly type: 'RequestRecovery'; readonly plan: RecoveryPlan; readonly at: string }
   | {
@@ -58,6 +60,8 @@ export function decide(pool: Pool, command: HostCommand): Result<HostEvent[]> {
       return ok(registerHost(pool, command.kind, command.address));
     case 'AdoptPolicy':
       return ok(adoptPolicy(pool, command.policy, command.revision));
+    case 'PrestartProxies':
+      return ok(prestart(pool, command));
     case 'RequestActivation':
       return ok(
         isKnown(pool, command.plan.backupId)
@@ -112,6 +116,7 @@ export function carryOut(pool: Pool, command: HostCommand, at: string): HostEven
 
 export const poolNews = [
   'HostPolicyDefined',
+  'ScheduleApproaching',
   'ProxiesCalculated',
   'ChildJobCompleted',
   'ChildJobInterrupted',
@@ -131,8 +136,12 @@ export const poolNews = [
 ] as const;
 export type PoolNews = (typeof poolNews)[number];
 
-/** What a piece of news is about: a run, or the host itself. */
+/**
+ * What a piece of news is about: a run, or the host itself. Proxies are started beforehand for a run, but from what all runs share: one
+ * such decision must see the other.
+ */
 export const subjectOf = (data: Event<PoolNews>['data']): string => {
+  if ('scheduleId' in data) return data.hostId;
   if ('recoveryId' in data) return data.recoveryId;
   return 'backupId' in data ? data.backupId : data.hostId;
 };
@@ -148,6 +157,10 @@ function commandOf(event: Event<PoolNews>, at: string): HostCommand {
   switch (event.type) {
     case 'HostPolicyDefined':
       return { type: 'AdoptPolicy', policy: event.data.policy, revision: event.data.revision };
+    case 'ScheduleApproaching': {
+      const { backupId, scheduleId, vmId, dueAt } = event.data;
+      return { type: 'PrestartProxies', runId: backupId, scheduleId, vmId, dueAt };
+    }
     case 'ProxiesCalculated':
       return { type: 'RequestActivation', plan: event.data, at };
     case 'RecoveryProxiesCalculated':

@@ -52,6 +52,8 @@ export function findDrift(pool: Pool, settledBefore: Settled, seen: Observation,
   const lasting = (key: string): boolean => settledBefore.has(key) && settled.has(key);
   const events: HostEvent[] = [];
   const seenProxies = new Map(seen.proxies.map((proxy) => [proxy.proxyId, proxy]));
+  if (seen.appliance !== undefined && seen.appliance !== pool.appliance)
+    events.push({ type: 'ApplianceObserved', data: { hostId: pool.hostId, appliance: seen.appliance } });
   const seenDisks = new Map<string, { readonly alive: boolean; readonly detail: string }>();
   for (const snapshot of seen.snapshots) seenDisks.set(snapshot.snapshotId, snapshot);
   for (const target of seen.targets) seenDisks.set(target.targetId, target);

@@ -1,5 +1,6 @@
 /** Anything that can happen to a host, in any order, for properties that must hold whatever happens. */
-import { noHostPolicy, type Policy, Priority } from '@backhaul/contracts';
+import { type Policy, Priority } from '@backhaul/contracts';
+import { derivedId } from '@backhaul/kernel';
 import fc from 'fast-check';
 import { givenUp } from './given-up.ts';
 import { HOST, healthChanged, instantPlanOf, planOf, recoveryPlanOf, type TestPool } from './pool.fixture.ts';
@@ -30,6 +31,10 @@ export const happening = fc.record({
     'lose disks',
     'observe',
     'change health',
+    'schedule approaches',
+    'schedule approaches',
+    'recycling changes',
+    'appliance changes',
     'end',
     'limit',
     'pause',
@@ -153,7 +158,7 @@ export function live(
       case 'limit': {
         const limitBy = (divisor: number): number | null => (pick % divisor) % 4 || null;
         const policy = {
-          ...noHostPolicy,
+          ...pool.pool.policy,
           ...{ maxRuns: limitBy(11), maxOpenSnapshots: limitBy(7) },
           ...{ maxPortsPerVm: limitBy(5), maxProxies: limitBy(13) },
         };
@@ -178,6 +183,27 @@ export function live(
         else order(pool, pick % 3 === 1 ? 'pause' : 'resume', runId, 1 + (pick % 5));
         break;
       }
+      case 'schedule approaches': {
+        const vmId = `vm${pick % Math.max(1, requested)}`;
+        const dueAt = new Date(pool.now + pick * 100).toISOString();
+        const runId = derivedId('test', `vm${requested + (pick % 2)}`);
+        pool.command({ type: 'PrestartProxies', runId, scheduleId: `nightly-${vmId}`, vmId, dueAt });
+        break;
+      }
+      case 'recycling changes': {
+        const recycling = {
+          recycleAfterRuns: [null, 1, 2, 3][pick % 4] ?? null,
+          recycleAfterHours: [null, 1][pick % 2] ?? null,
+          recycleOldAppliance: pick % 3 === 0,
+          proxyIdleSeconds: [null, 0, 30, 7200][pick % 4] ?? null,
+        };
+        const revision = pool.pool.policyRevision + 1;
+        pool.command({ type: 'AdoptPolicy', policy: { ...pool.pool.policy, ...recycling }, revision });
+        break;
+      }
+      case 'appliance changes':
+        pool.appliance = `build ${pick % 2}`;
+        break;
       case 'restart':
         pool.restart();
         break;

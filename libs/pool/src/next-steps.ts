@@ -9,11 +9,13 @@
 import type { Action } from './actions.ts';
 import { type Claims, chooseProxies, missingAttachments, noClaims } from './choose-proxies.ts';
 import { dated } from './dated.ts';
+import { idleSecondsOf, idleUntil } from './idle-time.ts';
 import { leasesNow } from './lease-ports.ts';
 import { holdsNow, OVERTAKING_MILLISECONDS_MAX } from './limits.ts';
 import { byTurn, placeOf } from './line.ts';
 import { type HostEvent, type Pool, type PooledProxy, type Run, releaseOf } from './pool-state.ts';
 import { isDrained } from './proxy-health.ts';
+import { drainingNow } from './recycling.ts';
 import { type Steps, stepsOf } from './run-steps.ts';
 
 /** `now` in milliseconds since the epoch: only idle time depends on it, and the times that events carry. */
@@ -22,6 +24,9 @@ export const decisionsNow = (pool: Pool, now: number): HostEvent[] =>
 
 function undatedDecisions(pool: Pool, now: number): HostEvent[] {
   const { due } = pool;
+  // First and alone: what is chosen below must not be what is over.
+  const draining = drainingNow(pool, now);
+  if (draining.length > 0) return draining;
   const decisions: HostEvent[] = [];
   for (const run of runsOf(pool, due.deciding)) decisions.push(...stepsOf(pool, run).decisions);
   decisions.push(...holdsNow(pool));
@@ -111,12 +116,15 @@ export function tend(pool: Pool, proxy: PooledProxy, now: number): Steps {
     const reason = `sick: ${proxy.health.detail}`;
     steps.decisions.push({ type: 'ProxyRetiring', data: { hostId, proxyId, reason } });
   } else if (proxy.attachments.size === 0 && proxy.holders.size === 0) {
-    if (proxy.idleSince === undefined) {
+    const until = idleUntil(pool, proxy);
+    if (proxy.draining !== undefined) {
+      steps.decisions.push({ type: 'ProxyRetiring', data: { hostId, proxyId, reason: proxy.draining } });
+    } else if (until === undefined) {
       const since = new Date(now).toISOString();
       steps.decisions.push({ type: 'ProxyIdle', data: { hostId, proxyId, since } });
-    } else if (now - Date.parse(proxy.idleSince) >= proxy.idleSeconds * 1000) {
+    } else if (now >= until) {
       // Decided before it is done: from here on no run is given it.
-      const reason = `idle for ${proxy.idleSeconds} seconds`;
+      const reason = `idle for ${idleSecondsOf(pool, proxy)} seconds`;
       steps.decisions.push({ type: 'ProxyRetiring', data: { hostId, proxyId, reason } });
     }
   }

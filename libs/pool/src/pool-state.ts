@@ -14,6 +14,7 @@ import {
   streamName,
 } from '@backhaul/contracts';
 import { noPace, type Pace } from './estimate.ts';
+import type { LastBackup } from './prestart.ts';
 import { nothingKnown, type Throughput } from './throughput.ts';
 
 export type HostEvent = Event;
@@ -138,6 +139,10 @@ export interface PooledProxy {
   suspect: boolean;
   /** Child jobs interrupted on it since one last completed. */
   interruptionsInRow: number;
+  /** Why it is given to no run any more (recycling.ts). */
+  draining: string | undefined;
+  /** Backups that schedules are about to ask for, and the disks that it is to hold of each (prestart.ts). */
+  readonly keptFor: Map<string, { readonly dueAt: string; readonly disks: number }>;
   /** When the host was asked for it: from then on it is paid for. */
   readonly requestedAt: string | undefined;
   /** Of what has been released; undefined where some of it is not known (cost.ts). */
@@ -179,6 +184,10 @@ export interface Pool {
   pace: Pace;
   /** Ports that the runs of each VM hold. */
   readonly portsOfVm: Map<string, number>;
+  /** The build of the appliance that the host boots from now, where it tells. */
+  appliance: string | undefined;
+  /** By VM, the one that had its last backup longest ago first. */
+  readonly lastBackups: Map<string, LastBackup>;
   readonly due: Due;
 }
 
@@ -248,6 +257,8 @@ export const emptyPool = (hostId: string): Pool => ({
   gone: new Map(),
   pace: noPace,
   portsOfVm: new Map(),
+  appliance: undefined,
+  lastBackups: new Map(),
   due: {
     deciding: new Set(),
     acting: { ending: [], pausing: [], connecting: [], beginning: [] },

@@ -141,6 +141,8 @@ export class TestPool {
   pool: Pool = emptyPool(HOST);
   /** What the host says of VMs that run from mounts. */
   fills: Observation['fills'] = [];
+  /** The build of the appliance that the host says it has. */
+  appliance: string | undefined;
   now = Date.parse('2026-01-01T00:00:00Z');
 
   /** `_on`: what the append comes of, for who records it. */
@@ -257,7 +259,8 @@ export class TestPool {
       runs.map(({ order }) => order).filter((order) => order.purpose === purpose);
     const snapshots = of('backup').map(({ runId, vmId }) => ({ snapshotId: runId, vmId, ...up }));
     const targets = of('recovery').map(({ runId, vmId }) => ({ targetId: runId, vmId, ...up }));
-    const seen = { proxies, snapshots, targets, fills: this.fills };
+    const build = this.appliance === undefined ? {} : { appliance: this.appliance };
+    const seen = { ...build, proxies, snapshots, targets, fills: this.fills };
     this.append(findDrift(this.pool, before, seen, this.now).events, 'drift');
   }
 

@@ -5,7 +5,9 @@ import { TestPool } from './pool.fixture.ts';
 import { isInstant } from './pool-state.ts';
 
 /** The port invariant itself is asserted by the fold at every lease. */
-function checkLimits(pool: TestPool): void {
+function checkLimits(pool: TestPool, { maxProxiesPerHost }: { maxProxiesPerHost: number }): void {
+  const there = [...pool.pool.proxyVms.values()].filter(({ state }) => state !== 'lost');
+  expect(there.length).toBeLessThanOrEqual(maxProxiesPerHost);
   for (const proxy of pool.pool.proxies.values()) {
     if (proxy.kind === 'direct') continue;
     const jobs = new Set([...proxy.holders.values()].map(({ leaseId }) => leaseId));
@@ -21,7 +23,7 @@ test('whatever happens to backups and recoveries, limits hold, and in the end ev
   fc.assert(
     fc.property(policy, fc.array(happening, { maxLength: 60, size: 'max' }), (policies, history) => {
       const pool = new TestPool();
-      live(pool, policies, history, 0, checkLimits);
+      live(pool, policies, history, 0, (each) => checkLimits(each, policies));
       for (let pass = 0; pass < 200 && pool.pool.runs.size > 0; pass += 1) {
         pool.openMounts();
         pool.fill(64 * 1024 ** 2);
@@ -44,11 +46,13 @@ test('whatever happens to backups and recoveries, limits hold, and in the end ev
         expect(proxy.holders.size).toBe(0);
       }
       pool.settle();
-      pool.now += 3_600_000;
+      // Longer than any idle time after the last due time.
+      pool.now += 4 * 3_600_000;
       pool.run();
       expect([...pool.pool.proxies.keys()]).toEqual([]);
       obligationsAreClosed(pool);
       costsAddUp(pool);
+      whatDrainsIsLeftAlone(pool);
     }),
     { numRuns: 300 },
   );
@@ -97,6 +101,18 @@ function costsAddUp(pool: TestPool): void {
   expect(ofRuns).toBe(ofProxies);
 }
 
+/** From its recycling on a proxy is given to nobody, and it is ended for that reason or lost. */
+function whatDrainsIsLeftAlone(pool: TestPool): void {
+  const draining = new Map<string, string>();
+  for (const { type, data } of pool.history) {
+    if (type === 'ProxyDraining') draining.set(data.proxyId, data.reason);
+    if (type === 'ProxiesChosen' || type === 'ProxiesPrestarted')
+      for (const { proxyId } of data.proxies) expect([...draining.keys()]).not.toContain(proxyId);
+    if (type === 'ProxyRetiring' && !data.reason.startsWith('sick'))
+      expect(data.reason).toMatch(draining.get(data.proxyId) ?? /^idle for/);
+  }
+}
+
 /** Every cost is known: NaN is equal to nothing, and less than nothing. */
 const milliseconds = (seconds: number | undefined): number => Math.round((seconds ?? Number.NaN) * 1000);
 test('a paused run holds no port, and once the host has done what it was asked no disk at a proxy that is up; its hold stays', () => {
@@ -134,7 +150,7 @@ test('the state is in the events alone: a restart at any moment changes nothing'
   fc.assert(
     fc.property(policy, fc.array(happening, { maxLength: 40, size: 'max' }), (policies, history) => {
       const one = new TestPool();
-      live(one, policies, history, 0, checkLimits);
+      live(one, policies, history, 0, (each) => checkLimits(each, policies));
       const before = structuredClone(one.pool);
       one.restart();
       expect(one.pool).toEqual(before);

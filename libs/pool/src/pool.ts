@@ -23,6 +23,7 @@ import {
   type PooledProxy,
   type Run,
 } from './pool-state.ts';
+import { changeKept } from './prestart.ts';
 import { learn } from './throughput.ts';
 import { withProxy, withRun } from './with-one.ts';
 
@@ -32,6 +33,7 @@ export { requestedProxy };
 /** History already happened, so the fold never refuses; an event from a newer release changes nothing. */
 export function evolve(pool: Pool, event: HostEvent): Pool {
   change(pool, event);
+  changeKept(pool, event);
   noteDue(pool, event);
   return pool;
 }
@@ -141,6 +143,14 @@ function change(pool: Pool, event: HostEvent): void {
       break;
     case 'ProxyThroughputObserved':
       learn(pool.throughput, event.data, (proxyId) => !pool.proxyVms.has(proxyId));
+      break;
+    case 'ProxyDraining':
+      withProxy(pool, event.data.proxyId, (proxy) => {
+        proxy.draining = event.data.reason;
+      });
+      break;
+    case 'ApplianceObserved':
+      pool.appliance = event.data.appliance;
       break;
     case 'ProxyRetiring':
       withProxy(pool, event.data.proxyId, (proxy) => {

@@ -24,6 +24,8 @@ export interface Figures {
   readonly sessions: number;
   readonly health: HealthState;
   readonly healthDetail: string;
+  /** Why it is given to no run any more, where it is not. */
+  readonly recycled?: string | undefined;
   readonly otherRuns: number;
 }
 
@@ -117,6 +119,7 @@ function whyUnusable(figures: Figures, need: Need): string | undefined {
   const { state, ports, room, sessions, health, healthDetail, endsBecause } = figures;
   if (state === 'lost') return `lost: ${endsBecause}`;
   if (state === 'retiring') return `it is being ended: ${endsBecause}`;
+  if (figures.recycled !== undefined) return figures.recycled;
   if (health === 'sick') return `sick: ${healthDetail}`;
   if (ports < need.ports) return `too few ports: ${ports} of the ${need.ports} that a child job needs`;
   if (room <= 0) return `no room: ${sessions} of ${sessions} disks`;

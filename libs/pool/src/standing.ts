@@ -4,6 +4,7 @@
  */
 import type { Pool, PooledProxy, Run } from './pool-state.ts';
 import type { Figures } from './rank-proxies.ts';
+import { whyNotShared } from './recycling.ts';
 
 interface Standing {
   /** Those with disks at it. */
@@ -47,7 +48,8 @@ export class Claims {
     const ports = portsOf(proxy);
     let load = proxy.holders.size + standing.portsSpokenFor;
     let runs = standing.runs.size;
-    for (const [claimant, wanted] of this.#runs.get(proxy.proxyId) ?? []) {
+    const claimed = this.#runs.get(proxy.proxyId) ?? new Map<string, number>();
+    for (const [claimant, wanted] of claimed) {
       load += wanted;
       if (!standing.runs.has(claimant)) runs += 1;
     }
@@ -62,6 +64,7 @@ export class Claims {
       sessions: sessionsOf(proxy),
       health: proxy.health.state,
       healthDetail: proxy.health.detail,
+      recycled: whyNotShared(pool, proxy, claimed.size),
       otherRuns: runs,
     };
   }

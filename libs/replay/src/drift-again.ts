@@ -25,7 +25,8 @@ function judgedAgain(pool: Pool, event: HostEvent): readonly HostEvent[] {
   return proxy === undefined ? [] : healthChange(pool.hostId, proxy, items);
 }
 
-type Lists = { -readonly [K in keyof Observation]: Observation[K][number][] };
+type Kinds = Exclude<keyof Observation, 'appliance'>;
+type Lists = { -readonly [K in Kinds]: Observation[K][number][] } & { appliance?: string };
 
 class Sight {
   readonly settled = new Set<string>();
@@ -74,6 +75,9 @@ class Sight {
         this.#fill({ targetId, vmId: '', state: 'copied', filledBytes, totalBytes, detail: '' });
         break;
       }
+      case 'ApplianceObserved':
+        this.seen.appliance = event.data.appliance;
+        break;
       // Both follow from what is said beside them.
       case 'DriftFound':
       case 'PortsReleased':

@@ -76,6 +76,10 @@ function newsOf(command: Command): Event<PoolNews> | undefined {
       return news('MountOpened', { recoveryId: command.runId, mounts: command.mounts });
     case 'FailRun':
       return news('MountReadFailed', { recoveryId: command.runId, diskId: 'd0', reason: 'damaged' });
+    case 'PrestartProxies': {
+      const { runId: backupId, scheduleId, vmId, dueAt } = command;
+      return news('ScheduleApproaching', { backupId, scheduleId, vmId, dueAt, announcedAt: dueAt });
+    }
     case 'AdoptPolicy':
       return news('HostPolicyDefined', { policy: command.policy, revision: command.revision });
     case 'PauseRun':

@@ -58,18 +58,23 @@ export async function showHostPolicies(
 
 function showLimits(policy: object, terminal: Terminal): void {
   for (const [field, value] of Object.entries(policy)) {
-    const shown = isBytes(field) && typeof value === 'number' ? formatBytes(value) : (value ?? 'none');
+    const shown =
+      isBytes(field) && typeof value === 'number'
+        ? formatBytes(value)
+        : typeof value === 'boolean'
+          ? yesOrNo(value)
+          : (value ?? 'none');
     terminal.out(`  ${field.padEnd(26)} ${shown}`);
   }
 }
 
-/** `maxOpenSnapshots=4 bytesPerSecond=100MiB maxRuns=none`. */
+/** `maxOpenSnapshots=4 bytesPerSecond=100MiB maxRuns=none recycleOldAppliance=yes`. */
 export function readLimits<Policy extends object>(
   settings: readonly string[],
   known: Policy,
   subject: string,
-): { [F in keyof Policy]?: number | null } {
-  const changes: { [F in keyof Policy]?: number | null } = {};
+): Partial<Policy> {
+  const changes: Record<string, number | boolean | null> = {};
   for (const setting of settings) {
     const [field = '', ...rest] = setting.split('=');
     const text = rest.join('=');
@@ -77,19 +82,28 @@ export function readLimits<Policy extends object>(
       throw usage(`"${setting}" is no setting. Write it as field=value, such as maxOpenSnapshots=4.`);
     if (!Object.hasOwn(known, field))
       throw usage(`${subject} has no field ${field}. Known: ${Object.keys(known).join(', ')}.`);
-    changes[field as keyof Policy] = text === 'none' ? null : limitOf(field, text);
+    changes[field] = settingOf(field, text, known[field as keyof Policy]);
   }
-  return changes;
+  return changes as Partial<Policy>;
+}
+
+function settingOf(field: string, text: string, known: unknown): number | boolean | null {
+  if (typeof known !== 'boolean') return text === 'none' ? null : limitOf(field, text);
+  if (text !== 'yes' && text !== 'no') throw usage(`${field} cannot be "${text}". Write "yes" or "no".`);
+  return text === 'yes';
 }
 
 function limitOf(field: string, text: string): number {
   const value = isBytes(field) ? parseBytes(text) : Number(text);
-  if (value === undefined || !Number.isSafeInteger(value) || value < 1) {
+  // A proxy may be ended as soon as it has no work.
+  const least = field === 'proxyIdleSeconds' ? 0 : 1;
+  if (value === undefined || !Number.isSafeInteger(value) || value < least) {
     throw usage(
-      `${field} cannot be "${text}". Write a whole number from 1${isBytes(field) ? ', with a unit if you like: 64MiB, 4GiB' : ''}; or "none" for no limit.`,
+      `${field} cannot be "${text}". Write a whole number from ${least}${isBytes(field) ? ', with a unit if you like: 64MiB, 4GiB' : ''}; or "none" for no limit.`,
     );
   }
   return value;
 }
 
+const yesOrNo = (value: boolean): string => (value ? 'yes' : 'no');
 const isBytes = (field: string): boolean => /bytes/i.test(field);

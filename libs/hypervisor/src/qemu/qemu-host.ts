@@ -222,18 +222,32 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
     discardTarget: (targetId, vmId) => turns.take(vmTurn(vmId), () => discardTarget(targets, targetId, vmId)),
 
     async observe(): Promise<Observation> {
-      const [observed, snapshots, targetsSeen, fills] = await Promise.all([
-        (await proxies.ids()).length === 0 ? [] : (await proxies.open()).observe(),
+      const [{ observed, appliance }, snapshots, targetsSeen, fills] = await Promise.all([
+        observeProxies(proxies),
         observeSnapshots(site),
         observeTargets(targets),
         observeFills(targets),
         boundConsoles(targets),
       ]);
-      return { proxies: observed.map(({ proxy }) => proxy), snapshots, targets: targetsSeen, fills };
+      return {
+        ...(appliance === undefined ? {} : { appliance }),
+        ...{ proxies: observed.map(({ proxy }) => proxy), snapshots, targets: targetsSeen, fills },
+      };
     },
 
     close: () => proxies.close(),
   };
+}
+
+/** Which appliance the host has is of interest only where something was booted from one. */
+async function observeProxies(proxies: ReturnType<typeof proxiesOnDemand>) {
+  if ((await proxies.ids()).length === 0) return { observed: [], appliance: undefined };
+  const opened = await proxies.open();
+  const [observed, appliance] = await Promise.all([
+    opened.observe(),
+    opened.appliance().catch(() => undefined),
+  ]);
+  return { observed, appliance };
 }
 
 /** Opened when first wanted: a host without an appliance can still be looked at, and backed up without proxies. */

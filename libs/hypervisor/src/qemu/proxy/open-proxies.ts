@@ -42,23 +42,25 @@ export async function openQemuProxies(options: QemuProxiesOptions): Promise<Qemu
   const folder = resolve(options.stateDirectory, options.hostId, 'proxies');
   // Ids of proxies have this length. Better now than in the middle of a backup.
   requireSocketPath(join(folder, 'p0000-00000000', 'p30'));
-  return new BootedProxies(folder, options, await readAppliance(resolve(options.applianceDirectory)));
+  const directory = resolve(options.applianceDirectory);
+  await readAppliance(directory);
+  return new BootedProxies(folder, options, directory);
 }
 
 class BootedProxies implements QemuProxies {
   readonly #states: ProxyStates;
   readonly #trialFolder: string;
   readonly #options: QemuProxiesOptions;
-  readonly #appliance: ApplianceFiles;
+  readonly #applianceDirectory: string;
   /** One step at a time per proxy; and one conversation at a time per monitor, which an observer needs as well. */
   readonly #steps = new Turns();
   readonly #monitors = new Turns();
 
-  constructor(folder: string, options: QemuProxiesOptions, appliance: ApplianceFiles) {
+  constructor(folder: string, options: QemuProxiesOptions, applianceDirectory: string) {
     this.#states = new ProxyStates(folder);
     this.#trialFolder = join(folder, '..', 'kvm-trial');
     this.#options = options;
-    this.#appliance = appliance;
+    this.#applianceDirectory = applianceDirectory;
   }
 
   activate(order: Parameters<QemuProxies['activate']>[0]): ReturnType<QemuProxies['activate']> {
@@ -153,7 +155,16 @@ class BootedProxies implements QemuProxies {
   async accelerator(): Promise<ChosenAccelerator> {
     const said = this.#options.accelerator;
     if (said !== undefined) return { accelerator: said, because: 'it is configured' };
-    return await chooseAccelerator(this.#appliance, () => this.#tryBoot('kvm'));
+    return await chooseAccelerator(await this.#appliance(), () => this.#tryBoot('kvm'));
+  }
+
+  async appliance(): Promise<string> {
+    return (await this.#appliance()).build;
+  }
+
+  /** Read anew each time: another may be built while this process runs, and is booted from then on. */
+  #appliance(): Promise<ApplianceFiles> {
+    return readAppliance(this.#applianceDirectory);
   }
 
   /** Sockets are opened for one call at a time, and nothing else is held. */
@@ -162,19 +173,20 @@ class BootedProxies implements QemuProxies {
   async #boot(vm: ProxyVm, deadline: number): Promise<void> {
     await endVm(vm);
     const { accelerator, because } = await this.accelerator();
+    const appliance = await this.#appliance();
     await this.#states.write({
       schema: 1,
       proxyId: vm.proxyId,
       ports: vm.ports,
       accelerator,
       acceleratorBecause: because,
-      appliance: this.#appliance.build,
+      appliance: appliance.build,
       ready: false,
       disks: [],
       lost: null,
     });
     if (Date.now() > deadline) throw new Fault('Its time was over before it could be started');
-    await startVm(vm, this.#appliance, accelerator);
+    await startVm(vm, appliance, accelerator);
   }
 
   /** Boots a proxy of no use, and ends it. */
@@ -182,7 +194,7 @@ class BootedProxies implements QemuProxies {
     await this.#steps.take('the trial', async () => {
       const vm: ProxyVm = { proxyId: 'kvm-trial', folder: this.#trialFolder, ports: 1 };
       try {
-        await startVm(vm, this.#appliance, accelerator);
+        await startVm(vm, await this.#appliance(), accelerator);
         await waitUntilReady(vm, KVM_TRIAL_MILLISECONDS);
       } finally {
         await endVm(vm);

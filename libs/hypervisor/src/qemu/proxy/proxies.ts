@@ -82,5 +82,7 @@ export interface QemuProxies {
   ids(): Promise<string[]>;
   /** What proxies run with: tried, the first time. */
   accelerator(): Promise<ChosenAccelerator>;
+  /** The build of the appliance that a proxy would be booted from now. */
+  appliance(): Promise<string>;
   close(): Promise<void>;
 }
