@@ -1,4 +1,7 @@
-/** A schedule that came due: recorded, and its backup asked for, in one append, so neither is there without the other. */
+/**
+ * A schedule that came due: recorded, and its backup asked for, in one append, so neither is there without the other. And one that soon
+ * will: the backup that it will ask for has its id already, so what is prepared for it is part of its story.
+ */
 import type { Origin } from '@backhaul/contracts';
 import { type CommandService, type StreamAppend, untilAppended } from '@backhaul/event-store';
 import { derivedId, ok, type Refusal } from '@backhaul/kernel';
@@ -15,6 +18,25 @@ import { waitingForSchedule } from './core/vm.ts';
 import { appendsOf, type Desk } from './subjects.ts';
 
 export type Schedules = CommandService<Schedule, ScheduleCommand, ScheduleEvent>;
+
+/** Safe to call by any number of triggers for the same due time. */
+export async function announceSchedule(
+  desk: Desk,
+  schedules: Schedules,
+  scheduleId: string,
+  dueAt: string,
+): Promise<void> {
+  const requestId = requestIdOf(scheduleId, dueAt);
+  const backupId = runIdFor('backup', requestId);
+  const stream = scheduleStream(scheduleId);
+  const { state } = await schedules.load(stream);
+  const command = { type: 'AnnounceSchedule' as const, dueAt, announcedAt: desk.now(), backupId };
+  await schedules.execute(stream, command, {
+    // A schedule that is defined anew is announced anew.
+    commandId: derivedId('AnnounceSchedule', scheduleId, dueAt, state.definition?.definedAt ?? 'removed'),
+    metadata: { causation: requestId, actor: 'trigger', correlation: backupId },
+  });
+}
 
 /** Safe to call by any number of triggers for the same due time. */
 export async function fireSchedule(

@@ -1,7 +1,7 @@
 import { fold } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
 import { backupIdOf, given } from './requests.fixture.ts';
-import { type Definition, dueTime, type ScheduleEvent, schedule } from './schedule.ts';
+import { approachingTime, type Definition, dueTime, type ScheduleEvent, schedule } from './schedule.ts';
 
 const definition: Definition = {
   scheduleId: 'nightly',
@@ -51,6 +51,57 @@ describe('a due time', () => {
     const vienna = after({ type: 'ScheduleDefined', data: { ...definition, timeZone: 'Europe/Vienna' } });
     expect(dueTime(vienna, '2026-01-02T12:00:00.000Z')).toBe('2026-01-02T01:00:00.000Z');
     expect(dueTime(vienna, '2026-07-02T12:00:00.000Z')).toBe('2026-07-02T00:00:00.000Z');
+  });
+});
+
+describe('a due time that approaches', () => {
+  const approaching = (dueAt: string): ScheduleEvent => ({
+    type: 'ScheduleApproaching',
+    data: {
+      ...{ scheduleId: 'nightly', hostId: 'lab', vmId: 'web-1', dueAt },
+      ...{ backupId: backupIdOf(dueAt), announcedAt: '2026-01-02T01:55:00.000Z' },
+    },
+  });
+  const announce = (dueAt: string) => ({
+    type: 'AnnounceSchedule' as const,
+    ...{ dueAt, backupId: backupIdOf(dueAt), announcedAt: '2026-01-02T01:55:00.000Z' },
+  });
+  const dueAt = '2026-01-02T02:00:00.000Z';
+
+  test('is the next one, as soon as it is near enough', () => {
+    expect(approachingTime(after(defined), '2026-01-02T01:54:59.999Z', 5)).toBeUndefined();
+    expect(approachingTime(after(defined), '2026-01-02T01:55:00.000Z', 5)).toBe(dueAt);
+    expect(approachingTime(after(defined), '2026-01-02T02:00:00.000Z', 5), 'it is due').toBeUndefined();
+    expect(approachingTime(after(defined), '2026-01-02T02:00:00.000Z', 24 * 60)).toBe(
+      '2026-01-03T02:00:00.000Z',
+    );
+    expect(approachingTime(after(defined, removed), '2026-01-09T01:59:00.000Z', 5)).toBeUndefined();
+  });
+
+  test('is announced once', () => {
+    expect(history(defined).when(announce(dueAt))).toEqual({ ok: true, value: [approaching(dueAt)] });
+    expect(history(defined, approaching(dueAt)).when(announce(dueAt))).toEqual({ ok: true, value: [] });
+    expect(
+      approachingTime(after(defined, approaching(dueAt)), '2026-01-02T01:56:00.000Z', 5),
+    ).toBeUndefined();
+  });
+
+  test('is not announced when it was fired, nor of a schedule that was removed', () => {
+    expect(history(defined, firedFor(dueAt)).when(announce(dueAt))).toEqual({ ok: true, value: [] });
+    expect(history(defined, removed).when(announce(dueAt))).toEqual({ ok: true, value: [] });
+  });
+
+  test('is announced again when the schedule was defined anew, which may have made it earlier', () => {
+    const earlier: ScheduleEvent = {
+      type: 'ScheduleDefined',
+      data: { ...definition, cron: '58 1 * * *', definedAt: '2026-01-02T01:55:30.000Z' },
+    };
+    const changed = after(defined, approaching(dueAt), earlier);
+    expect(approachingTime(changed, '2026-01-02T01:56:00.000Z', 5)).toBe('2026-01-02T01:58:00.000Z');
+    expect(history(defined, approaching(dueAt), earlier).when(announce('2026-01-02T01:58:00.000Z'))).toEqual({
+      ok: true,
+      value: [approaching('2026-01-02T01:58:00.000Z')],
+    });
   });
 });
 

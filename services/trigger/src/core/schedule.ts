@@ -1,6 +1,8 @@
 /**
  * A schedule that asks for backups of one VM. The promises kept here: each due time is fired once, however many triggers
- * run; and when none ran for a while, the latest due time that was missed is fired, and those before it are not.
+ * run; and when none ran for a while, the latest due time that was missed is fired, and those before it are not. Where the policy of the
+ * host wants to hear of it before, the next due time is announced once for every definition of the schedule. It alone: where due times
+ * lie closer together than that, what was prepared for one is still there for the next.
  * The clock is the caller's; cron is computed, never waited for.
  */
 import { type Event, type EventData, type StreamName, streamName } from '@backhaul/contracts';
@@ -9,7 +11,9 @@ import { Cron } from 'croner';
 
 export const scheduleStream = (scheduleId: string): StreamName => streamName('schedule', scheduleId);
 
-export type ScheduleEvent = Event<'ScheduleDefined' | 'ScheduleRemoved' | 'ScheduleFired'>;
+export type ScheduleEvent = Event<
+  'ScheduleDefined' | 'ScheduleRemoved' | 'ScheduleApproaching' | 'ScheduleFired'
+>;
 
 export type Definition = EventData<'ScheduleDefined'>;
 
@@ -19,11 +23,19 @@ export interface Schedule {
   readonly existed: boolean;
   /** The newest due time that was fired. */
   readonly firedUpTo: string | null;
+  /** The newest due time that was announced since it was defined. */
+  readonly announcedUpTo: string | null;
 }
 
 export type ScheduleCommand =
   | { readonly type: 'DefineSchedule'; readonly definition: Definition }
   | { readonly type: 'RemoveSchedule'; readonly scheduleId: string; readonly removedAt: string }
+  | {
+      readonly type: 'AnnounceSchedule';
+      readonly dueAt: string;
+      readonly announcedAt: string;
+      readonly backupId: string;
+    }
   | {
       readonly type: 'FireSchedule';
       readonly dueAt: string;
@@ -32,14 +44,17 @@ export type ScheduleCommand =
     };
 
 export const schedule: Decider<Schedule, ScheduleCommand, ScheduleEvent> = {
-  initialState: { definition: null, existed: false, firedUpTo: null },
+  initialState: { definition: null, existed: false, firedUpTo: null, announcedUpTo: null },
 
   evolve(state, event): Schedule {
     switch (event.type) {
       case 'ScheduleDefined':
-        return { ...state, definition: event.data, existed: true };
+        // It may come due earlier than it would have: who was told the other time is told again.
+        return { ...state, definition: event.data, existed: true, announcedUpTo: null };
       case 'ScheduleRemoved':
         return { ...state, definition: null };
+      case 'ScheduleApproaching':
+        return { ...state, announcedUpTo: event.data.dueAt };
       case 'ScheduleFired':
         return { ...state, firedUpTo: event.data.dueAt };
       default:
@@ -63,10 +78,17 @@ export const schedule: Decider<Schedule, ScheduleCommand, ScheduleEvent> = {
           state.definition === null ? [] : [{ type: 'ScheduleRemoved', data: { scheduleId, removedAt } }],
         );
       }
+      case 'AnnounceSchedule': {
+        const { dueAt, announcedAt, backupId } = command;
+        if (state.definition === null || isPast(state.announcedUpTo, dueAt) || isPast(state.firedUpTo, dueAt))
+          return ok([]);
+        const { scheduleId, hostId, vmId } = state.definition;
+        const data = { scheduleId, hostId, vmId, backupId, dueAt, announcedAt };
+        return ok([{ type: 'ScheduleApproaching', data }]);
+      }
       case 'FireSchedule': {
         const { dueAt, firedAt, backupId } = command;
-        if (state.definition === null || (state.firedUpTo !== null && dueAt <= state.firedUpTo))
-          return ok([]);
+        if (state.definition === null || isPast(state.firedUpTo, dueAt)) return ok([]);
         const { scheduleId } = state.definition;
         return ok([{ type: 'ScheduleFired', data: { scheduleId, dueAt, firedAt, backupId } }]);
       }
@@ -84,8 +106,20 @@ export function dueTime(state: Schedule, now: string): string | undefined {
   const [latest] = cronOf(definition).previousRuns(1, new Date(Date.parse(now) + 1));
   const dueAt = latest?.toISOString();
   if (dueAt === undefined || dueAt <= definition.definedAt) return undefined;
-  return firedUpTo !== null && dueAt <= firedUpTo ? undefined : dueAt;
+  return isPast(firedUpTo, dueAt) ? undefined : dueAt;
 }
+
+/** The next due time, when it is at most so many minutes away and was not announced yet; else undefined. */
+export function approachingTime(state: Schedule, now: string, leadMinutes: number): string | undefined {
+  const { definition, announcedUpTo } = state;
+  if (definition === null) return undefined;
+  const next = cronOf(definition).nextRun(new Date(now));
+  if (next === null || next.getTime() - Date.parse(now) > leadMinutes * 60_000) return undefined;
+  const dueAt = next.toISOString();
+  return isPast(announcedUpTo, dueAt) ? undefined : dueAt;
+}
+
+const isPast = (upTo: string | null, dueAt: string): boolean => upTo !== null && dueAt <= upTo;
 
 /** The request that a due time stands for: the same one in every process. */
 export const requestIdOf = (scheduleId: string, dueAt: string): string =>
