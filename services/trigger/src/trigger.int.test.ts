@@ -321,34 +321,6 @@ describe('policies and schedules', () => {
     await http.inject({ method: 'DELETE', url: '/api/v1/schedules/often' });
   });
 
-  test('a due time is announced once with two triggers running, and only where the policy of the host asks for it', async () => {
-    const nextNewYear = { cron: '0 0 1 1 *', host: 'lab', vm: 'announced' };
-    const often = { ...nextNewYear, cron: '*/5 * * * * *' };
-    await put('/api/v1/schedules/far', nextNewYear);
-    await put('/api/v1/schedules/near', often);
-    await callOverHttp(http, 'PATCH', '/api/v1/host-policies/lab', { preStartMinutes: 2 });
-    const told = await eventually('two announcements', 30_000, async () => {
-      const { events } = await trigger.store.readStreamPage(scheduleStream('near'));
-      const found = events.filter(
-        ({ type }) => type === 'ScheduleApproaching',
-      ) as Recorded<'ScheduleApproaching'>[];
-      return found.length >= 2 ? found : undefined;
-    });
-    const dueTimes = told.map(({ data }) => data.dueAt);
-    expect(dueTimes).toEqual([...new Set(dueTimes)].toSorted());
-    const { events } = await trigger.store.readStreamPage(scheduleStream('near'));
-    const fired = events.filter(({ type }) => type === 'ScheduleFired') as Recorded<'ScheduleFired'>[];
-    const [first] = told;
-    expect(first?.data).toMatchObject({ scheduleId: 'near', vmId: 'announced' });
-    // The first to come due started the VM's backup, the others wait as one: only of that one the id was foretold.
-    const due = fired.find(({ data }) => data.dueAt === first?.data.dueAt);
-    expect(Date.parse(first?.recordedAt ?? '')).toBeLessThan(Date.parse(due?.data.dueAt ?? ''));
-    const far = await trigger.store.readStreamPage(scheduleStream('far'));
-    expect(typesOf(far.events)).toEqual(['ScheduleDefined']);
-    await http.inject({ method: 'DELETE', url: '/api/v1/schedules/near' });
-    await callOverHttp(http, 'PATCH', '/api/v1/host-policies/lab', { preStartMinutes: null });
-  }, 45_000);
-
   test('due times that were missed while no trigger ran are made up for by the latest, once', async () => {
     const yesterday = new Date(Date.now() - 86_400_000).toISOString();
     await trigger.append(scheduleStream('missed'), {
