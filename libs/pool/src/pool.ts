@@ -163,8 +163,9 @@ function change(pool: Pool, event: HostEvent): void {
       pool.proxies.delete(event.data.proxyId);
       pool.proxyVms.delete(event.data.proxyId);
       forgetProxy(pool, event.data.proxyId);
+      // Who had to do with it is forgotten after they were all looked at (due.ts): one may have waited for nothing else.
       for (const runId of pool.due.users.get(event.data.proxyId) ?? [])
-        withRun(pool, runId, (run) => hasLeft(pool, run, event.data.proxyId));
+        withRun(pool, runId, (run) => run.at.delete(event.data.proxyId));
       break;
     case 'ProxyIdle':
       withProxy(pool, event.data.proxyId, (proxy) => {
