@@ -137,14 +137,14 @@ export function backhaulProgram(outside: {
 
   program
     .command('proxies')
-    .description('list proxies with their ports and who holds them')
+    .description('list proxies with their ports and who holds them, and what each has cost')
     .option('--host <host>')
     .option('--all', 'also those that are gone')
     .addOption(jsonOption())
     .action(({ host, all, ...flags }) =>
       showList(
         'proxies',
-        { host, state: all === true ? undefined : 'requested,active,idle,lost' },
+        { host, state: all === true ? undefined : 'requested,active,idle,draining,lost' },
         flags,
         context(),
       ),

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { Origin } from './backup-events.ts';
+import { ProxyCost } from './host-events.ts';
 import { DeploymentPolicy, HostPolicy } from './host-policy.ts';
 import { Policy } from './policy.ts';
 import { Priority } from './priority.ts';
@@ -161,6 +162,8 @@ export const HostView = z.object({
   address: z.string().nullable(),
   registeredAt: instant.nullable(),
   openRuns: count,
+  /** What the proxies of this host have cost that are gone, as far as it is known, and how many those were. */
+  proxyCost: ProxyCost.omit({ runs: true }).extend({ proxies: count }),
   drifts: count,
   lastDrift: z
     .object({
@@ -175,7 +178,7 @@ export const HostView = z.object({
 });
 export type HostView = z.infer<typeof HostView>;
 
-export const ProxyState = z.enum(['requested', 'active', 'idle', 'lost', 'deactivated']);
+export const ProxyState = z.enum(['requested', 'active', 'idle', 'draining', 'lost', 'deactivated']);
 export type ProxyState = z.infer<typeof ProxyState>;
 
 export const ProxyView = z.object({
@@ -205,6 +208,8 @@ export const ProxyView = z.object({
     z.object({ runId: z.string(), diskId: z.string(), exportName: z.string().nullable() }),
   ),
   leasesServed: count,
+  /** What it has cost, once it is gone and where that is known. */
+  cost: ProxyCost.nullable(),
   requestedAt: instant.nullable(),
   activatedAt: instant.nullable(),
   idleSince: instant.nullable(),

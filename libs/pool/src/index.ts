@@ -3,6 +3,7 @@ export { carryOut, type PoolNews, poolNews, react, subjectOf } from './commands.
 export { confirmsSomething, deactivated } from './confirmation.ts';
 export { findDrift, type Settled, settledIn } from './drift.ts';
 export { givenUp, triesOf } from './given-up.ts';
+export { idleUntil } from './idle-time.ts';
 export { decisionsNow, dueActions } from './next-steps.ts';
 export { type Occasion, occasionText, readOccasion } from './occasion.ts';
 export * from './pool.ts';

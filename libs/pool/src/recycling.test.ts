@@ -53,14 +53,14 @@ describe('a proxy that has served as many runs as it may', () => {
     pool.adopt({ recycleAfterRuns: 2 });
     const web = pool.start(planOf('web', [2], 1));
     const db = pool.start(planOf('db', [1], 1));
-    expect(pool.told('ProxyDraining')).toEqual(['p1: it has served 2 runs, and is recycled after 2']);
+    expect(pool.told('ProxyDraining')).toEqual(['p1: it has served 2 of the 2 runs that a proxy may']);
     const app = pool.start(planOf('app', [1], 1));
     expect([web, db, app].map((plan) => pool.proxiesOf(plan))).toEqual([['p1'], ['p1 shared'], ['p2']]);
     expect(pool.leases()).toEqual(['web.d0.0@p1:0', 'web.d0.1@p1:1', 'db.d0.0@p1:2', 'app.d0.0@p2:0']);
     pool.finish(web);
     expect(pool.told('ProxyRetiring'), 'db still has disks there').toEqual([]);
     pool.finish(db);
-    expect(pool.told('ProxyRetiring')).toEqual(['p1: it has served 2 runs, and is recycled after 2']);
+    expect(pool.told('ProxyRetiring')).toEqual(['p1: it has served 2 of the 2 runs that a proxy may']);
     expect([...pool.pool.proxies.keys()].map((id) => id.split('-')[0])).toEqual(['p2']);
   });
 
@@ -96,7 +96,7 @@ describe('a proxy that was there for as long as it may', () => {
     expect(pool.told('ProxyDraining')).toEqual([]);
     pool.now += SECOND;
     pool.run();
-    expect(pool.told('ProxyDraining')).toEqual(['p1: it is recycled after 3 hours']);
+    expect(pool.told('ProxyDraining')).toEqual(['p1: it was there for the 3 h that a proxy may be']);
     expect(pool.leases()).toHaveLength(2);
     pool.finish(web);
     expect(pool.pool.proxies.size).toBe(0);

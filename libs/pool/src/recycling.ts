@@ -23,10 +23,10 @@ export function drainingNow(pool: Pool, now: number): HostEvent[] {
 function whyOver({ policy, appliance }: Pool, proxy: PooledProxy, now: number): string | undefined {
   const { recycleAfterRuns, recycleAfterHours, recycleOldAppliance } = policy;
   if (recycleAfterRuns !== null && proxy.runs >= recycleAfterRuns)
-    return `it has served ${proxy.runs} runs, and is recycled after ${recycleAfterRuns}`;
+    return `it has served ${proxy.runs} of the ${recycleAfterRuns} runs that a proxy may`;
   if (recycleAfterHours !== null && proxy.requestedAt !== undefined) {
     const hours = (now - Date.parse(proxy.requestedAt)) / HOUR;
-    if (hours >= recycleAfterHours) return `it is recycled after ${recycleAfterHours} hours`;
+    if (hours >= recycleAfterHours) return `it was there for the ${recycleAfterHours} h that a proxy may be`;
   }
   const booted = proxy.characteristics?.appliance ?? undefined;
   if (recycleOldAppliance && booted !== undefined && appliance !== undefined && booted !== appliance)
@@ -41,6 +41,6 @@ function whyOver({ policy, appliance }: Pool, proxy: PooledProxy, now: number): 
 export function whyNotShared({ policy }: Pool, proxy: PooledProxy, claimed = 0): string | undefined {
   if (proxy.draining !== undefined) return `it is being recycled: ${proxy.draining}`;
   if (policy.recycleAfterRuns !== null && proxy.runs + claimed >= policy.recycleAfterRuns)
-    return `it is recycled after ${policy.recycleAfterRuns} runs, and has them`;
+    return `it has all of the ${policy.recycleAfterRuns} runs that a proxy may serve`;
   return undefined;
 }

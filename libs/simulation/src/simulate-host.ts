@@ -19,6 +19,7 @@ import {
   emptyPool,
   evolve,
   type HostEvent,
+  idleUntil,
   type Pool,
   react,
 } from '@backhaul/pool';
@@ -292,8 +293,9 @@ class SimulatedHost {
   }
 
   #idles(proxyId: string): void {
-    const idleSeconds = this.#pool.proxies.get(proxyId)?.idleSeconds ?? 0;
-    this.#agenda.add(this.#now + idleSeconds * 1000, { type: 'look' });
+    const proxy = this.#pool.proxies.get(proxyId);
+    const until = proxy === undefined ? undefined : idleUntil(this.#pool, proxy);
+    if (until !== undefined) this.#agenda.add(until, { type: 'look' });
   }
 
   #jobCompleted({ lease, backup, bytes, since }: ReadAll): void {

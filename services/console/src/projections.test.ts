@@ -264,6 +264,13 @@ test('hosts count their open runs and remember the last drift', () => {
     }),
   ]);
   expect(projected(hosts, whole)[0]?.openRuns).toBe(0);
+  const costs = projected(proxies, whole).flatMap(({ cost }) => cost ?? []);
+  expect(costs.length).toBeGreaterThan(0);
+  expect(projected(hosts, whole)[0]?.proxyCost).toEqual({
+    proxies: costs.length,
+    upSeconds: 60.5 * costs.length,
+    busyPortSeconds: 20.25 * costs.length,
+  });
 });
 
 test('a schedule counts its firings over a new definition, and is gone when removed', () => {

@@ -96,7 +96,7 @@ test('a proxy that has served its runs is replaced between them', async () => {
   const gone = await goneProxies(5, EFFECTIVE_MILLISECONDS);
   expect(gone.at(-1)?.data).toMatchObject({
     proxyId: first?.proxyId,
-    reason: 'it has served 2 runs, and is recycled after 2',
+    reason: 'it has served 2 of the 2 runs that a proxy may',
     cost: { runs: 2 },
   });
   const [third] = proxiesOf(await backedUp('db'));

@@ -4,7 +4,7 @@ import { type consoleApi, defaultPolicy, type Purpose } from '@backhaul/contract
 import { formatBytes } from '@backhaul/kernel';
 import { summaryLine } from '@backhaul/planning';
 import type { CommandContext } from '../command.ts';
-import { moment, shortId, type TableColumn, table } from '../table.ts';
+import { duration, moment, shortId, type TableColumn, table } from '../table.ts';
 import { json } from '../terminal.ts';
 
 type Item<L extends consoleApi.ListName> = consoleApi.ListItem<L>;
@@ -67,7 +67,14 @@ const columns = {
       title: 'DISKS',
       value: (row) => row.attachments.map((disk) => `${shortId(disk.runId)}.${disk.diskId}`).join(' '),
     },
+    { title: 'UP', value: upTimeOf, right: true },
     { title: 'LEASES', value: (row) => row.leasesServed, right: true },
+    { title: 'RUNS', value: (row) => row.cost?.runs, right: true },
+    {
+      title: 'PORTS HELD',
+      value: (row) => row.cost && duration(row.cost.busyPortSeconds * 1000),
+      right: true,
+    },
     { title: 'WHY', value: (row) => row.reason },
   ],
   obligations: [
@@ -162,6 +169,14 @@ export async function showPolicies(
       terminal.out(`  ${field.padEnd(26)} ${shown}`);
     }
   }
+}
+
+/** From the moment it was asked of its host, which pays for it from then on. */
+function upTimeOf({ requestedAt, endedAt, cost, state }: Item<'proxies'>): string | null {
+  if (cost !== null) return duration(cost.upSeconds * 1000);
+  if (requestedAt === null) return null;
+  const until = endedAt === null || state !== 'deactivated' ? Date.now() : Date.parse(endedAt);
+  return duration(until - Date.parse(requestedAt));
 }
 
 const turnOf = ({ purpose, runId }: NonNullable<consoleApi.VmView['running']>): string =>

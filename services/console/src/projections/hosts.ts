@@ -14,6 +14,7 @@ export const hosts: Projection<HostView> = {
     address: 'text',
     registeredAt: 'instant',
     openRuns: 'integer',
+    proxyCost: 'json',
     drifts: 'integer',
     lastDrift: 'json',
     position: 'bigint',
@@ -24,6 +25,7 @@ export const hosts: Projection<HostView> = {
       case 'HostRegistered':
       case 'ActivationRequested':
       case 'RunClosed':
+      case 'ProxyDeactivated':
       case 'DriftFound':
         return [{ hostId: event.data.hostId }];
       default:
@@ -44,6 +46,20 @@ export const hosts: Projection<HostView> = {
         const host = row ?? blank(event.data.hostId);
         return { ...host, openRuns: Math.max(0, host.openRuns - 1) };
       }
+      case 'ProxyDeactivated': {
+        const { hostId, cost } = event.data;
+        if (cost === undefined) return row;
+        const host = row ?? blank(hostId);
+        const { proxies, upSeconds, busyPortSeconds } = host.proxyCost;
+        return {
+          ...host,
+          proxyCost: {
+            proxies: proxies + 1,
+            upSeconds: sumOf(upSeconds, cost.upSeconds),
+            busyPortSeconds: sumOf(busyPortSeconds, cost.busyPortSeconds),
+          },
+        };
+      }
       case 'DriftFound': {
         const { hostId, ...drift } = event.data;
         const host = row ?? blank(hostId);
@@ -55,12 +71,16 @@ export const hosts: Projection<HostView> = {
   },
 };
 
+/** Each is whole milliseconds: what floating point makes of many must not show. */
+const sumOf = (a: number, b: number): number => Math.round((a + b) * 1000) / 1000;
+
 const blank = (hostId: string): Row => ({
   hostId,
   kind: null,
   address: null,
   registeredAt: null,
   openRuns: 0,
+  proxyCost: { proxies: 0, upSeconds: 0, busyPortSeconds: 0 },
   drifts: 0,
   lastDrift: null,
 });

@@ -20,6 +20,7 @@ export const proxies: Projection<ProxyView> = {
     maxChildJobs: 'integer',
     attachments: 'json',
     leasesServed: 'integer',
+    cost: 'json',
     requestedAt: 'instant',
     activatedAt: 'instant',
     idleSince: 'instant',
@@ -35,6 +36,7 @@ export const proxies: Projection<ProxyView> = {
       case 'ProxyLost':
       case 'ProxyDeactivated':
       case 'ProxyIdle':
+      case 'ProxyDraining':
       case 'DiskAttached':
       case 'DiskDetached':
       case 'DirectEndpointOpened':
@@ -67,6 +69,7 @@ function opened(event: Recorded<'ProxyActivationRequested' | 'DirectEndpointOpen
     proxyId,
     runId,
     leasesServed: 0,
+    cost: null,
     requestedAt: event.recordedAt,
     idleSince: null,
     endedAt: null,
@@ -110,10 +113,13 @@ function changed(proxy: Row, event: Recorded): Row {
       };
     case 'ProxyIdle':
       return { ...proxy, state: 'idle', idleSince: event.data.since };
+    case 'ProxyDraining':
+      return { ...proxy, state: 'draining', reason: event.data.reason };
     case 'ProxyLost':
     case 'ProxyDeactivated':
       return {
         ...proxy,
+        cost: event.type === 'ProxyDeactivated' ? (event.data.cost ?? null) : null,
         state: event.type === 'ProxyLost' ? 'lost' : 'deactivated',
         reason: event.data.reason,
         ...nothingLeft(proxy, event),

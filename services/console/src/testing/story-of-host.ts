@@ -139,6 +139,7 @@ export function givenBack(story: BackupStory, facts: Facts, { append }: Teller):
   append('host', hostId, 'RunClosed', { ...run, purpose: 'backup', outcome: 'completed' });
   for (const proxyId of startedProxies(story, facts).filter((id) => standing.includes(id))) {
     append('host', hostId, 'ProxyIdle', { hostId, proxyId, since: instantAt(62) });
-    append('host', hostId, 'ProxyDeactivated', { hostId, proxyId, reason: 'idle for 60 seconds' });
+    const cost = { upSeconds: 60.5, busyPortSeconds: 20.25, runs: 1 };
+    append('host', hostId, 'ProxyDeactivated', { hostId, proxyId, reason: 'idle for 60 seconds', cost });
   }
 }
