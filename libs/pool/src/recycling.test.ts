@@ -73,6 +73,18 @@ describe('a proxy that has served as many runs as it may', () => {
     expect(plans.map((plan) => pool.proxiesOf(plan))).toEqual([['p1'], ['p1 shared'], ['p2'], ['p2 shared']]);
   });
 
+  test('is not replaced for a run that has all it wanted, and whose end is not told yet', () => {
+    const pool = new PolicedPool();
+    pool.adopt({ recycleAfterRuns: 1 });
+    const web = pool.start(planOf('web', [1], 1));
+    for (const { childJobId } of web.childJobs) pool.finishJob(childJobId);
+    pool.run();
+    expect(pool.told('ProxyRetiring')).toEqual(['p1: it has served 1 of the 1 runs that a proxy may']);
+    expect(pool.proxiesOf(web)).toEqual(['p1']);
+    pool.finish(web);
+    expect([...pool.pool.proxies.keys()]).toEqual([]);
+  });
+
   test('keeps its place at a full host until it is gone, and the next run then has a new one', () => {
     const pool = new PolicedPool();
     pool.adopt({ recycleAfterRuns: 1 });

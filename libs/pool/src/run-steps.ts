@@ -48,7 +48,7 @@ export function stepsOf(pool: Pool, run: Run): Steps {
   else if (stage === 'beginning') takeHold(run, steps);
   else if (run.order.mode === 'direct-to-host') runDirect(pool, run, steps);
   else if (hasProxies(pool, run)) runThroughProxies(pool, run, steps);
-  else if (run.proxiesLost >= PROXIES_LOST_MAX)
+  else if (needsProxies(run) && run.proxiesLost >= PROXIES_LOST_MAX)
     steps.decisions.push(failureOf(run.order, lossesRefusal(pool, run)));
   return steps;
 }
@@ -62,8 +62,12 @@ const isSickId = (pool: Pool, proxyId: string): boolean => {
   return proxy !== undefined && isSick(proxy);
 };
 
+/** Not when all is read or written: a proxy that goes before the run's end is told is not replaced. */
+const needsProxies = (run: Run): boolean => run.unfinished.size > 0 || !run.announced;
+
 export const awaitsProxies = (pool: Pool, run: Run): boolean =>
   stageOf(run) === 'connecting' &&
+  needsProxies(run) &&
   run.order.mode !== 'direct-to-host' &&
   !hasProxies(pool, run) &&
   run.proxiesLost < PROXIES_LOST_MAX;

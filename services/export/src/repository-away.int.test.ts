@@ -98,7 +98,7 @@ test('while the repository is out of reach nobody says that no older restore poi
     ...{ recoveryId, backupId: plan.backupId, source: { hostId, vmId }, hostId, vmId, disks: ['vda'] },
     restorePoint: { ...restorePoint, takenAt: AT, disks: [] },
     ...{ mode: 'auto', policy: {}, replace: false, start: false, verify: false, machine: {} },
-    ...{ origin: { via: 'http', requestId: 'test' }, requestedAt: AT },
+    ...{ priority: 'normal', origin: { via: 'http', requestId: 'test' }, requestedAt: AT },
   });
   const trigger = await server.store('trigger');
   await trigger.append(

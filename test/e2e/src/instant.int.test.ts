@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { lastRecordOf, makeWritingDisk } from '@backhaul/appliance';
 import { withQmp } from '@backhaul/hypervisor';
-import { eventually, KiB, MiB } from '@backhaul/kernel';
+import { eventually, Fault, KiB, MiB } from '@backhaul/kernel';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { copyOf, dataBytesOf, makeImage, sha256Of, writeRandom } from './disk-image.ts';
 import { HOST, type Lab, openLab } from './lab.ts';
@@ -57,10 +57,18 @@ async function end(vm: string): Promise<void> {
   );
 }
 
-/** The larger disk: the other has little data. */
-const fillFaster = (vm: string): Promise<unknown> =>
-  withQmp({ path: join(own, 'vms', `${vm}.qmp`), target: vm }, (qmp) =>
-    qmp.execute('block-job-set-speed', { arguments: { device: 'fill-vdb', speed: 0 } }),
+/** The larger disk: the other has little data. A VM that was just started again has its fill back only when the host's worker has looked. */
+const fillFaster = (vm: string): Promise<true> =>
+  eventually(`A fill of ${vm} that can be told to be faster`, patience, () =>
+    withQmp({ path: join(own, 'vms', `${vm}.qmp`), target: vm }, async (qmp) => {
+      try {
+        await qmp.execute('block-job-set-speed', { arguments: { device: 'fill-vdb', speed: 0 } });
+        return true;
+      } catch (error) {
+        if (error instanceof Fault && error.code === 'DeviceNotActive') return undefined;
+        throw error;
+      }
+    }),
   );
 
 beforeAll(async () => {

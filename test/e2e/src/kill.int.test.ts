@@ -73,12 +73,15 @@ describe.each(kills)('kill -9 of %s', (name, momentsOfIt) => {
 });
 
 test('what an ingest had received before it was killed is resumed, not read again: the count is on the record', async () => {
+  // Slow enough that it is killed before it has all of them.
+  await lab.changeHostPolicy({ bytesPerSecond: 16 * MiB });
   const backupId = await lab.backup('web', { policy: 'one-job', kind: 'full' });
   await lab.until(backupId, 'ChunkReceived', 8);
   const ingest = lab.stack.services.get('ingest');
   await ingest?.kill();
   const before = ofType(await lab.story(backupId), 'ChunkReceived').length;
   await ingest?.start();
+  await lab.changeHostPolicy({ bytesPerSecond: null });
   await completesAsIfNothingHadHappened(backupId);
   const resumed = ofType(await lab.story(backupId), 'ChildJobStarted').reduce(
     (sum, { data }) => sum + data.resumedBytes,

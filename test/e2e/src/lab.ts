@@ -11,6 +11,7 @@ import {
   answerSubject,
   type Event,
   type EventType,
+  type HostPolicy,
   type Policy,
   type Recorded,
   requestSubject,
@@ -46,6 +47,8 @@ export interface Lab {
   /** Sends bytes as they are; the answer under `requestId`. */
   askRaw(name: string, body: Uint8Array, requestId: string): Promise<Answer>;
   definePolicy(policyId: string, policy: Partial<Policy>): Promise<void>;
+  /** Of the host `HOST`; what is `null` has no limit any more. */
+  changeHostPolicy(changes: Partial<HostPolicy>): Promise<void>;
   backup(vm: string, more?: Record<string, unknown>): Promise<string>;
   /** Asks for a VM of that name, of the restore point that the backup left; the recovery's id. */
   recover(backupId: string, vm: string, more?: Record<string, unknown>): Promise<string>;
@@ -133,6 +136,11 @@ export async function openLab(options: Partial<StackOptions> = {}): Promise<Lab>
       const answer = await ask('PolicyRequested', { policy: { policyId, ...policy } });
       if (answer.outcome !== 'accepted')
         throw new Error(`The policy was refused: ${answer.refusal?.message}`);
+    },
+    async changeHostPolicy(changes) {
+      const answer = await ask('HostPolicyRequested', { host: HOST, changes });
+      if (answer.outcome !== 'accepted')
+        throw new Error(`The policy of the host was refused: ${answer.refusal?.message}`);
     },
     async backup(vm, more = {}) {
       const answer = await ask('BackupRequested', { host: HOST, vm, ...more });

@@ -20,9 +20,6 @@ beforeAll(async () => {
 });
 afterAll(() => lab?.close());
 
-const limit = (changes: Record<string, number | null>) =>
-  lab.ask('HostPolicyRequested', { host: HOST, changes });
-
 /** From the first child job's start to the last one's end. */
 function secondsMoving(story: readonly Recorded[]): number {
   const began = [...ofType(story, 'ChildJobStarted'), ...ofType(story, 'ExportJobStarted')];
@@ -37,7 +34,7 @@ async function queue(): Promise<consoleApi.QueueView[]> {
 }
 
 test('a backup and a recovery move no more bytes a second than their host may', async () => {
-  expect(await limit({ bytesPerSecond: LIMIT })).toMatchObject({ outcome: 'accepted' });
+  await lab.changeHostPolicy({ bytesPerSecond: LIMIT });
   const backupId = await lab.backup('one', { policy: 'proxies', kind: 'full' });
   expect(await lab.ended(backupId)).toMatchObject({ type: 'BackupCompleted' });
   const reading = secondsMoving(await lab.story(backupId));
@@ -51,7 +48,7 @@ test('a backup and a recovery move no more bytes a second than their host may', 
 });
 
 test('one snapshot at a time: the second backup waits, says for what, and begins when the limit is lifted', async () => {
-  await limit({ maxOpenSnapshots: 1 });
+  await lab.changeHostPolicy({ maxOpenSnapshots: 1 });
   await eventually('The host taking the limit up', 10_000, async () => {
     const { events } = await lab.log.readLog(0, { types: ['HostPolicyAdopted'] });
     return events.length >= 2 ? true : undefined;
@@ -68,7 +65,7 @@ test('one snapshot at a time: the second backup waits, says for what, and begins
   });
   expect(ofType(await lab.story(second), 'SnapshotRequested')).toEqual([]);
 
-  await limit({ maxOpenSnapshots: null, bytesPerSecond: null });
+  await lab.changeHostPolicy({ maxOpenSnapshots: null, bytesPerSecond: null });
   const lifted = Date.now();
   await lab.until(second, 'SnapshotRequested', 1);
   expect(Date.now() - lifted).toBeLessThan(5_000);

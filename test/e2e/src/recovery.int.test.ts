@@ -111,9 +111,13 @@ describe('a recovery', () => {
       fullThresholdBytes: 1 * MiB,
       recoveryThresholdBytes: 1 * MiB,
     });
+    // Slow enough that neither is done before the other has its ports.
+    await lab.changeHostPolicy({ bytesPerSecond: 8 * MiB });
     const backupId = await lab.backup('web', { policy: 'one-proxy', kind: 'full' });
     await lab.until(backupId, 'ChunkReceived', 1);
     const recoveryId = await lab.recover(full.backupId, 'web-3', { policy: 'one-proxy' });
+    await lab.until(recoveryId, 'PortsLeased', 1);
+    await lab.changeHostPolicy({ bytesPerSecond: null });
     expect((await lab.ended(backupId)).type).toBe('BackupCompleted');
     expect((await lab.ended(recoveryId)).type).toBe('RecoveryCompleted');
     await Promise.all([lab.closed(backupId), lab.closed(recoveryId)]);

@@ -31,11 +31,6 @@ const allOf = async <T extends EventType>(type: T): Promise<Recorded<T>[]> => {
   const { events } = await lab.log.readLog(0, { types: [type] });
   return ofType(events, type);
 };
-const hostPolicy = async (changes: Record<string, unknown>): Promise<void> => {
-  expect(await lab.ask('HostPolicyRequested', { host: HOST, changes })).toMatchObject({
-    outcome: 'accepted',
-  });
-};
 const backedUp = async (vm: string): Promise<Recorded[]> => {
   const backupId = await lab.backup(vm, { policy: 'proxies', kind: 'full' });
   expect(await lab.ended(backupId)).toMatchObject({ type: 'BackupCompleted' });
@@ -51,13 +46,13 @@ const goneProxies = (count: number, milliseconds: number): Promise<Recorded<'Pro
 test('proxies idle for as long as the policy of the host says by now, whatever the backup that started them said', async () => {
   const story = await backedUp('web');
   expect(ofType(story, 'ProxiesChosen')[0]?.data.proxies).toHaveLength(2);
-  await hostPolicy({ proxyIdleSeconds: 1 });
+  await lab.changeHostPolicy({ proxyIdleSeconds: 1 });
   const gone = await goneProxies(2, EFFECTIVE_MILLISECONDS);
   expect(gone.map(({ data }) => data.reason)).toEqual(['idle for 1 seconds', 'idle for 1 seconds']);
 });
 
 test('before a schedule comes due its proxies are started, and its backup shares them', async () => {
-  await hostPolicy({ preStartMinutes: 5 });
+  await lab.changeHostPolicy({ preStartMinutes: 5 });
   const due = new Date(Date.now() + 20_000);
   const cron = `${due.getUTCSeconds()} ${due.getUTCMinutes()} ${due.getUTCHours()} * * *`;
   const schedule = { scheduleId: 'nightly', cron, host: HOST, vm: 'web', kind: 'full', policy: 'proxies' };
@@ -87,25 +82,27 @@ test('before a schedule comes due its proxies are started, and its backup shares
 });
 
 test('a proxy that has served its runs is replaced between them', async () => {
-  await hostPolicy({ proxyIdleSeconds: 600, recycleAfterRuns: 2 });
+  await lab.changeHostPolicy({ proxyIdleSeconds: 600, recycleAfterRuns: 2 });
   const proxiesOf = (story: readonly Recorded[]) =>
-    ofType(story, 'ProxiesChosen')[0]?.data.proxies.map(({ proxyId, shared }) => ({ proxyId, shared })) ?? [];
-  const [first] = proxiesOf(await backedUp('db'));
-  const [second] = proxiesOf(await backedUp('db'));
-  expect(second).toEqual({ proxyId: first?.proxyId, shared: true });
+    ofType(story, 'ProxiesChosen').flatMap(({ data }) => data.proxies);
+  const [first, ...more] = proxiesOf(await backedUp('db'));
+  expect(more).toEqual([]);
+  const startedOne = { shared: false, why: expect.stringMatching(/^started for this run/) };
+  expect(first).toMatchObject(startedOne);
+  expect(proxiesOf(await backedUp('db'))).toMatchObject([{ proxyId: first?.proxyId, shared: true }]);
   const gone = await goneProxies(5, EFFECTIVE_MILLISECONDS);
   expect(gone.at(-1)?.data).toMatchObject({
     proxyId: first?.proxyId,
     reason: 'it has served 2 of the 2 runs that a proxy may',
     cost: { runs: 2 },
   });
-  const [third] = proxiesOf(await backedUp('db'));
-  expect(third?.shared).toBe(false);
-  expect(third?.proxyId).not.toBe(first?.proxyId);
+  const third = proxiesOf(await backedUp('db'));
+  expect(third).toMatchObject([startedOne]);
+  expect(third[0]?.proxyId).not.toBe(first?.proxyId);
 });
 
 test('what proxies cost is on the record, and adds up', async () => {
-  await hostPolicy({ proxyIdleSeconds: 0 });
+  await lab.changeHostPolicy({ proxyIdleSeconds: 0 });
   const gone = await goneProxies(6, EFFECTIVE_MILLISECONDS);
   const requested = await allOf('ProxyActivationRequested');
   expect(gone).toHaveLength(requested.length);
