@@ -8,6 +8,7 @@ import { setDeploymentPolicy, setHostPolicy, showHostPolicies } from './commands
 import { showList, showPolicies } from './commands/lists.ts';
 import { readNoted, type SealFlags, seal, type VerifyLogFlags, verifySealed } from './commands/log.ts';
 import { type MountFlags, mount } from './commands/mount.ts';
+import { prepareDatabase } from './commands/prepare-database.ts';
 import { showQueue } from './commands/queue.ts';
 import { type RecoverFlags, recover } from './commands/recover.ts';
 import { type RedriveFlags, redrive } from './commands/redrive.ts';
@@ -136,8 +137,14 @@ export function backhaulProgram(outside: {
     .action(({ host, ...flags }) => showList('vms', { host }, flags, context()));
 
   program
+    .command('hosts')
+    .description('list hosts, what their proxies have cost, and what was found there that no event had said')
+    .addOption(jsonOption())
+    .action((flags) => showList('hosts', {}, flags, context()));
+
+  program
     .command('proxies')
-    .description('list proxies with their ports and who holds them, and what each has cost')
+    .description('list proxies with their ports and who holds them, how they are, and what each has cost')
     .option('--host <host>')
     .option('--all', 'also those that are gone')
     .addOption(jsonOption())
@@ -305,6 +312,20 @@ function addSettings(program: Command, context: () => CommandContext): void {
 const postgres = () => new Option('--postgres-url <url>', 'the database of the log, as the console logs in');
 
 function addLog(program: Command, context: () => CommandContext): void {
+  program
+    .command('database')
+    .description('the database of a deployment')
+    .command('prepare')
+    .description(
+      'bring it to the schema of this release, with a role per service; before the first start, and at each release',
+    )
+    .requiredOption('--admin-url <url>', 'the database, as somebody who may create roles')
+    .addHelpText(
+      'after',
+      '\nPasswords of the roles: BACKHAUL_ROLE_PASSWORD, or one each in BACKHAUL_ROLE_PASSWORD_<SERVICE>.',
+    )
+    .action((flags: { adminUrl: string }) => prepareDatabase(flags, context()));
+
   const log = program.command('log').description('the log as evidence');
   log
     .command('seal')

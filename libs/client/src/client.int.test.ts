@@ -7,7 +7,7 @@ import { freePort, type Stack, startStack } from '@backhaul/local';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type BackhaulClient, backhaulClient } from './client.ts';
 import { ProblemFault } from './http.ts';
-import { requestBackup, requestRecovery } from './upstream.ts';
+import { orderRun, requestBackup, requestRecovery } from './upstream.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -56,6 +56,30 @@ test('a request over NATS is stored, answered, and told of in the log', async ()
   for await (const event of client.follow({ backupId: answer.backupId ?? '', after: 0 })) {
     if (event.type === 'BackupTriggered') break;
   }
+});
+
+test('a run is paused, goes on and ends by orders over NATS; of one that nobody knows that is said', async () => {
+  const { natsUrl } = stack;
+  const backupId = await accepted('orders');
+  const stands = (state: string) =>
+    eventually(`the backup being ${state}`, 10_000, async () => {
+      const backup = await client.backup(backupId).catch(() => undefined);
+      return backup?.state === state ? backup : undefined;
+    });
+  await orderRun('BackupPauseRequested', { natsUrl, backupId, reason: 'the night is short' });
+  expect(await stands('paused')).toMatchObject({
+    pauseReason: expect.stringContaining('the night is short'),
+  });
+  await orderRun('BackupResumeRequested', { natsUrl, backupId });
+  await stands('triggered');
+  expect(await orderRun('BackupCancellationRequested', { natsUrl, backupId })).toMatchObject({
+    outcome: 'accepted',
+  });
+  const unknown = { natsUrl, recoveryId: randomUUID() };
+  expect(await orderRun('RecoveryPauseRequested', unknown)).toMatchObject({
+    outcome: 'refused',
+    refusal: { message: expect.stringContaining(unknown.recoveryId) },
+  });
 });
 
 test('what is refused says why, over either way', async () => {

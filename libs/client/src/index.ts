@@ -12,4 +12,10 @@ export {
 export type { Run } from './find-run.ts';
 export type { FollowOptions } from './follow.ts';
 export { ProblemFault } from './http.ts';
-export { requestBackup, requestRecovery, type UpstreamRecovery, type UpstreamRequest } from './upstream.ts';
+export {
+  orderRun,
+  requestBackup,
+  requestRecovery,
+  type UpstreamRecovery,
+  type UpstreamRequest,
+} from './upstream.ts';

@@ -2,8 +2,8 @@
  * How an upstream system asks for a backup or a recovery over NATS, and hears what became of it. It needs nothing of Backhaul but three
  * subjects and the shapes of the contracts, so this file can be copied into any language:
  * 1. subscribe to `ans.<requestId>`, before anything is sent;
- * 2. publish the request to `req.trigger.BackupRequested` or `req.trigger.RecoveryRequested` in JetStream, with `Nats-Msg-Id` = requestId, and wait until it is
- *    stored: from then on it is not lost, whatever else is down;
+ * 2. publish the request to `req.trigger.BackupRequested` or `req.trigger.RecoveryRequested` (or another of `requests`) in JetStream, with `Nats-Msg-Id` = requestId, and
+ *    wait until it is stored: from then on it is not lost, whatever else is down;
  * 3. wait for the answer: `accepted` or `refused`; and, if wanted, for the last one: `completed` or `failed`.
  * Answers are told once and not kept. Who missed one asks again with the same requestId, or asks the console.
  */
@@ -15,6 +15,7 @@ import {
   type RecoveryRequested,
   type RequestName,
   requestSubject,
+  type requests,
 } from '@backhaul/contracts';
 import { describeError, Fault } from '@backhaul/kernel';
 import { connect, type Msg, type NatsConnection } from 'nats';
@@ -43,6 +44,19 @@ export const requestBackup = (options: UpstreamRequest): Promise<Answer> => ask(
 /** The same for a recovery. */
 export const requestRecovery = (options: UpstreamRecovery): Promise<Answer> =>
   ask('RecoveryRequested', options);
+
+type Order<N extends OrderName> = Upstream & Omit<z.input<(typeof requests)[N]>, 'requestId'>;
+type OrderName =
+  | 'BackupCancellationRequested'
+  | 'BackupPauseRequested'
+  | 'BackupResumeRequested'
+  | 'RecoveryCancellationRequested'
+  | 'RecoveryPauseRequested'
+  | 'RecoveryResumeRequested';
+
+/** Has a run end, stand still or go on. `accepted`: it is ordered, and the run's own answers and events tell when it has come true. */
+export const orderRun = <N extends OrderName>(name: N, options: Order<N>): Promise<Answer> =>
+  ask(name, options);
 
 async function ask(name: RequestName, options: Upstream): Promise<Answer> {
   const {

@@ -93,6 +93,8 @@ export const RecoveryView = z.object({
   endedAt: instant.nullable(),
   /** When the host had everything back. */
   closedAt: instant.nullable(),
+  /** Time for which it held ports, port by port: what it has cost. Known when it is closed. */
+  portMilliseconds: count.nullable(),
   firstPosition: position,
   position,
 });

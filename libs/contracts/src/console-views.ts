@@ -8,6 +8,7 @@ import { ProxyCost } from './host-events.ts';
 import { DeploymentPolicy, HostPolicy } from './host-policy.ts';
 import { Policy } from './policy.ts';
 import { Priority } from './priority.ts';
+import { HealthState } from './proxy-events.ts';
 import { PlanSummary } from './shadow-plan-events.ts';
 import { BackupKind, Purpose, Refusal, RestorePoint, TransportMode } from './vocabulary.ts';
 
@@ -102,6 +103,8 @@ export const BackupView = z.object({
   endedAt: instant.nullable(),
   /** When the host had everything back. */
   closedAt: instant.nullable(),
+  /** Time for which it held ports, port by port: what it has cost. Known when it is closed. */
+  portMilliseconds: count.nullable(),
   refusal: Refusal.nullable(),
   manifestDigest: z.string().nullable(),
   firstPosition: position,
@@ -208,6 +211,13 @@ export const ProxyView = z.object({
     z.object({ runId: z.string(), diskId: z.string(), exportName: z.string().nullable() }),
   ),
   leasesServed: count,
+  /** As it was last judged, and by what. */
+  health: HealthState,
+  healthDetail: z.string(),
+  /** By child jobs and data streams that completed, of runs that are closed. */
+  movedBytes: count,
+  /** Time for which they held ports meanwhile, port by port. */
+  movedPortMilliseconds: count,
   /** What it has cost, once it is gone and where that is known. */
   cost: ProxyCost.nullable(),
   requestedAt: instant.nullable(),

@@ -1,4 +1,4 @@
-/** The lists of the console as tables: backups, recoveries, VMs, proxies, obligations, schedules, policies, dead letters. */
+/** The lists of the console as tables: backups, recoveries, VMs, hosts, proxies, obligations, schedules, policies, dead letters. */
 import type { ListQuery } from '@backhaul/client';
 import { type consoleApi, defaultPolicy, type Purpose } from '@backhaul/contracts';
 import { formatBytes } from '@backhaul/kernel';
@@ -21,6 +21,7 @@ const columns = {
     { title: 'READ', value: (row) => formatBytes(row.readBytes), right: true },
     { title: 'STORED', value: (row) => formatBytes(row.storedBytes), right: true },
     { title: 'JOBS', value: (row) => `${row.childJobsDone}/${row.childJobs}`, right: true },
+    { title: 'PORTS HELD', value: portTimeOf, right: true },
     { title: 'REQUESTED (UTC)', value: (row) => moment(row.requestedAt) },
     { title: 'WHY NOT', value: (row) => row.refusal?.message ?? '' },
   ],
@@ -37,6 +38,7 @@ const columns = {
       right: true,
     },
     { title: 'STREAMS', value: (row) => `${row.dataStreamsDone}/${row.dataStreams}`, right: true },
+    { title: 'PORTS HELD', value: portTimeOf, right: true },
     { title: 'RUNS', value: (row) => (row.started === null ? null : row.started ? 'yes' : 'no') },
     { title: 'REQUESTED (UTC)', value: (row) => moment(row.requestedAt) },
     { title: 'WHY NOT', value: (row) => row.refusal?.message ?? row.notStarted ?? '' },
@@ -67,6 +69,8 @@ const columns = {
       title: 'DISKS',
       value: (row) => row.attachments.map((disk) => `${shortId(disk.runId)}.${disk.diskId}`).join(' '),
     },
+    { title: 'HEALTH', value: (row) => row.health },
+    { title: 'SPEED', value: speedOf, right: true },
     { title: 'UP', value: upTimeOf, right: true },
     { title: 'LEASES', value: (row) => row.leasesServed, right: true },
     { title: 'RUNS', value: (row) => row.cost?.runs, right: true },
@@ -75,7 +79,21 @@ const columns = {
       value: (row) => row.cost && duration(row.cost.busyPortSeconds * 1000),
       right: true,
     },
-    { title: 'WHY', value: (row) => row.reason },
+    {
+      title: 'WHY',
+      value: (row) => (row.health === 'good' ? row.reason : `${row.healthDetail}; ${row.reason}`),
+    },
+  ],
+  hosts: [
+    { title: 'HOST', value: (row) => row.hostId },
+    { title: 'KIND', value: (row) => row.kind },
+    { title: 'ADDRESS', value: (row) => row.address },
+    { title: 'OPEN RUNS', value: (row) => row.openRuns, right: true },
+    { title: 'PROXIES GONE', value: (row) => row.proxyCost.proxies, right: true },
+    { title: 'THEY WERE UP', value: (row) => duration(row.proxyCost.upSeconds * 1000), right: true },
+    { title: 'PORTS HELD', value: (row) => duration(row.proxyCost.busyPortSeconds * 1000), right: true },
+    { title: 'DRIFTS', value: (row) => row.drifts, right: true },
+    { title: 'LAST DRIFT', value: (row) => row.lastDrift && driftLine(row.lastDrift) },
   ],
   obligations: [
     { title: 'KIND', value: (row) => row.kind },
@@ -124,6 +142,7 @@ const nothing: Record<keyof typeof columns, string> = {
   recoveries: 'No recovery fits.',
   vms: 'No VM has been backed up yet.',
   proxies: 'No proxy is up.',
+  hosts: 'No host has been registered yet: a proxy-manager does so when it starts.',
   obligations: 'Nothing is owed: no snapshot, target, proxy, attachment or lease is open.',
   schedules: 'There is no schedule.',
   'shadow-plans':
@@ -178,6 +197,20 @@ function upTimeOf({ requestedAt, endedAt, cost, state }: Item<'proxies'>): strin
   const until = endedAt === null || state !== 'deactivated' ? Date.now() : Date.parse(endedAt);
   return duration(until - Date.parse(requestedAt));
 }
+
+/** Of all ports together. */
+function portTimeOf({ portMilliseconds }: { readonly portMilliseconds: number | null }): string | null {
+  return portMilliseconds === null ? null : duration(portMilliseconds);
+}
+
+/** Of one port. */
+function speedOf({ movedBytes, movedPortMilliseconds }: Item<'proxies'>): string | null {
+  if (movedPortMilliseconds === 0) return null;
+  return `${formatBytes(Math.round(movedBytes / (movedPortMilliseconds / 1000)))}/s a port`;
+}
+
+const driftLine = ({ at, what, expected, found, repair }: NonNullable<consoleApi.HostView['lastDrift']>) =>
+  `${moment(at)} ${what}: ${expected} expected, ${found} found; ${repair}`;
 
 const turnOf = ({ purpose, runId }: NonNullable<consoleApi.VmView['running']>): string =>
   `${shortId(runId)}${markOf(purpose)}`;

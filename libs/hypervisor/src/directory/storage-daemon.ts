@@ -80,7 +80,7 @@ export async function startDaemon(daemon: StorageDaemon, milliseconds: number): 
     if (mark !== undefined) await writeState(pidFileOf(daemon), mark);
     await eventually(`The start of ${daemon.what}`, milliseconds, async () => {
       if (mark === undefined || !(await isRunning(mark))) throw new Fault(await lastWordsOf(daemon));
-      return await isAnswering(daemon, milliseconds);
+      return await isAnswering(daemon);
     });
   } catch (cause) {
     await endDaemon(daemon);
@@ -90,12 +90,18 @@ export async function startDaemon(daemon: StorageDaemon, milliseconds: number): 
   }
 }
 
-async function isAnswering(daemon: StorageDaemon, milliseconds: number): Promise<true | undefined> {
+/**
+ * Who connects while the monitor is being set up may never be greeted, and the next one is: seen on a busy machine, where one connection
+ * had waited for all of the time that there was.
+ */
+const GREETING_MILLISECONDS = 3_000;
+
+async function isAnswering(daemon: StorageDaemon): Promise<true | undefined> {
   try {
     const qmp = await QmpClient.connect({
       path: qmpSocketOf(daemon),
       target: daemon.what,
-      connectMilliseconds: milliseconds,
+      connectMilliseconds: GREETING_MILLISECONDS,
     });
     qmp.close();
     return true;

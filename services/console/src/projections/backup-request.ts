@@ -72,6 +72,7 @@ const blank = (backupId: string, origin: Row['origin'], firstPosition: number): 
   startedAt: null,
   endedAt: null,
   closedAt: null,
+  portMilliseconds: null,
   refusal: null,
   manifestDigest: null,
   firstPosition,

@@ -5,7 +5,7 @@
 import type { consoleApi, Recorded } from '@backhaul/contracts';
 import type { Folded, Projection } from '../projection.ts';
 import { asked, refusedUnread } from './backup-request.ts';
-import { outcomeOf, standingStill } from './standing-still.ts';
+import { outcomeOf, portMillisecondsOf, standingStill } from './standing-still.ts';
 
 type BackupView = consoleApi.BackupView;
 type Row = Folded<BackupView>;
@@ -54,6 +54,7 @@ export const backups: Projection<BackupView> = {
     startedAt: 'instant',
     endedAt: 'instant',
     closedAt: 'instant',
+    portMilliseconds: 'bigint',
     refusal: 'json',
     manifestDigest: 'text',
     firstPosition: 'bigint',
@@ -147,7 +148,7 @@ function changed(backup: Row, event: Recorded): Row {
     case 'VmReleased':
       return isEnded(backup) ? backup : ended(backup, event.data.outcome, event.recordedAt, backup.refusal);
     case 'RunClosed':
-      return { ...backup, closedAt: event.recordedAt };
+      return { ...backup, closedAt: event.recordedAt, portMilliseconds: portMillisecondsOf(event) };
     default:
       return backup;
   }

@@ -20,6 +20,10 @@ export const proxies: Projection<ProxyView> = {
     maxChildJobs: 'integer',
     attachments: 'json',
     leasesServed: 'integer',
+    health: 'text',
+    healthDetail: 'text',
+    movedBytes: 'bigint',
+    movedPortMilliseconds: 'bigint',
     cost: 'json',
     requestedAt: 'instant',
     activatedAt: 'instant',
@@ -37,6 +41,8 @@ export const proxies: Projection<ProxyView> = {
       case 'ProxyDeactivated':
       case 'ProxyIdle':
       case 'ProxyDraining':
+      case 'ProxyHealthChanged':
+      case 'ProxyThroughputObserved':
       case 'DiskAttached':
       case 'DiskDetached':
       case 'DirectEndpointOpened':
@@ -69,6 +75,10 @@ function opened(event: Recorded<'ProxyActivationRequested' | 'DirectEndpointOpen
     proxyId,
     runId,
     leasesServed: 0,
+    health: 'good' as const,
+    healthDetail: '',
+    movedBytes: 0,
+    movedPortMilliseconds: 0,
     cost: null,
     requestedAt: event.recordedAt,
     idleSince: null,
@@ -115,6 +125,14 @@ function changed(proxy: Row, event: Recorded): Row {
       return { ...proxy, state: 'idle', idleSince: event.data.since };
     case 'ProxyDraining':
       return { ...proxy, state: 'draining', reason: event.data.reason };
+    case 'ProxyHealthChanged':
+      return { ...proxy, health: event.data.health, healthDetail: event.data.detail };
+    case 'ProxyThroughputObserved':
+      return {
+        ...proxy,
+        movedBytes: proxy.movedBytes + event.data.bytes,
+        movedPortMilliseconds: proxy.movedPortMilliseconds + Math.round(event.data.portSeconds * 1000),
+      };
     case 'ProxyLost':
     case 'ProxyDeactivated':
       return {

@@ -5,7 +5,7 @@
 import type { consoleApi, Recorded, RecoveryTotals } from '@backhaul/contracts';
 import type { Folded, Projection } from '../projection.ts';
 import { asked, refusedUnread } from './recovery-request.ts';
-import { outcomeOf, standingStill } from './standing-still.ts';
+import { outcomeOf, portMillisecondsOf, standingStill } from './standing-still.ts';
 
 type RecoveryView = consoleApi.RecoveryView;
 type Row = Folded<RecoveryView>;
@@ -65,6 +65,7 @@ export const recoveries: Projection<RecoveryView> = {
     runningAt: 'instant',
     endedAt: 'instant',
     closedAt: 'instant',
+    portMilliseconds: 'bigint',
     firstPosition: 'bigint',
     position: 'bigint',
   },
@@ -182,7 +183,7 @@ function changed(recovery: Row, event: Recorded): Row {
     case 'VmReleased':
       return ended(recovery, event.data.outcome, event.recordedAt, recovery.refusal);
     case 'RunClosed':
-      return { ...recovery, closedAt: event.recordedAt };
+      return { ...recovery, closedAt: event.recordedAt, portMilliseconds: portMillisecondsOf(event) };
     default:
       return recovery;
   }

@@ -94,5 +94,6 @@ const blank = (recoveryId: string, origin: Row['origin'], firstPosition: number)
   runningAt: null,
   endedAt: null,
   closedAt: null,
+  portMilliseconds: null,
   firstPosition,
 });

@@ -53,3 +53,7 @@ function ordered<Row extends Standing<string>>(row: Row, event: Recorded): Row {
 /** One that was ordered to end, and ended, is not one that went wrong. */
 export const outcomeOf = ({ refusal }: { readonly refusal: { readonly code: string } }) =>
   isCancellation(refusal) ? ('cancelled' as const) : ('failed' as const);
+
+/** Null of a log that was written before ports were paid for. */
+export const portMillisecondsOf = ({ data }: Recorded<'RunClosed'>): number | null =>
+  data.portSeconds === undefined ? null : Math.round(data.portSeconds * 1000);
