@@ -1,5 +1,7 @@
 /** How arguments of commands are read. */
+import type { NotedSeal } from '@backhaul/event-store';
 import { InvalidArgumentError } from 'commander';
+import { usage } from './exit.ts';
 
 export const collect = (value: string, earlier: string[] = []): string[] => [...earlier, value];
 
@@ -15,4 +17,12 @@ export function whole(text: string): number {
   if (!Number.isSafeInteger(value) || value < 1)
     throw new InvalidArgumentError('Give a whole number from 1.');
   return value;
+}
+
+/** As it was printed: `5:<hash>`. */
+export function readNoted(text: string): NotedSeal {
+  const found = /^([1-9]\d*):([0-9a-f]{64})$/.exec(text);
+  if (found === null)
+    throw usage(`"${text}" is no seal. Write it as it was printed: its number, a colon and its hash.`);
+  return { seal: Number(found[1]), hash: found[2] ?? '' };
 }

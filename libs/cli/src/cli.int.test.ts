@@ -158,7 +158,9 @@ test('a VM is recovered from the newest restore point of another, listed, told a
 
   const id = /Recovery ([0-9a-f-]+)/.exec(made.out)?.[1] ?? '';
   expect((await backhaul('recoveries')).out).toMatch(
-    new RegExp(`${id.slice(0, 8)} .* lab +web-2 +completed +proxy-vm +20 MiB of 20 MiB +2/2 +no`),
+    new RegExp(
+      `${id.slice(0, 8)} .* lab +web-2 +completed +proxy-vm +20 MiB of 20 MiB +2/2( +[\\d.]+ m?s)? +no`,
+    ),
   );
   expect((await backhaul('explain', id.slice(0, 9))).out).toMatch(
     /Data streams: 1 disk \* maxStreamsPerDisk 2 = 2, all used/,
@@ -174,7 +176,10 @@ test('a VM is recovered from the newest restore point of another, listed, told a
 });
 
 test('lists show what stands: proxies with their ports, VMs with their restore points, and nothing owed', async () => {
-  expect((await backhaul('proxies', '--all')).out).toMatch(/lab +p1\S+ +(idle +0:free|deactivated) /);
+  expect((await backhaul('proxies', '--all')).out).toMatch(
+    /lab +p1\S+ +(idle +0:free|deactivated) .*good +[\d.]+ [KMG]iB\/s a port/,
+  );
+  expect((await backhaul('hosts')).out).toMatch(/lab +directory +\S+images +0 +\d/);
   expect((await backhaul('vms')).out).toMatch(/lab +web-1 +\d{4}-\d\d-\d\d .* completed/);
   // Also the proxies, which wait for the next backup for some seconds.
   await eventually('everything to be given back', 60_000, async () =>

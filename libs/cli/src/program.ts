@@ -1,24 +1,27 @@
-/** The commands of `backhaul`, their arguments and their help. */
+/**
+ * The commands of `backhaul`, their arguments and their help. Those that need more than the client bring it with them when they are run:
+ * who asks for a list need not wait until a database, a simulation and a repository are loaded.
+ */
 import { Priority } from '@backhaul/contracts';
 import { Argument, Command, Option } from 'commander';
-import { collect, port, whole } from './arguments.ts';
+import manifest from '../package.json' with { type: 'json' };
+import { collect, port, readNoted, whole } from './arguments.ts';
 import type { CommandContext } from './command.ts';
 import { type BackupFlags, backup } from './commands/backup.ts';
 import { setDeploymentPolicy, setHostPolicy, showHostPolicies } from './commands/host-policy.ts';
 import { showList, showPolicies } from './commands/lists.ts';
-import { readNoted, type SealFlags, seal, type VerifyLogFlags, verifySealed } from './commands/log.ts';
-import { type MountFlags, mount } from './commands/mount.ts';
-import { prepareDatabase } from './commands/prepare-database.ts';
+import type { SealFlags, VerifyLogFlags } from './commands/log.ts';
+import type { MountFlags } from './commands/mount.ts';
 import { showQueue } from './commands/queue.ts';
 import { type RecoverFlags, recover } from './commands/recover.ts';
 import { type RedriveFlags, redrive } from './commands/redrive.ts';
 import { addReplay } from './commands/replay-command.ts';
-import { type RestoreFlags, restore } from './commands/restore.ts';
+import type { RestoreFlags } from './commands/restore.ts';
 import { removeSchedule, type ScheduleFlags, setPolicy, setSchedule } from './commands/settings.ts';
 import { addSimulation } from './commands/simulate-command.ts';
 import { events, explain } from './commands/story.ts';
-import { type UpFlags, up } from './commands/up.ts';
-import { type VerifyFlags, verify } from './commands/verify.ts';
+import type { UpFlags } from './commands/up.ts';
+import type { VerifyFlags } from './commands/verify.ts';
 import { type LocationFlags, locationsOf } from './locations.ts';
 import { addOrders } from './order-commands.ts';
 import type { Terminal } from './terminal.ts';
@@ -51,6 +54,7 @@ export function backhaulProgram(outside: {
   });
   program
     .description('Backups and recoveries of virtual machines through a calculated number of proxies.')
+    .version(manifest.version)
     .option('--console-url <url>', 'where the console answers')
     .option('--trigger-url <url>', 'where the trigger answers')
     .option('--repository <folder>', 'the repository')
@@ -71,9 +75,10 @@ export function backhaulProgram(outside: {
     .option('--directory <folder>', 'where the data of the services lives')
     .option('--postgres-url <url>', 'a PostgreSQL that exists, as its administrator')
     .option('--nats-url <url>', 'a NATS that exists')
-    .action((flags: Omit<UpFlags, 'repository'>) =>
-      up({ ...flags, ...program.opts<Pick<UpFlags, 'repository'>>() }, context()),
-    );
+    .action(async (flags: Omit<UpFlags, 'repository'>) => {
+      const { up } = await import('./commands/up.ts');
+      await up({ ...flags, ...program.opts<Pick<UpFlags, 'repository'>>() }, context());
+    });
 
   program
     .command('backup')
@@ -100,7 +105,10 @@ export function backhaulProgram(outside: {
     .option('--disk <disk>', 'one disk only')
     .option('--overwrite', 'replace files that exist')
     .addOption(jsonOption())
-    .action((id: string | undefined, flags: RestoreFlags) => restore(id, flags, context()));
+    .action(async (id: string | undefined, flags: RestoreFlags) => {
+      const { restore } = await import('./commands/restore.ts');
+      await restore(id, flags, context());
+    });
 
   addRecovery(program, context);
   addOrders(program, context);
@@ -117,7 +125,10 @@ export function backhaulProgram(outside: {
     .option('--keep <path>', 'at the end, keep the written disk as a raw file (or a folder of them)')
     .option('--cache <size>', 'memory for unpacked data (default: 256MiB)')
     .addOption(jsonOption())
-    .action((id: string, flags: MountFlags) => mount(id, flags, context()));
+    .action(async (id: string, flags: MountFlags) => {
+      const { mount } = await import('./commands/mount.ts');
+      await mount(id, flags, context());
+    });
 
   program
     .command('backups')
@@ -192,7 +203,10 @@ export function backhaulProgram(outside: {
     .argument('[backups...]', 'only these; default all')
     .option('--deep', 'read and hash every chunk')
     .addOption(jsonOption())
-    .action((ids: string[], flags: VerifyFlags) => verify(ids, flags, context()));
+    .action(async (ids: string[], flags: VerifyFlags) => {
+      const { verify } = await import('./commands/verify.ts');
+      await verify(ids, flags, context());
+    });
 
   addSettings(program, context);
   addLog(program, context);
@@ -324,7 +338,10 @@ function addLog(program: Command, context: () => CommandContext): void {
       'after',
       '\nPasswords of the roles: BACKHAUL_ROLE_PASSWORD, or one each in BACKHAUL_ROLE_PASSWORD_<SERVICE>.',
     )
-    .action((flags: { adminUrl: string }) => prepareDatabase(flags, context()));
+    .action(async (flags: { adminUrl: string }) => {
+      const { prepareDatabase } = await import('./commands/prepare-database.ts');
+      await prepareDatabase(flags, context());
+    });
 
   const log = program.command('log').description('the log as evidence');
   log
@@ -333,7 +350,10 @@ function addLog(program: Command, context: () => CommandContext): void {
     .option('--key <file>', 'the key to sign with; made where there is none')
     .addOption(postgres())
     .addOption(jsonOption())
-    .action((flags: SealFlags) => seal(flags, context()));
+    .action(async (flags: SealFlags) => {
+      const { seal } = await import('./commands/log.ts');
+      await seal(flags, context());
+    });
   log
     .command('verify')
     .description(
@@ -343,5 +363,8 @@ function addLog(program: Command, context: () => CommandContext): void {
     .option('--noted <seal:hash>', 'a seal that was noted down elsewhere and must still be there', readNoted)
     .addOption(postgres())
     .addOption(jsonOption())
-    .action((flags: VerifyLogFlags) => verifySealed(flags, context()));
+    .action(async (flags: VerifyLogFlags) => {
+      const { verifySealed } = await import('./commands/log.ts');
+      await verifySealed(flags, context());
+    });
 }

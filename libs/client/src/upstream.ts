@@ -18,7 +18,7 @@ import {
   type requests,
 } from '@backhaul/contracts';
 import { describeError, Fault } from '@backhaul/kernel';
-import { connect, type Msg, type NatsConnection } from 'nats';
+import type { Msg, NatsConnection } from 'nats';
 import type { z } from 'zod';
 
 export interface Upstream {
@@ -67,6 +67,8 @@ async function ask(name: RequestName, options: Upstream): Promise<Answer> {
     onAnswer,
     ...body
   } = options;
+  // Who asks over HTTP need not load it.
+  const { connect } = await import('nats');
   const connection = await connect({ servers: natsUrl.split(','), name: 'backhaul upstream' }).catch(
     (cause: unknown) => {
       throw new Fault(`NATS cannot be reached at ${natsUrl}: ${describeError(cause)}`, {

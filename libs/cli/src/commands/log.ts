@@ -68,14 +68,6 @@ export async function verifySealed(flags: VerifyLogFlags, context: CommandContex
   });
 }
 
-/** As it was printed: `5:<hash>`. */
-export function readNoted(text: string): NotedSeal {
-  const found = /^([1-9]\d*):([0-9a-f]{64})$/.exec(text);
-  if (found === null)
-    throw usage(`"${text}" is no seal. Write it as it was printed: its number, a colon and its hash.`);
-  return { seal: Number(found[1]), hash: found[2] ?? '' };
-}
-
 export async function withLog(
   flags: LogFlags,
   { environment }: CommandContext,

@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { whole } from '../arguments.ts';
 import type { CommandContext } from '../command.ts';
 import { showList } from './lists.ts';
-import { type ReplayFlags, replay } from './replay.ts';
+import type { ReplayFlags } from './replay.ts';
 
 export function addReplay(program: Command, context: () => CommandContext): void {
   program
@@ -28,7 +28,10 @@ export function addReplay(program: Command, context: () => CommandContext): void
     .option('--from-file <file>', 'a log that was exported, packed where its name ends in .gz')
     .addOption(new Option('--postgres-url <url>', 'the database of the log, as the console logs in'))
     .addOption(new Option('--json', 'print the answer as JSON'))
-    .action((flags: ReplayFlags) => replay(flags, context()));
+    .action(async (flags: ReplayFlags) => {
+      const { replay } = await import('./replay.ts');
+      await replay(flags, context());
+    });
 
   program
     .command('shadow-plans')

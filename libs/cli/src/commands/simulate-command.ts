@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { collect, whole } from '../arguments.ts';
 import type { CommandContext } from '../command.ts';
-import { type SimulateFlags, simulate } from './simulate.ts';
+import type { SimulateFlags } from './simulate.ts';
 
 export function addSimulation(program: Command, context: () => CommandContext): void {
   program
@@ -21,5 +21,8 @@ export function addSimulation(program: Command, context: () => CommandContext): 
     .option('--hours <n>', 'for so long requests come due (default: 24)', whole)
     .option('--html <file>', 'write the comparison with its charts to a page that stands alone')
     .option('--json <file>', 'write all that was found')
-    .action((file: string | undefined, flags: SimulateFlags) => simulate(file, flags, context()));
+    .action(async (file: string | undefined, flags: SimulateFlags) => {
+      const { simulate } = await import('./simulate.ts');
+      await simulate(file, flags, context());
+    });
 }
