@@ -5,13 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { consoleApi } from '@backhaul/contracts';
-import { eventually } from '@backhaul/kernel';
+import { eventually, MiB } from '@backhaul/kernel';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const MAIN = new URL('./main.ts', import.meta.url).pathname;
-const MiB = 1024 * 1024;
 const run = promisify(execFile);
 
 let folder: string;
@@ -41,10 +40,10 @@ async function backhaul(...args: string[]): Promise<Ended> {
   return { exitCode, out, errors };
 }
 
-const newest = async (): Promise<consoleApi.BackupView> => {
+async function newest(): Promise<consoleApi.BackupView> {
   const { out } = await backhaul('backups', '--json', '--limit', '1');
-  return (JSON.parse(out) as consoleApi.BackupView[])[0] as consoleApi.BackupView;
-};
+  return JSON.parse(out)[0];
+}
 
 /** What the guest would read of its disk. */
 async function contents(): Promise<Buffer> {
