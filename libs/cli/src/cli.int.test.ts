@@ -41,8 +41,7 @@ async function backhaul(...args: string[]): Promise<Ended> {
 }
 
 async function newest(): Promise<consoleApi.BackupView> {
-  const { out } = await backhaul('backups', '--json', '--limit', '1');
-  return JSON.parse(out)[0];
+  return JSON.parse((await backhaul('backups', '--json', '--limit', '1')).out)[0];
 }
 
 /** What the guest would read of its disk. */
