@@ -128,6 +128,11 @@ test('a VM runs and writes before its disks are filled, through the death of exp
   await lab.until(recoveryId, 'TargetKept', 1);
   const pid = await processOf('web-2');
   await hasWritten('web-2', 1);
+  // Somebody may work in it by now: it is neither taken back nor held up.
+  for (const order of ['RecoveryCancellationRequested', 'RecoveryPauseRequested'])
+    expect(await lab.ask(order, { recoveryId })).toMatchObject({
+      ...{ outcome: 'refused', refusal: { code: 'TooLate' } },
+    });
   for (const name of ['export', 'proxy-manager'] as const) {
     expect(ofType(await lab.story(recoveryId), 'TargetFilled')).toEqual([]);
     const service = lab.stack.services.get(name);
@@ -236,6 +241,26 @@ test('a restore point that turns out damaged ends the recovery with the reason, 
   expect(ofType(story, 'TargetLeft')).toHaveLength(1);
   everythingWasGivenBack(story);
   expect(await readdir(folderOf('web-3'))).toEqual(expect.arrayContaining(['vda.qcow2', 'vdb.qcow2']));
+});
+
+test('one that is cancelled before its VM runs leaves nothing, not even a mount', async () => {
+  const service = lab.stack.services.get('export');
+  await service?.kill();
+  const recoveryId = await lab.recover(backupId, 'web-6', { instant: true, machine: { memoryMiB: 160 } });
+  await lab.until(recoveryId, 'ActivationRequested', 1);
+  expect(await lab.ask('RecoveryCancellationRequested', { recoveryId })).toMatchObject({
+    outcome: 'accepted',
+  });
+  await service?.start();
+  expect(await lab.ended(recoveryId)).toMatchObject({
+    data: { refusal: { code: 'RecoveryCancelled' } },
+  });
+  await lab.closed(recoveryId);
+  const story = await lab.story(recoveryId);
+  everythingWasGivenBack(story);
+  expect(ofType(story, 'MountRequested').length).toBe(ofType(story, 'MountClosed').length);
+  expect(ofType(story, 'TargetKept')).toEqual([]);
+  expect(await readdir(join(own, 'vms', 'vms'))).not.toContain('web-6');
 });
 
 test('a host that starts no VMs refuses, with a way out', async () => {
