@@ -4,7 +4,8 @@
  * backup is asked for, and only when its snapshot has been taken does the guest write on.
  */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { hash } from 'node:crypto';
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -44,6 +45,8 @@ export interface QemuLab extends Lab {
   recoveredDisk(vmId: string, diskId: string): string;
   /** Ends a VM that a recovery has started. */
   quit(vmId: string): Promise<void>;
+  /** What proxies boot from now on is another build. */
+  renewAppliance(): Promise<void>;
   /** What lies in the host's state directory of snapshots, proxies and scratch files: nothing, once all was given back. */
   leftovers(): Promise<string[]>;
   close(): Promise<void>;
@@ -53,11 +56,13 @@ export async function openQemuLab(): Promise<QemuLab> {
   const own = await mkdtemp(join(tmpdir(), 'bq-'));
   const folder = join(own, 'vms');
   await mkdir(folder);
-  const appliance = await buildAppliance();
+  // A copy, so that it can be changed.
+  const applianceDirectory = join(own, 'appliance');
+  await cp((await buildAppliance()).directory, applianceDirectory, { recursive: true });
   const guest: WritingGuest = await buildWritingGuest(join(own, 'guest'));
   const lab = await openLab({
     hosts: [{ hostId: HOST, kind: 'qemu', address: folder }],
-    applianceDirectory: appliance.directory,
+    applianceDirectory,
   });
   const vms: WritingVm[] = [];
   const imageOf = (vmId: string, diskId: string): string => join(own, `${vmId}.${diskId}.qcow2`);
@@ -78,6 +83,16 @@ export async function openQemuLab(): Promise<QemuLab> {
   return {
     ...lab,
     imageOf,
+    async renewAppliance() {
+      const description = join(applianceDirectory, 'appliance.json');
+      const described = JSON.parse(await readFile(description, 'utf8'));
+      const file = join(applianceDirectory, described.initramfs.file);
+      // An archive may end in zeros: it boots as it did.
+      await appendFile(file, Buffer.alloc(512));
+      const bytes = await readFile(file);
+      Object.assign(described.initramfs, { bytes: bytes.length, sha256: hash('sha256', bytes) });
+      await writeFile(description, JSON.stringify(described));
+    },
     truth,
     async vm(vmId, order) {
       for (const { diskId, sizeBytes, random } of order.disks) {

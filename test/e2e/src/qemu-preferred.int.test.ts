@@ -72,10 +72,12 @@ async function processOf(proxyId: string): Promise<number> {
 /** Ends the server that waits at a port, and hears that the appliance was told. */
 async function killServer(proxyId: string, port: number): Promise<void> {
   const socket = connect(join(folderOf(proxyId), 'ctl'));
+  let timer: NodeJS.Timeout | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
       let text = '';
-      socket.setTimeout(20_000, () => reject(new Error(`Proxy ${proxyId} does not answer`)));
+      // Not of silence: the appliance may talk on and on, and not of this.
+      timer = setTimeout(() => reject(new Error(`Proxy ${proxyId} does not answer`)), 10_000);
       socket.once('error', reject);
       socket.once('connect', () => socket.write(`\n{"ask":"kill-${port}","end":${port}}\n`));
       socket.on('data', (part) => {
@@ -84,6 +86,7 @@ async function killServer(proxyId: string, port: number): Promise<void> {
       });
     });
   } finally {
+    clearTimeout(timer);
     socket.destroy();
   }
 }
@@ -126,4 +129,20 @@ test('a slow proxy is passed over for faster ones, and a sick one is ended and n
     reason: expect.stringMatching(/sick: .*server crashes/),
   });
   expect(fourth.rowOf(sick)).toMatch(/preferred, not had +gone +.*sick: server crashes \d+ in a minute/);
-}, 240_000);
+}, 420_000);
+
+test('proxies of an older appliance go between runs where the host says so, and the next run boots the new one', async () => {
+  const { proxies } = await backup('two');
+  const old = proxies.map(({ proxyId }) => proxyId);
+  await lab.renewAppliance();
+  await lab.changeHostPolicy({ recycleOldAppliance: true });
+  const reasons = await eventually(`The end of ${old.join(' and ')}`, 60_000, async () => {
+    const { events } = await lab.log.readLog(0, { types: ['ProxyDeactivated'] });
+    const gone = ofType(events, 'ProxyDeactivated').filter(({ data }) => old.includes(data.proxyId));
+    return gone.length === old.length ? gone.map(({ data }) => data.reason) : undefined;
+  });
+  for (const reason of reasons)
+    expect(reason).toMatch(/^it was booted from appliance (\S+), and the host has (?!\1)\S+ now$/);
+  const after = await backup('two');
+  expect(after.proxies.map(({ shared }) => shared)).toEqual([false, false]);
+}, 420_000);
