@@ -1,7 +1,12 @@
 /** How arguments of commands are read. */
 import type { NotedSeal } from '@backhaul/event-store';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { usage } from './exit.ts';
+
+/** `--json` on a command whose answer has a shape. */
+export const jsonOption = () => new Option('--json', 'print the answer as JSON');
+export const postgresOption = () =>
+  new Option('--postgres-url <url>', 'the database of the log, as the console logs in');
 
 export const collect = (value: string, earlier: string[] = []): string[] => [...earlier, value];
 

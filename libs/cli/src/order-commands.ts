@@ -1,5 +1,6 @@
 /** The commands that order a backup or a recovery about, with their arguments and help. */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
+import { jsonOption } from './arguments.ts';
 import type { CommandContext } from './command.ts';
 import { type OrderFlags, type OrderName, order } from './commands/orders.ts';
 
@@ -23,7 +24,7 @@ export function addOrders(program: Command, context: () => CommandContext): void
       .option('--reason <text>', 'why; it is kept with the order')
       .option('--request-id <id>', 'the same id again is the same order')
       .option('--wait', WAITS[name])
-      .addOption(new Option('--json', 'print the answer as JSON'))
+      .addOption(jsonOption())
       .action((id: string, flags: OrderFlags) => order(name, id, flags, context()));
   }
 }

@@ -5,7 +5,7 @@
 import { Priority } from '@backhaul/contracts';
 import { Argument, Command, Option } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
-import { collect, port, whole } from './arguments.ts';
+import { collect, jsonOption, port, whole } from './arguments.ts';
 import type { CommandContext } from './command.ts';
 import { type BackupFlags, backup } from './commands/backup.ts';
 import { setDeploymentPolicy, setHostPolicy, showHostPolicies } from './commands/host-policy.ts';
@@ -32,8 +32,6 @@ Console, trigger and repository are found by flag, by environment (BACKHAUL_CONS
 BACKHAUL_REPOSITORY), or in the file that "backhaul up" writes (~/.backhaul/stack.json, or BACKHAUL_STACK_FILE).
 The id of a backup or a recovery may be shortened to any beginning that no other has.`;
 
-/** `--json` on a command whose answer has a shape. */
-const jsonOption = () => new Option('--json', 'print the answer as JSON');
 const runArgument = () => new Argument('<id>', 'the id of a backup or a recovery, or a beginning of it');
 const modeOption = () =>
   new Option('--mode <mode>', 'how the data travels').choices(['auto', 'proxy-vm', 'direct-to-host']);

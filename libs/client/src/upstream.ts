@@ -45,7 +45,9 @@ export const requestBackup = (options: UpstreamRequest): Promise<Answer> => ask(
 export const requestRecovery = (options: UpstreamRecovery): Promise<Answer> =>
   ask('RecoveryRequested', options);
 
-type Order<N extends OrderName> = Upstream & Omit<z.input<(typeof requests)[N]>, 'requestId'>;
+/** No last answer comes to an order: what becomes of the run is told to whoever asked for the run. */
+type Order<N extends OrderName> = Omit<Upstream, 'finalMilliseconds'> &
+  Omit<z.input<(typeof requests)[N]>, 'requestId'>;
 type OrderName =
   | 'BackupCancellationRequested'
   | 'BackupPauseRequested'

@@ -12,6 +12,8 @@ import { changedExtents, readExport } from './testing/read-export.ts';
 
 export interface HostFixture {
   readonly vmId: string;
+  /** The build that its proxies are booted from, where they are VMs. */
+  readonly appliance?: string;
   /** A new object over the same host and the same state: what a restarted caller has. */
   open(): Promise<HypervisorHost>;
   /** The whole disk, as the guest sees it. Not while a snapshot stands. */
@@ -169,7 +171,8 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
 
       host = await fixture.open();
       const seen = await host.observe();
-      expect({ ...seen, appliance: undefined }).toEqual({
+      expect(seen).toEqual({
+        appliance: fixture.appliance,
         proxies: [
           {
             proxyId,

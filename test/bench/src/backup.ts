@@ -1,7 +1,8 @@
 /**
  * A full and an incremental from end to end (request published to BackupCompleted, services running), beside what others need
- * for the same disk: restic and borg (as it is by itself, and with the packing that ours has) of the image file, and `nbdcopy | zstd -1` of the same export. Each into an empty repository,
- * interleaved, medians. Ours is durable when it ends; `...Synced` peers are followed by a sync of what they wrote.
+ * for the same disk: restic and borg of the image file (borg as it is by itself, and with the packing that ours has), and
+ * `nbdcopy | zstd -1` of the same export. Each into an empty repository, interleaved, medians. Ours is durable when it ends;
+ * `...Synced` peers are followed by a sync of what they wrote.
  */
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';

@@ -129,7 +129,7 @@ test('a slow proxy is passed over for faster ones, and a sick one is ended and n
     reason: expect.stringMatching(/sick: .*server crashes/),
   });
   expect(fourth.rowOf(sick)).toMatch(/preferred, not had +gone +.*sick: server crashes \d+ in a minute/);
-}, 420_000);
+}, 240_000);
 
 test('proxies of an older appliance go between runs where the host says so, and the next run boots the new one', async () => {
   const { proxies } = await backup('two');
@@ -145,4 +145,4 @@ test('proxies of an older appliance go between runs where the host says so, and 
     expect(reason).toMatch(/^it was booted from appliance (\S+), and the host has (?!\1)\S+ now$/);
   const after = await backup('two');
   expect(after.proxies.map(({ shared }) => shared)).toEqual([false, false]);
-}, 420_000);
+}, 240_000);

@@ -1,10 +1,8 @@
 /** The commands `backhaul log` and `backhaul database`, their options and their help. */
-import { type Command, Option } from 'commander';
-import { readNoted } from '../arguments.ts';
+import type { Command } from 'commander';
+import { jsonOption, postgresOption, readNoted } from '../arguments.ts';
 import type { CommandContext } from '../command.ts';
 import type { SealFlags, VerifyLogFlags } from './log.ts';
-
-const postgres = () => new Option('--postgres-url <url>', 'the database of the log, as the console logs in');
 
 export function addLog(program: Command, context: () => CommandContext): void {
   program
@@ -29,8 +27,8 @@ export function addLog(program: Command, context: () => CommandContext): void {
     .command('seal')
     .description('close what the log has by now into signed seals (the console does so all the time)')
     .option('--key <file>', 'the key to sign with; made where there is none')
-    .addOption(postgres())
-    .addOption(new Option('--json', 'print the answer as JSON'))
+    .addOption(postgresOption())
+    .addOption(jsonOption())
     .action(async (flags: SealFlags) => {
       const { seal } = await import('./log.ts');
       await seal(flags, context());
@@ -42,8 +40,8 @@ export function addLog(program: Command, context: () => CommandContext): void {
     )
     .option('--public-key <key>', 'the key that the seals must be signed with (or BACKHAUL_SEAL_PUBLIC_KEY)')
     .option('--noted <seal:hash>', 'a seal that was noted down elsewhere and must still be there', readNoted)
-    .addOption(postgres())
-    .addOption(new Option('--json', 'print the answer as JSON'))
+    .addOption(postgresOption())
+    .addOption(jsonOption())
     .action(async (flags: VerifyLogFlags) => {
       const { verifySealed } = await import('./log.ts');
       await verifySealed(flags, context());

@@ -1,6 +1,6 @@
 /** The command `backhaul replay`, its options and its help. */
 import { type Command, Option } from 'commander';
-import { whole } from '../arguments.ts';
+import { jsonOption, postgresOption, whole } from '../arguments.ts';
 import type { CommandContext } from '../command.ts';
 import { showList } from './lists.ts';
 import type { ReplayFlags } from './replay.ts';
@@ -26,8 +26,8 @@ export function addReplay(program: Command, context: () => CommandContext): void
     .option('--since <instant>', 'with --shadow: runs that were planned since')
     .option('--all', 'with --shadow: also runs that come to the same')
     .option('--from-file <file>', 'a log that was exported, packed where its name ends in .gz')
-    .addOption(new Option('--postgres-url <url>', 'the database of the log, as the console logs in'))
-    .addOption(new Option('--json', 'print the answer as JSON'))
+    .addOption(postgresOption())
+    .addOption(jsonOption())
     .action(async (flags: ReplayFlags) => {
       const { replay } = await import('./replay.ts');
       await replay(flags, context());
@@ -40,7 +40,7 @@ export function addReplay(program: Command, context: () => CommandContext): void
     .option('--vm <vm>')
     .option('--all', 'also those of which it would have made the same')
     .option('--limit <n>', 'at most so many', whole, 50)
-    .addOption(new Option('--json', 'print the answer as JSON'))
+    .addOption(jsonOption())
     .action(({ host, vm, all, ...flags }) =>
       showList('shadow-plans', { host, vm, state: all === true ? undefined : 'otherwise' }, flags, context()),
     );

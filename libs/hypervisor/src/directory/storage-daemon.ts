@@ -80,7 +80,7 @@ export async function startDaemon(daemon: StorageDaemon, milliseconds: number): 
     if (mark !== undefined) await writeState(pidFileOf(daemon), mark);
     await eventually(`The start of ${daemon.what}`, milliseconds, async () => {
       if (mark === undefined || !(await isRunning(mark))) throw new Fault(await lastWordsOf(daemon));
-      return await isAnswering(daemon);
+      return await isAnswering(daemon, Math.min(milliseconds, GREETING_MILLISECONDS));
     });
   } catch (cause) {
     await endDaemon(daemon);
@@ -96,12 +96,12 @@ export async function startDaemon(daemon: StorageDaemon, milliseconds: number): 
  */
 const GREETING_MILLISECONDS = 3_000;
 
-async function isAnswering(daemon: StorageDaemon): Promise<true | undefined> {
+async function isAnswering(daemon: StorageDaemon, milliseconds: number): Promise<true | undefined> {
   try {
     const qmp = await QmpClient.connect({
       path: qmpSocketOf(daemon),
       target: daemon.what,
-      connectMilliseconds: GREETING_MILLISECONDS,
+      connectMilliseconds: milliseconds,
     });
     qmp.close();
     return true;

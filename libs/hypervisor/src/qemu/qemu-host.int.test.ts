@@ -2,6 +2,7 @@
 import { buildAppliance } from '@backhaul/appliance';
 import { describeHostContract } from '../host-contract.ts';
 import { makeVmHost } from '../testing/vm-host.ts';
+import { readAppliance } from './proxy/appliance-files.ts';
 
 const { directory: applianceDirectory } = await buildAppliance();
 
@@ -12,5 +13,5 @@ describeHostContract('qemu', async () => {
   await fixture.io(system, 'write -P 0x11 0 2M', 'write -P 0x22 9M 1M');
   await fixture.io(data, 'write -P 0x33 1M 3M');
   await fixture.start('web', [system, data]);
-  return fixture;
+  return Object.assign(fixture, { appliance: (await readAppliance(applianceDirectory)).build });
 });
