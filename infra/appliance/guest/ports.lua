@@ -1,30 +1,18 @@
---- The ports: one NBD server per port, one client per server, the next client gets a server of its own.
---
--- A virtio-serial port is a pipe that knows no connections: nothing in it separates the bytes of one client of the host's
--- socket from those of the next. So a server is never shared and never outlives its client:
--- * waiting: a server has been started; its greeting waits in the kernel until a client connects.
--- * open:    a client is there. When it goes, the server is killed at once: the rest of a reply that it was writing would
---            otherwise be the first that the next client reads. Closing the device drops what the client had still sent.
--- * ended:   the server is gone, and its client was not seen to go. Whatever was written now could be read as part of a
---            reply, so nothing is, until the client goes. After a goodbye (exit code 0) that is waited for only for a
---            moment: the client that is seen then is the next one, or one that listens no more.
--- (closed: the device could not be opened yet. failed: the server never got as far as a client; it is not hurried.)
--- A client that says nothing to its greeting has not got one: it was written to the client before, who was just going. It
--- gets another, from a fresh server, after three seconds.
--- Left over: a client that comes within a millisecond of the violent end of the one before it may not be noticed; it waits
--- for its greeting until it gives up, or reads the rest of a reply instead of one. Ports are leased, so nobody queues.
+--- The ports: one NBD server per client, one client per port at a time, the next client gets a server of its own. A port is reached
+-- over a virtio-serial channel (serial-ports.lua) or over TCP (tcp-ports.lua): that says when a client comes and goes. What is the
+-- same for both is here: servers and how they end, and what is told of ports.
+-- States: waiting (for a client), open (a client is there), ended (its server is gone, and the port is not free yet), and those
+-- that a kind has beside them.
+local fcntl = require 'posix.fcntl'
 local poll = require 'posix.poll'
 local signal = require 'posix.signal'
 local unistd = require 'posix.unistd'
-local fcntl = require 'posix.fcntl'
-local channels = require 'channels'
 local clock = require 'clock'
+local serialPorts = require 'serial-ports'
+local tcpPorts = require 'tcp-ports'
 
 local ports = {}
 
-local GOODBYE_SECONDS = 0.1
-local FAILED_START_SECONDS = 1
-local SILENT_SECONDS = 3
 -- 4 x 256 KiB is what one port may hold of requests at a time; a client that asks for more in one request is refused. A server is
 -- nobody, so that a disk it may not write is served read-only: the file plugin tries to open it for writing, and then for reading.
 local SERVER = {
@@ -33,49 +21,40 @@ local SERVER = {
 }
 
 local all = {} -- port number -> port
+local kind
 local version = 0
 local note, crashed
 local sayings, sayingsIn -- what servers write to their standard error
 
-local function become(port, state)
+function ports.become(port, state)
   port.state = state
   port.since = clock.seconds()
   version = version + 1
 end
 
-local function start(port)
-  port.fd = channels.open(port.path)
-  -- The child that becomes the server of another port holds it for a moment, between fork and exec.
-  if not port.fd then return become(port, 'closed') end
-  port.heardBefore = channels.bytesReceived(port.path)
+--- Starts a server for who is, or will be, at the other end of `fd`.
+function ports.serve(port, fd)
   local pid = assert(unistd.fork())
   if pid == 0 then
-    unistd.dup2(port.fd, 0)
-    unistd.dup2(port.fd, 1)
+    unistd.dup2(fd, 0)
+    unistd.dup2(fd, 1)
     unistd.dup2(sayingsIn, 2)
     unistd.exec('/bin/nbdkit', SERVER)
     unistd._exit(127)
   end
   port.pid = pid
-  port.clientGone, port.greeted = false, false
-  become(port, 'waiting')
-end
-
-local function renew(port)
-  unistd.close(port.fd)
-  start(port)
+  port.clientGone = false
 end
 
 function ports.open(noteError, onCrash)
   note, crashed = noteError, onCrash
   sayings, sayingsIn = unistd.pipe()
   for _, fd in ipairs { sayings, sayingsIn } do fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC) end
-  for name, path in pairs(channels.all()) do
-    local number = tonumber(name:match('^org%.backhaul%.port%.(%d+)$'))
-    if number then
-      all[number] = { number = number, path = path, sessions = 0 }
-      start(all[number])
-    end
+  kind = tcpPorts.wanted() and tcpPorts or serialPorts
+  for _, port in ipairs(kind.all(ports, noteError)) do
+    port.sessions = 0
+    all[port.number] = port
+    kind.start(port)
   end
 end
 
@@ -89,7 +68,7 @@ function ports.ended(pid, how, code)
         note(('The server of port %d ended: %s %d'):format(port.number, how, code))
         if how == 'killed' then crashed(clock.seconds()) end
       end
-      become(port, port.state == 'waiting' and not port.politely and not channels.hasClient(port.path) and 'failed' or 'ended')
+      kind.ended(port)
     end
   end
 end
@@ -100,37 +79,11 @@ function ports.kill(number)
   if port and port.pid then signal.kill(port.pid, signal.SIGKILL) end
 end
 
-local function isSilent(port, age)
-  if age < SILENT_SECONDS or port.greeted then return false end
-  port.greeted = channels.bytesReceived(port.path) ~= port.heardBefore
-  return not port.greeted
-end
-
-local look = {
-  waiting = function(port)
-    if not channels.hasClient(port.path) then return end
-    port.sessions = port.sessions + 1
-    become(port, 'open')
-  end,
-  open = function(port, age)
-    if port.clientGone then return end
-    if channels.hasClient(port.path) and not isSilent(port, age) then return end
-    -- Once seen it stays so, whoever is there by the time the server has ended.
-    port.clientGone = true
-    signal.kill(port.pid, signal.SIGKILL)
-  end,
-  ended = function(port, age)
-    local gone = port.clientGone or not channels.hasClient(port.path)
-    if gone or (port.politely and age > GOODBYE_SECONDS) then renew(port) end
-  end,
-  closed = start,
-  failed = function(port, age)
-    if age > FAILED_START_SECONDS then renew(port) end
-  end,
-}
-
 function ports.look(now)
-  for _, port in pairs(all) do look[port.state](port, now - port.since) end
+  for _, port in pairs(all) do
+    local look = kind.look[port.state]
+    if look then look(port, now - port.since) end
+  end
 end
 
 function ports.report()
@@ -144,27 +97,15 @@ end
 
 function ports.version() return version end
 
---- The coming and going of clients wakes nobody: the end of one has to be seen before the next can have come.
-function ports.tickMilliseconds()
-  for _, port in pairs(all) do
-    if port.state ~= 'waiting' then return 20 end
-  end
-  return 100
-end
+function ports.tickMilliseconds() return kind.tickMilliseconds(all) end
 
 function ports.watch(watched)
   watched[sayings] = { events = { IN = true } }
-  -- Where no server sleeps for data, a poll does no harm.
-  for _, port in pairs(all) do
-    if port.state == 'ended' then watched[port.fd] = { events = {} } end
-  end
+  for _, port in pairs(all) do kind.watch(port, watched) end
 end
 
 function ports.wake(watched)
-  for _, port in pairs(all) do
-    local heard = port.state == 'ended' and watched[port.fd]
-    if heard and heard.revents and heard.revents.HUP then port.clientGone = true end
-  end
+  for _, port in pairs(all) do kind.wake(port, watched) end
 end
 
 --- What the servers said on their standard error, if they did.

@@ -18,6 +18,8 @@ const MODULES = [
   'virtio_blk',
   'virtio_console',
 ];
+/** The same, of a VM whose ports are on a network. */
+const NETWORK_MODULES = ['failover', 'net_failover', 'virtio_net'];
 const LIBRARIES = 'usr/lib/x86_64-linux-gnu';
 const LIBRARY_FOLDERS = [LIBRARIES, 'lib/x86_64-linux-gnu'];
 const LOADER = 'lib/x86_64-linux-gnu/ld-linux-x86-64.so.2';
@@ -52,7 +54,8 @@ export async function initramfsEntries(
     await file(LOADER, 'lib64/ld-linux-x86-64.so.2', true),
     ...(await libraries(root, linked)),
     ...(await Promise.all([...modules].map(([name, path]) => file(path, `lib/modules/${name}.ko`)))),
-    { path: 'lib/modules/order', kind: 'file', contents: Buffer.from(`${MODULES.join('\n')}\n`) },
+    order('order', MODULES),
+    order('network-order', NETWORK_MODULES),
     ...[...guestFiles].map(
       ([name, contents]): ArchiveEntry =>
         name === 'init'
@@ -62,10 +65,16 @@ export async function initramfsEntries(
   ];
 }
 
+const order = (name: string, modules: readonly string[]): ArchiveEntry => ({
+  path: `lib/modules/${name}`,
+  kind: 'file',
+  contents: Buffer.from(`${modules.join('\n')}\n`),
+});
+
 async function modulePaths(root: string): Promise<Map<string, string>> {
   const all = await readdir(join(root, 'lib/modules'), { recursive: true });
   return new Map(
-    MODULES.map((name) => {
+    [...MODULES, ...NETWORK_MODULES].map((name) => {
       const found = all.find((path) => path.endsWith(`/${name}.ko`));
       if (found === undefined)
         throw new Fault(`The kernel's package has no module ${name}`, { permanent: true });

@@ -29,6 +29,7 @@ const needed: readonly Tool[] = [
   { command: 'mke2fs', package: 'e2fsprogs', for: 'making a disk image from files' },
   { command: 'syslinux', package: 'syslinux', for: 'making a disk that a VM boots from' },
   { command: 'mcopy', package: 'mtools', for: 'making a disk that a VM boots from' },
+  { command: 'ip', package: 'iproute2', for: 'a network with proxies in tests' },
   { command: 'mkfs.vfat', package: 'dosfstools', for: 'making a disk that a VM boots from' },
 ];
 

@@ -5,7 +5,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Service } from '@backhaul/contracts';
+import type { HostConfiguration, Service } from '@backhaul/contracts';
 import { migrate, serviceUrl } from '@backhaul/event-store';
 import { openHost } from '@backhaul/hypervisor';
 import { type LocalNats, startNats } from './nats.ts';
@@ -15,7 +15,7 @@ import { ServiceProcess } from './service-process.ts';
 export interface StackOptions {
   /** Where everything of the stack lives: logs, sockets, and the data of its own servers. Keep it short: sockets are in it. */
   readonly directory: string;
-  readonly hosts: readonly { hostId: string; kind: string; address: string }[];
+  readonly hosts: readonly HostConfiguration[];
   readonly repository: string;
   /** Where the appliance was built to, for hosts of kind qemu. */
   readonly applianceDirectory?: string | undefined;

@@ -70,6 +70,12 @@ export function backhaulProgram(outside: {
       collect,
       [],
     )
+    .option(
+      '--proxy-network <name=bridge,addresses>',
+      "where the ports of that host's proxy VMs are reached over TCP, such as lab=br-backup,10.20.0.10-10.20.0.59/24",
+      collect,
+      [],
+    )
     .option('--directory <folder>', 'where the data of the services lives')
     .option('--postgres-url <url>', 'a PostgreSQL that exists, as its administrator')
     .option('--nats-url <url>', 'a NATS that exists')

@@ -3,6 +3,7 @@
  * `BACKHAUL_HOSTS='[{"hostId":"lab","kind":"directory","address":"/srv/images"}]'`
  */
 import { z } from 'zod';
+import { ProxyNetwork, sharesAddresses } from './proxy-network.ts';
 import { HostId } from './vocabulary.ts';
 
 export const HostConfiguration = z.strictObject({
@@ -13,14 +14,26 @@ export const HostConfiguration = z.strictObject({
    */
   kind: z.enum(['directory', 'qemu', 'simulated']),
   address: z.string().min(1),
+  /** For `qemu`: where the ports of its proxies are reached over TCP. */
+  proxyNetwork: ProxyNetwork.optional(),
 });
 export type HostConfiguration = z.infer<typeof HostConfiguration>;
 
 const HostList = z.array(HostConfiguration).superRefine((hosts, context) => {
-  const seen = new Set<string>();
-  for (const { hostId } of hosts) {
-    if (seen.has(hostId)) context.addIssue({ code: 'custom', message: `host ${hostId} is named twice` });
-    seen.add(hostId);
+  const complain = (message: string) => context.addIssue({ code: 'custom', message });
+  const seen: HostConfiguration[] = [];
+  for (const host of hosts) {
+    const { hostId, kind, proxyNetwork } = host;
+    if (seen.some((one) => one.hostId === hostId)) complain(`host ${hostId} is named twice`);
+    if (proxyNetwork !== undefined) {
+      if (kind !== 'qemu')
+        complain(`host ${hostId} is of kind ${kind}, which has no proxyNetwork: its proxies are no VMs`);
+      for (const other of seen) {
+        if (other.proxyNetwork === undefined || !sharesAddresses(other.proxyNetwork, proxyNetwork)) continue;
+        complain(`hosts ${other.hostId} and ${hostId} share addresses for their proxies: give each its own`);
+      }
+    }
+    seen.push(host);
   }
 });
 

@@ -17,6 +17,7 @@ export * from './plan-events.ts';
 export * from './policy.ts';
 export * from './priority.ts';
 export * from './proxy-events.ts';
+export { addressesOf, type ProxyAddresses, ProxyNetwork } from './proxy-network.ts';
 export type { EventMetadata, Recorded } from './recorded.ts';
 export * from './recovery-events.ts';
 export * from './recovery-plan-events.ts';

@@ -14,5 +14,13 @@ export {
 export { describeError, Fault, hasCode, isPermanent } from './fault.ts';
 export { derivedId } from './identity.ts';
 export { invariant, unreachable } from './invariant.ts';
+export {
+  type Ipv4Range,
+  ipv4Network,
+  ipv4Number,
+  ipv4Overlap,
+  ipv4Text,
+  parseIpv4Network,
+} from './ipv4.ts';
 export { type Refusal, refusalLine } from './refusal.ts';
 export { ok, type Result, refuse } from './result.ts';

@@ -24,11 +24,10 @@ await runService({
   }),
   async start({ configuration, log, store, messaging, onStop, singleton }) {
     const workplaces = new Map<string, { ledger: Ledger; worker: HostWorker }>();
-    for (const { hostId, kind, address } of configuration.BACKHAUL_HOSTS) {
+    for (const configured of configuration.BACKHAUL_HOSTS) {
+      const { hostId, kind, address } = configured;
       const host = await openHost({
-        hostId,
-        kind,
-        address,
+        ...configured,
         stateDirectory: configuration.BACKHAUL_STATE_DIRECTORY,
         applianceDirectory: configuration.BACKHAUL_APPLIANCE_DIRECTORY,
         scratchDirectory: configuration.BACKHAUL_SCRATCH_DIRECTORY,

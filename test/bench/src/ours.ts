@@ -25,7 +25,7 @@ export interface Ours {
 /** The stack, with its log: each full goes into the repository after its chunks were removed, as the peers begin with an empty one. */
 export async function openOurs(
   directory: string,
-  host: { readonly kind: string; readonly address: string },
+  host: Omit<HostConfiguration, 'hostId'>,
   ...others: readonly HostConfiguration[]
 ): Promise<Ours> {
   const repository = join(directory, 'repository');

@@ -9,9 +9,9 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { buildAppliance, buildWritingGuest } from '@backhaul/appliance';
+import { buildAppliance, buildWritingGuest, canMakeNetworks, makeTestNetwork } from '@backhaul/appliance';
 import { backhaulClient, requestBackup } from '@backhaul/client';
-import { exportUri, Policy } from '@backhaul/contracts';
+import { exportUri, Policy, type ProxyNetwork } from '@backhaul/contracts';
 import { connectEventStore, serviceUrl } from '@backhaul/event-store';
 import { type HypervisorHost, openHost } from '@backhaul/hypervisor';
 import { Fault, MiB } from '@backhaul/kernel';
@@ -36,6 +36,7 @@ const SHAPES = [
   [2, 2],
   [4, 1],
 ] as const;
+const TCP_SHAPES = SHAPES.slice(0, 4);
 
 export async function run(note: Note): Promise<undefined> {
   const directory = await mkdtemp(join(tmpdir(), 'bp-'));
@@ -57,7 +58,8 @@ export async function run(note: Note): Promise<undefined> {
   });
   try {
     await vm.hasWritten(10);
-    await throughput(note, { directory, vms, applianceDirectory });
+    await throughput(note, { directory, vms, applianceDirectory }, { key: 'read', shapes: SHAPES });
+    await throughputByTcp(note, { directory, vms, applianceDirectory });
     await firstChunk(note, { directory, vms, applianceDirectory });
   } finally {
     await vm.kill();
@@ -71,7 +73,31 @@ interface Place {
   readonly applianceDirectory: string;
 }
 
-async function throughput(note: Note, { directory, vms, applianceDirectory }: Place): Promise<void> {
+interface Way {
+  /** In the names of the figures. */
+  readonly key: string;
+  /** Proxies, and ports of each. */
+  readonly shapes: readonly (readonly [number, number])[];
+  readonly proxyNetwork?: ProxyNetwork;
+}
+
+/** The ports as TCP ports on a bridge, which is root's to make. */
+async function throughputByTcp(note: Note, place: Place): Promise<void> {
+  if (!canMakeNetworks()) return;
+  const network = await makeTestNetwork();
+  try {
+    const proxyNetwork = { bridge: network.bridge, addresses: network.addresses };
+    await throughput(note, place, { key: 'readByTcp', shapes: TCP_SHAPES, proxyNetwork });
+  } finally {
+    await network.remove();
+  }
+}
+
+async function throughput(
+  note: Note,
+  { directory, vms, applianceDirectory }: Place,
+  { key, shapes, proxyNetwork }: Way,
+): Promise<void> {
   // The stack's: a folder of VMs has one owner.
   const stateDirectory = join(directory, 's');
   const host = await openHost({
@@ -80,6 +106,7 @@ async function throughput(note: Note, { directory, vms, applianceDirectory }: Pl
     address: vms,
     stateDirectory,
     applianceDirectory,
+    proxyNetwork,
   });
   const snapshotId = crypto.randomUUID();
   const started: string[] = [];
@@ -87,11 +114,11 @@ async function throughput(note: Note, { directory, vms, applianceDirectory }: Pl
     const disks = [{ diskId: 'vda', kind: 'full' as const, parentCheckpoint: null, parentIdentity: null }];
     const taken = await host.takeSnapshot({ snapshotId, vmId: VM, disks });
     if (!taken.ok) throw new Fault(`The snapshot was refused: ${taken.refusal.message}`);
-    note({ 'proxies.pauseMilliseconds': taken.value.pauseMilliseconds });
+    note({ [`proxies.${key}.pauseMilliseconds`]: taken.value.pauseMilliseconds });
     const direct = await host.openDirectEndpoint(snapshotId, 2);
     const directUris = direct.ports.map(({ endpoint }) => exportUri(endpoint, direct.exportNameOf.vda ?? ''));
-    const uris = await proxiesWith(host, snapshotId, started, note);
-    for (const [proxies, ports] of SHAPES) {
+    const uris = await proxiesWith(host, snapshotId, started, note, key);
+    for (const [proxies, ports] of shapes) {
       const of = uris.slice(0, proxies).flatMap((all) => all.slice(0, ports));
       const rates = [];
       const ratios = [];
@@ -102,8 +129,8 @@ async function throughput(note: Note, { directory, vms, applianceDirectory }: Pl
         ratios.push(rate / base);
       }
       note({
-        [`proxies.read.${proxies}x${ports}.mibPerSecond`]: median(rates),
-        [`proxies.read.${proxies}x${ports}.vsDirect`]: median(ratios),
+        [`proxies.${key}.${proxies}x${ports}.mibPerSecond`]: median(rates),
+        [`proxies.${key}.${proxies}x${ports}.vsDirect`]: median(ratios),
       });
     }
   } finally {
@@ -119,6 +146,7 @@ async function proxiesWith(
   snapshotId: string,
   started: string[],
   note: Note,
+  key: string,
 ): Promise<string[][]> {
   const uris = [];
   const [boots, attaches]: [number[], number[]] = [[], []];
@@ -135,7 +163,10 @@ async function proxiesWith(
     attaches.push((performance.now() - booted) / 1000);
     uris.push(ports.map(({ endpoint }) => exportUri(endpoint, exportName)));
   }
-  note({ 'proxies.activateSeconds': median(boots), 'proxies.attachSeconds': median(attaches) });
+  note({
+    [`proxies.${key}.activateSeconds`]: median(boots),
+    [`proxies.${key}.attachSeconds`]: median(attaches),
+  });
   return uris;
 }
 

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { buildAppliance, buildWritingGuest, type WritingGuest } from '@backhaul/appliance';
+import type { ProxyNetwork } from '@backhaul/contracts';
 import { withQmp } from '@backhaul/hypervisor';
 import { startWritingVm, type WritingVm } from '@backhaul/local';
 import { makeImage, sha256Of, writeRandom } from './disk-image.ts';
@@ -52,7 +53,8 @@ export interface QemuLab extends Lab {
   close(): Promise<void>;
 }
 
-export async function openQemuLab(): Promise<QemuLab> {
+/** `proxyNetwork`: where the ports of its proxies are, unless they are channels of the VMs. */
+export async function openQemuLab(proxyNetwork?: ProxyNetwork): Promise<QemuLab> {
   const own = await mkdtemp(join(tmpdir(), 'bq-'));
   const folder = join(own, 'vms');
   await mkdir(folder);
@@ -61,7 +63,14 @@ export async function openQemuLab(): Promise<QemuLab> {
   await cp((await buildAppliance()).directory, applianceDirectory, { recursive: true });
   const guest: WritingGuest = await buildWritingGuest(join(own, 'guest'));
   const lab = await openLab({
-    hosts: [{ hostId: HOST, kind: 'qemu', address: folder }],
+    hosts: [
+      {
+        hostId: HOST,
+        kind: 'qemu',
+        address: folder,
+        ...(proxyNetwork === undefined ? {} : { proxyNetwork }),
+      },
+    ],
     applianceDirectory,
   });
   const vms: WritingVm[] = [];

@@ -5,12 +5,15 @@ import { dirname, join, resolve } from 'node:path';
 import { type BackhaulClient, backhaulClient } from '@backhaul/client';
 import type { CommandContext } from '../command.ts';
 import { failed, usage } from '../exit.ts';
+import { readHost, withProxyNetworks } from '../host-flags.ts';
 import { inOwnSession, isOwnSession, untilParentIsGone } from '../own-session.ts';
 import { isRunning, readStackFile, removeStackFile, stackFilePath, writeStackFile } from '../stack-file.ts';
 
 export interface UpFlags {
   /** `name=folder` or `name=qemu:folder`, once for each. */
   readonly host: readonly string[];
+  /** `name=bridge,addresses`, and more (readProxyNetwork), once for each host. */
+  readonly proxyNetwork: readonly string[];
   readonly directory?: string;
   readonly repository?: string;
   readonly postgresUrl?: string;
@@ -24,7 +27,7 @@ export async function up(flags: UpFlags, context: CommandContext): Promise<void>
 }
 
 async function runStack(flags: UpFlags, { terminal, environment, signal }: CommandContext): Promise<void> {
-  const hosts = flags.host.map(readHost);
+  const hosts = withProxyNetworks(flags.host.map(readHost), flags.proxyNetwork);
   if (hosts.length === 0)
     throw usage(
       'Which machines? Name a folder of disk images with --host, such as --host lab=/srv/images, or one of QMP sockets: --host lab=qemu:/run/vms.',
@@ -68,6 +71,11 @@ async function runStack(flags: UpFlags, { terminal, environment, signal }: Comma
     terminal.out(`  repository  ${repository}`);
     for (const { hostId, kind, address } of hosts)
       terminal.out(`  host        ${hostId} (${kind}: ${address})`);
+    for (const { hostId, proxyNetwork } of hosts) {
+      if (proxyNetwork === undefined) continue;
+      const { bridge, addresses } = proxyNetwork;
+      terminal.out(`  ports       of proxies of ${hostId} over TCP at ${addresses} (bridge ${bridge})`);
+    }
     terminal.out('Try: backhaul backup <vm> --wait. Stop with Ctrl-C.');
     if (!signal.aborted) await new Promise((wake) => signal.addEventListener('abort', wake));
     terminal.note('Stopping ...');
@@ -101,18 +109,6 @@ async function assertOpenToPostgres(directory: string): Promise<void> {
       );
     }
   }
-}
-
-/** `name=folder`, or `name=kind:folder`; a folder whose name looks like a kind is written with its path. */
-export function readHost(text: string): { hostId: string; kind: 'directory' | 'qemu'; address: string } {
-  const [, hostId, kind = 'directory', folder] = /^([^=]+)=(?:(directory|qemu):)?(.+)$/.exec(text) ?? [];
-  if (hostId === undefined || folder === undefined) {
-    throw usage(
-      `"${text}" names no host. Write it as name=folder for a folder of disk images, such as lab=/srv/images, ` +
-        'or as name=qemu:folder for a folder with the QMP sockets of running VMs, such as lab=qemu:/run/vms.',
-    );
-  }
-  return { hostId, kind: kind as 'directory' | 'qemu', address: resolve(folder) };
 }
 
 /** What proxy VMs boot: where it was built to, or built now, which takes a while once. */

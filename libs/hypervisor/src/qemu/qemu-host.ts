@@ -6,6 +6,7 @@
  * disks of those that are to be, lie in the host's own folder (defined-vms.ts).
  */
 import { join, resolve } from 'node:path';
+import type { ProxyNetwork } from '@backhaul/contracts';
 import { describeError, Fault, ok } from '@backhaul/kernel';
 import { requireSocketPath } from '../directory/storage-daemon.ts';
 import type { HypervisorHost, Observation, SnapshotOrder } from '../host.ts';
@@ -48,6 +49,8 @@ export interface QemuHostOptions {
   readonly stateDirectory: string;
   /** Where the appliance that proxy VMs boot was built to. Without it there is no proxy-vm mode. */
   readonly applianceDirectory?: string | undefined;
+  /** Where the ports of proxy VMs are reached over TCP; without it they are reached on this machine alone. */
+  readonly proxyNetwork?: ProxyNetwork | undefined;
   /** Where what guests overwrite meanwhile is kept. Default: in the state directory. */
   readonly scratchDirectory?: string | undefined;
   /** How long a guest agent may take to answer at all. Default 3,000. */
@@ -251,7 +254,8 @@ async function observeProxies(proxies: ReturnType<typeof proxiesOnDemand>) {
 }
 
 /** Opened when first wanted: a host without an appliance can still be looked at, and backed up without proxies. */
-function proxiesOnDemand({ hostId, stateDirectory, applianceDirectory }: QemuHostOptions, folder: string) {
+function proxiesOnDemand(options: QemuHostOptions, folder: string) {
+  const { hostId, stateDirectory, applianceDirectory, proxyNetwork: network } = options;
   let opening: Promise<QemuProxies> | undefined;
   const states = new ProxyStates(folder);
   const open = async (): Promise<QemuProxies> => {
@@ -261,7 +265,7 @@ function proxiesOnDemand({ hostId, stateDirectory, applianceDirectory }: QemuHos
         code: 'ApplianceMissing',
       });
     }
-    opening ??= openQemuProxies({ hostId, stateDirectory, applianceDirectory });
+    opening ??= openQemuProxies({ hostId, stateDirectory, applianceDirectory, network });
     try {
       return await opening;
     } catch (error) {

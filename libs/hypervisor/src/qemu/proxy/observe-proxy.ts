@@ -14,7 +14,7 @@ const ANSWER_MILLISECONDS = 15_000;
 export async function observeProxy(
   proxyId: string,
   states: ProxyStates,
-  vmOf: (ports: number) => ProxyVm,
+  vmOf: (state: ProxyState) => ProxyVm,
   monitors: Turns,
 ): Promise<ObservedQemuProxy> {
   let accelerator: ObservedQemuProxy['accelerator'] = null;
@@ -27,7 +27,7 @@ export async function observeProxy(
     const state = await states.read(proxyId);
     if (state === undefined) return notAlive('its activation did not get far enough to leave a state');
     accelerator = state.accelerator;
-    const vm = vmOf(state.ports);
+    const vm = vmOf(state);
     if (!(await isVmRunning(vm))) return notAlive(`its QEMU process is gone; ${await lastWordsOf(vm)}`);
     if (state.lost !== null) return notAlive(state.lost);
     if (!state.ready) return notAlive('its activation has not come to its end');

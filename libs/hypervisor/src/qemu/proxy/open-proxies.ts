@@ -1,5 +1,6 @@
 /** Proxy VMs, composed: the state file says what was meant, QMP and the control channel what is there (`proxies.ts`). */
 import { join, resolve } from 'node:path';
+import type { ProxyNetwork } from '@backhaul/contracts';
 import { describeError, Fault, MiB } from '@backhaul/kernel';
 import { requireSocketPath } from '../../directory/storage-daemon.ts';
 import { removeFolder } from '../../state-file.ts';
@@ -16,6 +17,7 @@ import type {
   QemuProxies,
   QemuProxiesOptions,
 } from './proxies.ts';
+import { chooseAddress, mtuOfBridge } from './proxy-network.ts';
 import { type ProxyState, ProxyStates, serialOf } from './proxy-state.ts';
 import {
   CPUS,
@@ -37,13 +39,14 @@ const KVM_TRIAL_MILLISECONDS = 6000;
 const ATTACH_MILLISECONDS = 30_000;
 const DETACH_MILLISECONDS = 20_000;
 
-/** Throws permanent Faults: `ApplianceMissing`, `SocketPathTooLong`. */
+/** Throws permanent Faults: `ApplianceMissing`, `SocketPathTooLong`, `ProxyNetworkMissing`. */
 export async function openQemuProxies(options: QemuProxiesOptions): Promise<QemuProxies> {
   const folder = resolve(options.stateDirectory, options.hostId, 'proxies');
   // Ids of proxies have this length. Better now than in the middle of a backup.
   requireSocketPath(join(folder, 'p0000-00000000', 'p30'));
   const directory = resolve(options.applianceDirectory);
   await readAppliance(directory);
+  if (options.network !== undefined) await mtuOfBridge(options.network);
   return new BootedProxies(folder, options, directory);
 }
 
@@ -69,9 +72,9 @@ class BootedProxies implements QemuProxies {
     return this.#steps.take(proxyId, async () => {
       const known = await this.#states.read(proxyId);
       requirePorts(proxyId, ports, known);
-      const vm = this.#vm(proxyId, ports);
+      let vm = this.#vm(proxyId, known ?? { ports, address: null });
       try {
-        if (known?.lost !== null || !(await isVmRunning(vm))) await this.#boot(vm, deadline);
+        if (known?.lost !== null || !(await isVmRunning(vm))) vm = await this.#boot(vm, deadline);
         await waitUntilReady(vm, deadline - Date.now());
         await this.#update(proxyId, (state) => ({ ...state, ready: true }));
       } catch (cause) {
@@ -119,7 +122,7 @@ class BootedProxies implements QemuProxies {
     return this.#steps.take(proxyId, async () => {
       const state = await this.#states.read(proxyId);
       if (!state?.disks.some((one) => one.serial === serialOf(disk))) return;
-      const vm = this.#vm(proxyId, state.ports);
+      const vm = this.#vm(proxyId, state);
       try {
         await this.#takeAway(vm, disk);
       } catch (cause) {
@@ -136,14 +139,14 @@ class BootedProxies implements QemuProxies {
   deactivate(proxyId: string): Promise<void> {
     return this.#steps.take(proxyId, async () => {
       const state = await this.#states.read(proxyId);
-      await this.#remove(this.#vm(proxyId, state?.ports ?? 0));
+      await this.#remove(this.#vm(proxyId, state ?? { ports: 0, address: null }));
     });
   }
 
   async observe(): Promise<ObservedQemuProxy[]> {
     return await Promise.all(
       (await this.ids()).map((proxyId) =>
-        observeProxy(proxyId, this.#states, (ports) => this.#vm(proxyId, ports), this.#monitors),
+        observeProxy(proxyId, this.#states, (state) => this.#vm(proxyId, state), this.#monitors),
       ),
     );
   }
@@ -170,31 +173,49 @@ class BootedProxies implements QemuProxies {
   /** Sockets are opened for one call at a time, and nothing else is held. */
   async close(): Promise<void> {}
 
-  async #boot(vm: ProxyVm, deadline: number): Promise<void> {
-    await endVm(vm);
+  /** The VM as it was booted: with the address that it was given. */
+  async #boot({ proxyId, ports, ...old }: ProxyVm, deadline: number): Promise<ProxyVm> {
+    await endVm({ proxyId, ports, ...old });
     const { accelerator, because } = await this.accelerator();
     const appliance = await this.#appliance();
-    await this.#states.write({
-      schema: 1,
-      proxyId: vm.proxyId,
-      ports: vm.ports,
-      accelerator,
-      acceleratorBecause: because,
-      appliance: appliance.build,
-      ready: false,
-      disks: [],
-      lost: null,
-    });
+    const { network } = this.#options;
+    const noted = async (address: string | null) => {
+      const never = { ready: false, disks: [], lost: null };
+      const booted = { accelerator, acceleratorBecause: because, appliance: appliance.build };
+      await this.#states.write({ schema: 1, proxyId, ports, address, ...booted, ...never });
+      return this.#vm(proxyId, { ports, address });
+    };
+    const vm = await (network === undefined ? noted(null) : this.#withAddress(proxyId, network, noted));
     if (Date.now() > deadline) throw new Fault('Its time was over before it could be started');
-    await startVm(vm, appliance, accelerator);
+    const onNetwork = network === undefined ? null : { given: network, mtu: await mtuOfBridge(network) };
+    await startVm(vm, { appliance, accelerator, network: onNetwork });
+    return vm;
+  }
+
+  /** An address is taken once it is noted, so one proxy chooses after the other. */
+  #withAddress<T>(
+    proxyId: string,
+    network: ProxyNetwork,
+    noted: (address: string) => Promise<T>,
+  ): Promise<T> {
+    return this.#steps.take('addresses', async () => {
+      const others = (await this.#states.all()).filter((state) => state.proxyId !== proxyId);
+      return await noted(
+        chooseAddress(
+          network,
+          proxyId,
+          others.map(({ address }) => address ?? ''),
+        ),
+      );
+    });
   }
 
   /** Boots a proxy of no use, and ends it. */
   async #tryBoot(accelerator: Accelerator): Promise<void> {
     await this.#steps.take('the trial', async () => {
-      const vm: ProxyVm = { proxyId: 'kvm-trial', folder: this.#trialFolder, ports: 1 };
+      const vm: ProxyVm = { proxyId: 'kvm-trial', folder: this.#trialFolder, ports: 1, address: null };
       try {
-        await startVm(vm, await this.#appliance(), accelerator);
+        await startVm(vm, { appliance: await this.#appliance(), accelerator, network: null });
         await waitUntilReady(vm, KVM_TRIAL_MILLISECONDS);
       } finally {
         await endVm(vm);
@@ -207,7 +228,7 @@ class BootedProxies implements QemuProxies {
     const state = await this.#states.read(proxyId);
     if (state === undefined) throw new Fault(`${failure}: there is no such proxy`, { code: 'ProxyUnknown' });
     if (state.lost !== null) throw new Fault(`${failure}: ${state.lost}`, { code: 'ProxyGone' });
-    return this.#vm(proxyId, state.ports);
+    return this.#vm(proxyId, state);
   }
 
   async #untilServed(vm: ProxyVm, serial: string, { sizeBytes, access }: DiskSource): Promise<void> {
@@ -260,8 +281,8 @@ class BootedProxies implements QemuProxies {
     return { path: controlSocketOf(vm), target: `proxy ${vm.proxyId}`, milliseconds: ATTACH_MILLISECONDS };
   }
 
-  #vm(proxyId: string, ports: number): ProxyVm {
-    const vm = { proxyId, ports, folder: this.#states.folderOf(proxyId) };
+  #vm(proxyId: string, { ports, address }: Pick<ProxyState, 'ports' | 'address'>): ProxyVm {
+    const vm = { proxyId, ports, address, folder: this.#states.folderOf(proxyId) };
     requireSocketPath(portSocketOf(vm, PORTS_MAX));
     return vm;
   }

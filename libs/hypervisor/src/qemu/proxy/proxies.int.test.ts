@@ -243,7 +243,7 @@ describe('a proxy VM that cannot be', () => {
 
   test('one whose guest does not come up is ended, with the last words of its console', async () => {
     const at = Date.now();
-    const failure = await (await lab.open(broken))
+    const failure = await (await lab.open({ applianceDirectory: broken }))
       .activate({ proxyId: 'p2-0a0b0c0d', ports: 1, deadlineSeconds: 20 })
       .catch((error: unknown) => error);
     expect(Date.now() - at).toBeLessThan(25_000);
@@ -261,6 +261,8 @@ describe('a proxy VM that cannot be', () => {
   });
 
   test('an appliance that was not built is a fault that says how to build it', async () => {
-    await expect(lab.open('/nowhere')).rejects.toThrow('infra/appliance/src/build.ts');
+    await expect(lab.open({ applianceDirectory: '/nowhere' })).rejects.toThrow(
+      'infra/appliance/src/build.ts',
+    );
   });
 });

@@ -1,10 +1,10 @@
 /**
  * The proxy VMs of a qemu host: each is a QEMU process that runs the appliance (`infra/appliance`), with one virtio-serial
- * port per port of the proxy, and disks hot-added to it over QMP: frozen ones to be read, and those of a VM to be, to be written.
+ * channel or one TCP port per port of the proxy, and disks hot-added to it over QMP: frozen ones to be read, and those of a VM to be, to be written.
  * - Everything is idempotent by ids; what is made outlives the caller and is found again by looking.
  * - No call waits for ever: a guest that does not answer makes a Fault, and its proxy is seen as lost from then on.
  */
-import type { Port, ProxyCharacteristics } from '@backhaul/contracts';
+import type { Port, ProxyCharacteristics, ProxyNetwork } from '@backhaul/contracts';
 import type { Observation } from '../../host.ts';
 import type { ChosenAccelerator } from './accelerator.ts';
 
@@ -18,6 +18,8 @@ export interface QemuProxiesOptions {
   readonly accelerator?: 'kvm' | 'tcg';
   /** Where the appliance was built to: `vmlinuz`, `initramfs.zst`, `appliance.json`. */
   readonly applianceDirectory: string;
+  /** Where ports are reached over TCP. Without it they are virtio-serial channels, reached on this machine. */
+  readonly network?: ProxyNetwork | undefined;
 }
 
 export interface DiskSource {

@@ -17,6 +17,8 @@ const ProxyState = z.object({
   schema: z.literal(1),
   proxyId: z.string(),
   ports: z.int().positive(),
+  /** Of its network, with the prefix, where its ports are on one. */
+  address: z.string().nullable().default(null),
   accelerator: z.enum(['kvm', 'tcg']),
   /** Why that accelerator, for people. */
   acceleratorBecause: z.string(),

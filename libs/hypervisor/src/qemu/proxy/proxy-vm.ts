@@ -1,9 +1,10 @@
 /**
  * The QEMU process of one proxy VM: its command line, its start, its end. Beside what every process of ours has (qemu-process.ts) its
- * folder has its sockets: `qmp`, `ctl` (control channel), `p0`, `p1` ... (ports). The names are short because a socket's path has
- * 107 bytes at most.
+ * folder has its sockets: `qmp`, `ctl` (control channel) and, where its ports are not on a network, `p0`, `p1` ... (ports). The names are
+ * short because a socket's path has 107 bytes at most.
  */
 import { join } from 'node:path';
+import type { ProxyNetwork } from '@backhaul/contracts';
 import { Fault } from '@backhaul/kernel';
 import { requireSocketPath } from '../../directory/storage-daemon.ts';
 import { endProcess, processesNaming } from '../../processes.ts';
@@ -21,11 +22,22 @@ import {
 } from '../qemu-process.ts';
 import type { Accelerator } from './accelerator.ts';
 import type { ApplianceFiles } from './appliance-files.ts';
+import { applianceOptions, networkArguments, tcpEndpoint } from './proxy-network.ts';
 
 export interface ProxyVm {
   readonly proxyId: string;
   readonly folder: string;
   readonly ports: number;
+  /** On the network where its ports are, with its prefix; null where they are virtio-serial channels. */
+  readonly address: string | null;
+}
+
+/** What it boots, and how. */
+export interface Boot {
+  readonly appliance: ApplianceFiles;
+  readonly accelerator: Accelerator;
+  /** Of a VM that has an address. */
+  readonly network: { readonly given: ProxyNetwork; readonly mtu: number } | null;
 }
 
 /** One virtio-serial device has 31 ports, and the control channel is one of them. */
@@ -44,9 +56,13 @@ export const portSocketOf = (vm: ProxyVm, port: number): string => join(vm.folde
 const processOf = (vm: ProxyVm): QemuProcess => ({ what: `proxy ${vm.proxyId}`, folder: vm.folder });
 
 export const portEndpoint = (vm: ProxyVm, port: number): string =>
-  `nbd+unix:///?socket=${portSocketOf(vm, port).split('/').map(encodeURIComponent).join('/')}`;
+  vm.address === null
+    ? `nbd+unix:///?socket=${portSocketOf(vm, port).split('/').map(encodeURIComponent).join('/')}`
+    : tcpEndpoint(vm.address, port);
 
-export function vmArguments(vm: ProxyVm, appliance: ApplianceFiles, accelerator: Accelerator): string[] {
+export function vmArguments(vm: ProxyVm, { appliance, accelerator, network }: Boot): string[] {
+  const { address } = vm;
+  const onNetwork = network === null || address === null ? null : { ...network, address };
   const socket = (id: string, path: string) => `socket,id=${id},path=${escaped(path)},server=on,wait=off`;
   const channel = (id: string, path: string, name: string) => [
     '-chardev',
@@ -63,7 +79,13 @@ export function vmArguments(vm: ProxyVm, appliance: ApplianceFiles, accelerator:
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', appliance.kernel, '-initrd', appliance.initramfs],
     // A panic ends the process, so that it is seen.
-    ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off'],
+    ...[
+      '-append',
+      [
+        'console=ttyS0 quiet panic=-1 mitigations=off',
+        ...(onNetwork === null ? [] : applianceOptions(onNetwork.given, onNetwork.address, vm.ports)),
+      ].join(' '),
+    ],
     ...[
       '-chardev',
       `file,id=console,path=${escaped(consoleOf(processOf(vm)))},append=on`,
@@ -73,24 +95,22 @@ export function vmArguments(vm: ProxyVm, appliance: ApplianceFiles, accelerator:
     ...['-chardev', socket('qmp', qmpSocketOf(vm)), '-mon', 'chardev=qmp,mode=control'],
     ...['-device', `virtio-serial-pci,max_ports=${PORTS_MAX + 1}`],
     ...channel('control', controlSocketOf(vm), 'control'),
-    ...Array.from({ length: vm.ports }, (_, port) =>
-      channel(`port${port}`, portSocketOf(vm, port), `port.${port}`),
-    ).flat(),
+    ...(onNetwork === null
+      ? Array.from({ length: vm.ports }, (_, port) =>
+          channel(`port${port}`, portSocketOf(vm, port), `port.${port}`),
+        ).flat()
+      : networkArguments(onNetwork.given, onNetwork.address, onNetwork.mtu)),
   ];
 }
 
 /** Starts the process, and no second one. Whether the guest comes up is for the caller to ask. */
-export async function startVm(
-  vm: ProxyVm,
-  appliance: ApplianceFiles,
-  accelerator: Accelerator,
-): Promise<void> {
+export async function startVm(vm: ProxyVm, boot: Boot): Promise<void> {
   requireSocketPath(portSocketOf(vm, PORTS_MAX));
   if (await isVmRunning(vm)) return;
   // One whose caller died before it could write down which it is.
   await endVm(vm);
   try {
-    await startQemu(processOf(vm), vmArguments(vm, appliance, accelerator));
+    await startQemu(processOf(vm), vmArguments(vm, boot));
   } catch (cause) {
     throw new Fault(`Starting proxy ${vm.proxyId} failed`, { cause, code: 'ProxyNotStarted' });
   }

@@ -8,6 +8,7 @@ import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildAppliance } from '@backhaul/appliance';
+import type { ProxyNetwork } from '@backhaul/contracts';
 import { eventually } from '@backhaul/kernel';
 import { endProcess, type ProcessMark, processesNaming } from '../../../processes.ts';
 import { QEMU } from '../../qemu-process.ts';
@@ -24,7 +25,7 @@ export interface TestSource extends DiskSource {
 
 export interface ProxyLab {
   readonly stateDirectory: string;
-  open(applianceDirectory?: string): Promise<QemuProxies>;
+  open(options?: { applianceDirectory?: string; network?: ProxyNetwork }): Promise<QemuProxies>;
   makeSource(sizeBytes: number): Promise<TestSource>;
   /** Ends the NBD server of a port inside the guest, by SIGKILL. */
   killServer(proxyId: string, port: number): Promise<void>;
@@ -46,8 +47,8 @@ export async function makeProxyLab(): Promise<ProxyLab> {
   return {
     stateDirectory,
     processes,
-    open: (applianceDirectory = appliance.directory) =>
-      openQemuProxies({ hostId: 'h1', stateDirectory, applianceDirectory }),
+    open: (options = {}) =>
+      openQemuProxies({ hostId: 'h1', stateDirectory, applianceDirectory: appliance.directory, ...options }),
 
     async makeSource(sizeBytes) {
       const name = `source-${sources.length}`;
@@ -76,7 +77,7 @@ export async function makeProxyLab(): Promise<ProxyLab> {
     },
 
     async killServer(proxyId, port) {
-      const path = controlSocketOf({ proxyId, folder: join(folder, proxyId), ports: 1 });
+      const path = controlSocketOf({ proxyId, folder: join(folder, proxyId), ports: 1, address: null });
       const options = { path, target: proxyId, milliseconds, endServerOfPort: port };
       await askAppliance(options, 'The end of a server', ({ errors }) =>
         errors.some((one) => one.includes('killed')),
