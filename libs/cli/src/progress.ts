@@ -2,6 +2,7 @@
 import { type BackupTotals, type consoleApi, isCancellation } from '@backhaul/contracts';
 import type { Refusal } from '@backhaul/kernel';
 import { knownEvent } from './event-line.ts';
+import { wayLine } from './way-line.ts';
 
 export interface Progress {
   readonly phase: string;
@@ -32,12 +33,10 @@ export function progressAfter(progress: Progress, recorded: consoleApi.RecordedE
     case 'BackupTriggered':
       return { ...progress, phase: 'planning' };
     case 'ProxiesCalculated': {
-      const { mode, kind, proxies, disks, childJobs } = event.data;
-      const how =
-        mode === 'proxy-vm' ? `through ${proxies} ${proxies === 1 ? 'proxy' : 'proxies'}` : 'direct to host';
+      const { kind, disks, childJobs } = event.data;
       return {
         ...progress,
-        phase: `${kind}, ${how}`,
+        phase: `${kind}, ${wayLine(event.data)}`,
         bytesToRead: disks.reduce((sum, disk) => sum + disk.bytesToRead, 0),
         childJobs: childJobs.length,
       };

@@ -2,6 +2,7 @@
 import { type consoleApi, type EventData, isCancellation, type RecoveryTotals } from '@backhaul/contracts';
 import type { Refusal } from '@backhaul/kernel';
 import { knownEvent } from './event-line.ts';
+import { wayLine } from './way-line.ts';
 
 export interface RecoveryProgress {
   readonly phase: string;
@@ -46,13 +47,8 @@ export function recoveryProgressAfter(
     case 'RecoveryTriggered':
       return { ...progress, phase: 'planning' };
     case 'RecoveryProxiesCalculated': {
-      const { mode, proxies, disks, childJobs, instant } = event.data;
-      const how =
-        instant !== undefined
-          ? 'at once from a mount'
-          : mode === 'proxy-vm'
-            ? `through ${proxies} ${proxies === 1 ? 'proxy' : 'proxies'}`
-            : 'direct to host';
+      const { disks, childJobs, instant } = event.data;
+      const how = instant !== undefined ? 'at once from a mount' : wayLine(event.data);
       return {
         ...progress,
         phase: `recovery, ${how}`,
