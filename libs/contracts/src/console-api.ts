@@ -70,8 +70,15 @@ const explained = {
     }),
   ),
   shortfall: z.string().nullable(),
-  /** Every choice of proxies, with all that were looked at: the first, and those made again after losses. */
-  choices: z.array(z.object({ asked: count, candidates: z.array(ProxyCandidate), candidatesLeftOut: count })),
+  /** Every choice of proxies, with all that were looked at: the first, and those made again, after a pause or after losses. */
+  choices: z.array(
+    z.object({
+      asked: count,
+      candidates: z.array(ProxyCandidate),
+      candidatesLeftOut: count,
+      afterPause: z.boolean(),
+    }),
+  ),
   /** Of a recovery, the child jobs are its data streams. */
   waves: z.array(z.object({ wave: count, childJobs: count, proxies: count })),
   retries: z.array(

@@ -1,6 +1,6 @@
-import type { ProxyCandidate } from '@backhaul/contracts';
+import type { ProxyCandidate, Recorded } from '@backhaul/contracts';
 import { expect, test } from 'vitest';
-import { choiceLines } from './explain-choice.ts';
+import { choiceLines, choicesOf } from './explain-choice.ts';
 
 const MiB = 1024 ** 2;
 
@@ -26,6 +26,7 @@ const known = (mib: number, knownFrom: 'vm' | 'proxy' = 'vm') => ({ bytesPerSeco
 
 const first = {
   asked: 2,
+  afterPause: false,
   candidatesLeftOut: 3,
   candidates: [
     candidate('p4-0d0d0d0d', {
@@ -54,6 +55,7 @@ const first = {
 };
 const again = {
   asked: 2,
+  afterPause: false,
   candidatesLeftOut: 0,
   candidates: [
     candidate('p2-0b0b0b0b', { ...known(50, 'proxy'), chosen: true, rank: 1 }),
@@ -83,6 +85,19 @@ Looked at again, because the run had none left: 2; asked for: 2; chosen: 1.
 `);
 });
 
+test('a choice that was made because a paused run went on says so, and the next one after a loss says that', () => {
+  const event = (type: string, data: object = {}) => ({ type, data }) as unknown as Recorded;
+  const story = [first, 'BackupPaused', 'BackupResumed', again, again].map((one) =>
+    typeof one === 'string' ? event(one) : event('ProxiesChosen', one),
+  );
+  const captions = choiceLines(choicesOf(story)).filter((line) => line.includes('asked for'));
+  expect(captions.map((line) => line.slice(0, line.indexOf(':')))).toEqual([
+    'Proxies looked at',
+    'Looked at again, because the run went on after its pause',
+    'Looked at again, because the run had none left',
+  ]);
+});
+
 test('a choice that was recorded before candidates were has no table', () => {
-  expect(choiceLines([{ asked: 2, candidates: [], candidatesLeftOut: 0 }])).toEqual([]);
+  expect(choiceLines([{ asked: 2, candidates: [], candidatesLeftOut: 0, afterPause: false }])).toEqual([]);
 });

@@ -1,25 +1,37 @@
 /** Which proxies were looked at for a run and why each was chosen or not, as a table for a terminal. From the events of the choice alone. Pure. */
-import type { consoleApi, EventData, ProxyCandidate, Recorded } from '@backhaul/contracts';
+import type { consoleApi, ProxyCandidate, Recorded } from '@backhaul/contracts';
 import { formatBytes } from '@backhaul/kernel';
 
 type Choice = consoleApi.Explanation['choices'][number];
 
 /** Those recorded before candidates were have nothing to tell. */
-export const choicesOf = (chosen: readonly Recorded<'ProxiesChosen'>[]): Choice[] =>
-  chosen.map(({ data: { asked, candidates, candidatesLeftOut } }: { data: EventData<'ProxiesChosen'> }) => ({
-    asked,
-    candidates,
-    candidatesLeftOut,
-  }));
+export function choicesOf(story: readonly Recorded[]): Choice[] {
+  const choices: Choice[] = [];
+  let afterPause = false;
+  for (const { type, data } of story) {
+    if (type === 'BackupResumed' || type === 'RecoveryResumed') afterPause = true;
+    if (type !== 'ProxiesChosen') continue;
+    const { asked, candidates, candidatesLeftOut } = data;
+    choices.push({ asked, candidates, candidatesLeftOut, afterPause });
+    afterPause = false;
+  }
+  return choices;
+}
 
 export const choiceLines = (choices: readonly Choice[]): string[] =>
   choices
     .filter(({ candidates }) => candidates.length > 0)
     .flatMap((choice, index) => tableOf(choice, index));
 
-function tableOf({ asked, candidates, candidatesLeftOut }: Choice, index: number): string[] {
+function occasionOf({ afterPause }: Choice, index: number): string {
+  if (afterPause) return 'Looked at again, because the run went on after its pause';
+  return index === 0 ? 'Proxies looked at' : 'Looked at again, because the run had none left';
+}
+
+function tableOf(choice: Choice, index: number): string[] {
+  const { asked, candidates, candidatesLeftOut } = choice;
   const chosen = candidates.filter((candidate) => candidate.chosen).length;
-  const caption = `${index === 0 ? 'Proxies looked at' : 'Looked at again, because the run had none left'}: ${candidates.length + candidatesLeftOut}; asked for: ${asked}; chosen: ${chosen}.`;
+  const caption = `${occasionOf(choice, index)}: ${candidates.length + candidatesLeftOut}; asked for: ${asked}; chosen: ${chosen}.`;
   const rows = [TITLES, ...candidates.map(cellsOf)];
   const widths = TITLES.map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));
   return [

@@ -37,7 +37,7 @@ export function explainRecovery(recoveryId: string, story: readonly Recorded[]):
     plan: plan === undefined ? [] : explainRecoveryPlan(plan),
     proxies: proxiesOf(story),
     shortfall: recovery.shortfall,
-    choices: choicesOf(of(story, 'ProxiesChosen')),
+    choices: choicesOf(story),
     waves: wavesOf(story),
     retries: retriesOf(of(story, 'ExportJobInterrupted')),
     losses: lossesOf(story),

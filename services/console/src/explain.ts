@@ -41,7 +41,7 @@ export function explain(backupId: string, story: readonly Recorded[]): Explanati
     plan: plan === undefined ? [] : explainPlan(plan),
     proxies: proxiesOf(story),
     shortfall: backup.shortfall,
-    choices: choicesOf(of(story, 'ProxiesChosen')),
+    choices: choicesOf(story),
     waves: wavesOf(story),
     fallbacks: fallbacksOf(story, backup.requestedKind === 'full' ? undefined : plan),
     retries: retriesOf(of(story, 'ChildJobInterrupted')),
