@@ -1,13 +1,20 @@
 /**
  * What goes wrong around real proxy VMs: each ends in a backup that is whole or in a failure that is explained, the source VM runs on
- * with nothing of ours in it, and nothing is left at the host.
+ * with nothing of ours in it, and nothing is left at the host. Their ports are TCP ports here, wherever a network can be made: one that is
+ * killed then says no goodbye. (In the other files ports are channels of the VMs.)
  */
-import { lastRecordOf } from '@backhaul/appliance';
+import { canMakeNetworks, lastRecordOf, makeTestNetwork, type TestNetwork } from '@backhaul/appliance';
 import { eventually, MiB } from '@backhaul/kernel';
 import type { WritingVm } from '@backhaul/local';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { sha256Of } from './disk-image.ts';
-import { everythingWasGivenBack, nothingWasReadTwice, ofType, portsWereExclusive } from './log-checks.ts';
+import { copyOf, sha256Of } from './disk-image.ts';
+import {
+  everythingWasGivenBack,
+  nothingWasReadTwice,
+  nothingWasWrittenTwice,
+  ofType,
+  portsWereExclusive,
+} from './log-checks.ts';
 import { openQemuLab, type QemuLab, type VmOrder } from './qemu-lab.ts';
 
 /** Enough to be in the middle of when a proxy or a service is killed: a second or two through emulated proxies. */
@@ -20,17 +27,24 @@ const LARGE: VmOrder = {
   disks: [{ diskId: 'vda', sizeBytes: 256 * MiB, random: [[8 * MiB, 240 * MiB]] }],
   pauseMilliseconds: 100,
 };
+let network: TestNetwork | undefined;
 let lab: QemuLab;
 let web: WritingVm;
+/** The newest restore point of `web` whose instant is known. */
+let known: { backupId: string; truth: Record<string, string> };
 
 beforeAll(async () => {
-  lab = await openQemuLab();
+  network = canMakeNetworks() ? await makeTestNetwork() : undefined;
+  lab = await openQemuLab(
+    network && { bridge: network.bridge, addresses: network.addresses, clients: [network.own] },
+  );
   await lab.definePolicy('proxies', {
     childJobBytes: 16 * MiB,
     maxPortsPerProxy: 2,
     maxChildJobsPerProxy: 2,
     maxProxiesPerHost: 2,
     fullThresholdBytes: 1 * MiB,
+    recoveryThresholdBytes: 1 * MiB,
     proxyIdleSeconds: 60,
   });
   await lab.definePolicy('hasty', {
@@ -41,7 +55,10 @@ beforeAll(async () => {
   });
   web = await lab.vm('web', MEDIUM);
 }, 300_000);
-afterAll(() => lab?.close());
+afterAll(async () => {
+  await lab?.close();
+  await network?.remove();
+});
 
 /** As after an undisturbed backup; `truth` is the digest of the disk at the instant. */
 async function completesWhole(backupId: string, truth: Record<string, string>): Promise<void> {
@@ -55,6 +72,7 @@ async function completesWhole(backupId: string, truth: Record<string, string>): 
   expect(await web.status()).toBe('running');
   await web.hasWritten((await web.writes()) + 4);
   expect(await web.leftovers()).toEqual([]);
+  known = { backupId, truth };
 }
 
 /** Of the host: a proxy belongs to no one backup. */
@@ -83,6 +101,8 @@ test('a proxy VM killed while child jobs read through it: the rest goes another 
   });
   await lab.until(backupId, 'ChunkReceived', 4);
   const [lease] = ofType(await lab.story(backupId), 'PortsLeased');
+  const port = network === undefined ? /^nbd\+unix:/ : /^nbd:\/\/10\.\d+\.\d+\.[12]\d:108(09|10)\/./;
+  expect(lease?.data.ports[0]?.uri).toMatch(port);
   const before = (await lostProxies()).length;
   await lab.killProxy(lease?.data.proxyId ?? '');
   await completesWhole(backupId, truth);
@@ -152,3 +172,19 @@ test.each([
     expect((await lab.leftovers()).filter((name) => !name.startsWith('proxies/'))).toEqual([]);
   },
 );
+
+test('after all of that, a VM comes back through ports of proxies, byte for byte', async () => {
+  const recoveryId = await lab.recover(known.backupId, 'web-2', { policy: 'proxies', mode: 'proxy-vm' });
+  expect(await lab.ended(recoveryId, 180_000)).toMatchObject({
+    type: 'RecoveryCompleted',
+    data: { mode: 'proxy-vm' },
+  });
+  await lab.closed(recoveryId);
+  const story = await lab.story(recoveryId);
+  nothingWasWrittenTwice(story);
+  everythingWasGivenBack(story);
+  expect(portsWereExclusive(story)).toBeGreaterThan(1);
+  const copy = lab.imageOf('web-2', 'vda');
+  await copyOf(lab.recoveredDisk('web-2', 'vda'), copy);
+  expect(await sha256Of(copy)).toBe(known.truth.vda);
+});
