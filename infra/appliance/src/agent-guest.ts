@@ -41,7 +41,7 @@ export async function buildAgentGuest(directory: string): Promise<AgentGuest> {
   const appliance = await buildAppliance();
   const kept = join(appliance.directory, 'agent-guest');
   const archive = await withCurrentLists(async () => await secondArchive(kept));
-  const first = await readFile(join(appliance.directory, 'initramfs.zst'));
+  const first = await readFile(join(appliance.directory, 'initramfs.cpio'));
   const padding = Buffer.alloc((4 - (first.length % 4)) % 4);
   await mkdir(directory, { recursive: true });
   const initramfs = join(directory, 'agent-guest.initramfs');

@@ -17,7 +17,7 @@ afterEach(async () => {
 test('the same inputs give the same bytes, a few of them, once, and say what they are', async () => {
   // Built when it was first needed, perhaps by another process on another day.
   const standing = await buildAppliance();
-  const files = ['appliance.json', 'initramfs.zst', 'vmlinuz'];
+  const files = ['appliance.json', 'initramfs.cpio', 'initramfs.zst', 'vmlinuz'];
   for (const file of files) await cp(join(standing.directory, file), join(folder, file));
   // What stands is left alone, and built anew when it is not what was built.
   const packagesFolder = join(defaultApplianceDirectory(), 'packages');

@@ -1,7 +1,8 @@
 /**
- * Builds the appliance: the kernel and the initramfs of a proxy VM, from distribution packages and the files in `guest/`.
+ * Builds the appliance: the kernel and the initramfs of a proxy VM, from distribution packages and the files in `guest/`. The initramfs is
+ * there twice: packed, to be carried about, and unpacked, to be booted (an emulated guest takes a second to unpack it).
  *   node infra/appliance/src/build.ts [--to DIR]
- * - The same inputs give the same bytes: `appliance.json`, written last, names the inputs and the digests of both files.
+ * - The same inputs give the same bytes: `appliance.json`, written last, names the inputs and the digests of all files.
  * - Built once: what stands in the folder, and was made of the same inputs, is left alone.
  * - Nothing is installed; nothing outside the folder is written.
  */
@@ -25,6 +26,7 @@ const Appliance = z.object({
   inputs: z.string(),
   kernel: BuiltFile,
   initramfs: BuiltFile,
+  unpacked: BuiltFile,
   packages: z.array(z.object({ name: z.string(), version: z.string(), sha256: z.string() })),
   guest: z.record(z.string(), z.string()),
 });
@@ -75,18 +77,21 @@ export async function buildAppliance(
     const root = join(work, 'root');
     await unpackPackages(packages, packagesFolder, root);
     const kernel = await readFile(join(root, 'boot', await kernelName(root)));
-    const initramfs = compress(writeCpio(await initramfsEntries(root, guest)));
+    const unpacked = writeCpio(await initramfsEntries(root, guest));
+    const initramfs = compress(unpacked);
     const appliance: Appliance = {
       schema: 1,
       inputs,
       kernel: { file: 'vmlinuz', bytes: kernel.length, sha256: digest(kernel) },
       initramfs: { file: 'initramfs.zst', bytes: initramfs.length, sha256: digest(initramfs) },
+      unpacked: { file: 'initramfs.cpio', bytes: unpacked.length, sha256: digest(unpacked) },
       packages: [...packages],
       guest: Object.fromEntries([...guest].map(([name, contents]) => [name, digest(contents)])),
     };
     // Two builders at once write the same bytes; each file is there whole or not at all, and the one that vouches is last.
     await put(work, directory, appliance.kernel.file, kernel);
     await put(work, directory, appliance.initramfs.file, initramfs);
+    await put(work, directory, appliance.unpacked.file, unpacked);
     await put(work, directory, 'appliance.json', `${JSON.stringify(appliance, undefined, 2)}\n`);
     await removeOldPackages(packagesFolder, packages);
     return answer(directory, appliance, true);
@@ -142,11 +147,11 @@ async function kernelName(root: string): Promise<string> {
   return name;
 }
 
-/** Undefined unless both files are there as they were described. */
+/** Undefined unless all files are there as they were described. */
 async function read(directory: string): Promise<Appliance | undefined> {
   try {
     const appliance = Appliance.parse(JSON.parse(await readFile(join(directory, 'appliance.json'), 'utf8')));
-    for (const { file, sha256 } of [appliance.kernel, appliance.initramfs]) {
+    for (const { file, sha256 } of [appliance.kernel, appliance.initramfs, appliance.unpacked]) {
       if (digest(await readFile(join(directory, file))) !== sha256) return undefined;
     }
     return appliance;

@@ -41,7 +41,7 @@ export async function writingGuestFiles(): Promise<ArchiveEntry[]> {
 export async function buildWritingGuest(directory: string): Promise<WritingGuest> {
   const appliance = await buildAppliance();
   const entries = await writingGuestFiles();
-  const first = await readFile(join(appliance.directory, 'initramfs.zst'));
+  const first = await readFile(join(appliance.directory, 'initramfs.cpio'));
   const padding = Buffer.alloc((4 - (first.length % 4)) % 4);
   await mkdir(directory, { recursive: true });
   const initramfs = join(directory, 'writing-guest.initramfs');

@@ -33,7 +33,7 @@ export async function startAgentVm(fixture: VmHost, guest: AgentGuest, disk: Sou
   await fixture.start(
     'web',
     [disk],
-    ...['-m', '96', '-no-reboot', '-kernel', guest.kernel, '-initrd', guest.initramfs],
+    ...['-m', '144', '-no-reboot', '-kernel', guest.kernel, '-initrd', guest.initramfs],
     ...['-append', guest.commandLine, '-device', 'virtio-serial-pci'],
     ...['-chardev', `socket,id=agent,path=${agent},server=on,wait=off`],
     ...['-device', `virtserialport,chardev=agent,name=${guest.agentChannel}`],

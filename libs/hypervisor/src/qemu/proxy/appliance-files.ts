@@ -6,7 +6,13 @@ import { z } from 'zod';
 import { readState } from '../../state-file.ts';
 
 const File = z.object({ file: z.string(), bytes: z.int(), sha256: z.string() });
-const Appliance = z.object({ schema: z.literal(1), kernel: File, initramfs: File });
+const Appliance = z.object({
+  schema: z.literal(1),
+  kernel: File,
+  initramfs: File,
+  /** The same, as it is booted where it is there: an emulated guest takes a second to unpack the other. */
+  unpacked: File.optional(),
+});
 
 export interface ApplianceFiles {
   readonly kernel: string;
@@ -21,14 +27,15 @@ export interface ApplianceFiles {
 export async function readAppliance(directory: string): Promise<ApplianceFiles> {
   const described = await readState(join(directory, 'appliance.json'), Appliance);
   if (described === undefined) throw missing(`There is no appliance for proxy VMs in ${directory}`);
-  for (const { file, bytes } of [described.kernel, described.initramfs]) {
+  const booted = described.unpacked ?? described.initramfs;
+  for (const { file, bytes } of [described.kernel, booted]) {
     const size = (await stat(join(directory, file)).catch(() => undefined))?.size;
     if (size !== bytes)
       throw missing(`${file} of the appliance in ${directory} is not the one it was built with`);
   }
   return {
     kernel: join(directory, described.kernel.file),
-    initramfs: join(directory, described.initramfs.file),
+    initramfs: join(directory, booted.file),
     digest: `${described.kernel.sha256}.${described.initramfs.sha256}`,
     build: `${described.kernel.sha256.slice(0, 8)}.${described.initramfs.sha256.slice(0, 8)}`,
   };

@@ -22,8 +22,8 @@ const Report = z.object({
 });
 export type Report = z.infer<typeof Report>;
 
-/** Asked again this often: a question that was asked while the guest was still starting may have been lost. */
-const ASK_AGAIN_MILLISECONDS = 1000;
+/** Asked again this often: a question that was asked while the guest was still starting may have been lost, and its start waits for the answer. */
+const ASK_AGAIN_MILLISECONDS = 200;
 const LINE_BYTES_MAX = 256 * KiB;
 
 export interface ControlOptions {

@@ -233,9 +233,9 @@ describe('a proxy VM that cannot be', () => {
       await cp(join(defaultApplianceDirectory(), file), join(broken, file));
     }
     const described = JSON.parse(await readFile(join(broken, 'appliance.json'), 'utf8'));
-    described.initramfs = { file: 'initramfs.zst', bytes: 5, sha256: 'broken' };
+    described.unpacked = { file: 'initramfs.cpio', bytes: 5, sha256: 'broken' };
     await writeFile(join(broken, 'appliance.json'), JSON.stringify(described));
-    await writeFile(join(broken, 'initramfs.zst'), 'wrong');
+    await writeFile(join(broken, 'initramfs.cpio'), 'wrong');
   });
   afterAll(async () => {
     await rm(broken, { recursive: true, force: true });

@@ -16,7 +16,7 @@ export interface QemuProxiesOptions {
   readonly stateDirectory: string;
   /** Tried when not said: KVM if it boots the appliance, else emulation (TCG). */
   readonly accelerator?: 'kvm' | 'tcg';
-  /** Where the appliance was built to: `vmlinuz`, `initramfs.zst`, `appliance.json`. */
+  /** Where the appliance was built to: `vmlinuz`, `initramfs.cpio`, `appliance.json`. */
   readonly applianceDirectory: string;
   /** Where ports are reached over TCP. Without it they are virtio-serial channels, reached on this machine. */
   readonly network?: ProxyNetwork | undefined;

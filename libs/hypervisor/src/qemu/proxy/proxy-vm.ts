@@ -82,7 +82,7 @@ export function vmArguments(vm: ProxyVm, { appliance, accelerator, network }: Bo
     ...[
       '-append',
       [
-        'console=ttyS0 quiet panic=-1 mitigations=off',
+        'console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests',
         ...(onNetwork === null ? [] : applianceOptions(onNetwork.given, onNetwork.address, vm.ports)),
       ].join(' '),
     ],
