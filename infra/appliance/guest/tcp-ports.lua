@@ -16,8 +16,12 @@ local FIRST_PORT = 10809
 --- One client has the lease; this is for the one that it was taken from, and for strangers.
 local QUEUE = 8
 
+--- Strangers that are reported, each once: what servers report must not be pushed out by who knocks.
+local STRANGERS_MAX = 32
+
 local ports, note
 local allowed = {} -- { network, mask }
+local strangers, strangersSeen = {}, 0
 
 local function option(name)
   return files.line('/proc/cmdline'):match('backhaul%.' .. name .. '=(%S+)')
@@ -34,6 +38,13 @@ local function mayConnect(address)
     if from and from & range.mask == range.network then return true end
   end
   return false
+end
+
+local function reportStranger(port, address)
+  if strangers[address] or strangersSeen == STRANGERS_MAX then return end
+  strangers[address] = true
+  strangersSeen = strangersSeen + 1
+  note(('Port %d was tried by %s, who is not among its clients'):format(port.number, address))
 end
 
 --- Whether the host wants its ports here.
@@ -76,14 +87,19 @@ tcpPorts.look = {
       port.sessions = port.sessions + 1
       ports.become(port, 'open')
     else
-      note(('Port %d was tried by %s, who is not among its clients'):format(port.number, from.addr))
+      reportStranger(port, from.addr)
     end
     unistd.close(fd)
   end,
 }
 
---- Connections and the ends of servers wake us by themselves.
-function tcpPorts.tickMilliseconds() return 500 end
+--- Connections wake us by themselves. The end of a server does, too, unless it comes just before we go to sleep.
+function tcpPorts.tickMilliseconds(all)
+  for _, port in pairs(all) do
+    if port.state == 'open' then return 100 end
+  end
+  return 500
+end
 
 function tcpPorts.watch(port, watched)
   if port.state == 'waiting' then watched[port.fd] = { events = { IN = true } } end

@@ -27,6 +27,8 @@ const Appliance = z.object({
   kernel: BuiltFile,
   initramfs: BuiltFile,
   unpacked: BuiltFile,
+  /** What this one can, and earlier ones could not: ports on a network. */
+  networkPorts: z.literal(true),
   packages: z.array(z.object({ name: z.string(), version: z.string(), sha256: z.string() })),
   guest: z.record(z.string(), z.string()),
 });
@@ -85,6 +87,7 @@ export async function buildAppliance(
       kernel: { file: 'vmlinuz', bytes: kernel.length, sha256: digest(kernel) },
       initramfs: { file: 'initramfs.zst', bytes: initramfs.length, sha256: digest(initramfs) },
       unpacked: { file: 'initramfs.cpio', bytes: unpacked.length, sha256: digest(unpacked) },
+      networkPorts: true,
       packages: [...packages],
       guest: Object.fromEntries([...guest].map(([name, contents]) => [name, digest(contents)])),
     };

@@ -1,9 +1,9 @@
 /**
  * A network for the proxies of a test, as an administrator would make one: a bridge, the machine's own address on it, QEMU's leave to use
- * it, and another machine on it (a network namespace). Nothing is left of it after `remove`. Only root can make one.
+ * it, and another machine on it (a network namespace). `remove` takes all of it away. Only root can make one.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { run } from './run.ts';
 
 /** Who may use which bridge, by QEMU's helper. Tests of other processes write to it as well. */
@@ -24,6 +24,8 @@ export interface TestNetwork {
   /** Gives the other machine one more address of this network, or takes one away. */
   take(address: string): Promise<void>;
   drop(address: string): Promise<void>;
+  /** Whether a new port of the bridge is silent at first, and for how long: STP with this forward delay; 0: none. */
+  delayForwarding(seconds: number): Promise<void>;
   /** What a command on the other machine prints; `from`: with which of its addresses it connects. */
   onNeighbour(from: string, command: string, args: readonly string[]): Promise<string>;
   remove(): Promise<void>;
@@ -41,19 +43,19 @@ export async function makeTestNetwork(): Promise<TestNetwork> {
   const inside = (...args: readonly string[]) => ip('-n', space, ...args);
 
   const remove = async (): Promise<void> => {
-    await editAcl(`sed -i '/^allow ${name}$/d' ${ACL}`);
     // The device by itself: what still runs in the name space keeps its other end.
     for (const device of [veth, name]) await ip('link', 'delete', device).catch(() => undefined);
     await ip('netns', 'delete', space).catch(() => undefined);
+    await editAcl(
+      `if [ -e ${ACL} ]; then sed -i '/^allow ${name}$/d' ${ACL}; [ -s ${ACL} ] || rm ${ACL}; fi`,
+    );
   };
   try {
+    await mkdir(ACL_FOLDER, { recursive: true });
+    await editAcl(`echo 'allow ${name}' >> ${ACL}`);
     await ip('link', 'add', name, 'type', 'bridge');
     await ip('address', 'add', `${at(1)}/24`, 'dev', name);
     await ip('link', 'set', name, 'up');
-    await mkdir(ACL_FOLDER, { recursive: true });
-    await writeFile(ACL, '', { flag: 'a' });
-    await editAcl(`echo 'allow ${name}' >> ${ACL}`);
-
     await ip('netns', 'add', space);
     await ip('link', 'add', veth, 'type', 'veth', 'peer', 'name', peer, 'netns', space);
     await ip('link', 'set', veth, 'master', name, 'up');
@@ -76,6 +78,10 @@ export async function makeTestNetwork(): Promise<TestNetwork> {
     },
     drop: async (address) => {
       await inside('address', 'delete', `${address}/24`, 'dev', peer);
+    },
+    delayForwarding: async (seconds) => {
+      const stp = seconds === 0 ? ['0'] : ['1', 'forward_delay', String(seconds * 100)];
+      await ip('link', 'set', name, 'type', 'bridge', 'stp_state', ...stp);
     },
     async onNeighbour(from, command, args) {
       await inside('route', 'replace', `${at(0)}/24`, 'dev', peer, 'src', from);

@@ -35,8 +35,15 @@ test.each([
   ['lab=br0,10.20.0.10-10.20.0.59/24,mtu=9000', /names no network/],
   ['mars=br0,10.20.0.10-10.20.0.59/24', /names host mars, and no --host does/],
   ['far=br0,10.20.0.10-10.20.0.59/24', /far is of kind directory/],
-  ['lab=br0,10.20.0.10/24', /proxyNetwork: addresses: must be the first and the last/],
+  ['lab=br0,10.20.0.10/24', /^host lab: proxyNetwork: addresses: must be the first and the last/],
 ])('the network "%s" is refused', (text, problem) => {
   const hosts = [readHost('lab=qemu:/run/vms'), readHost('far=/srv/images')];
   expect(() => withProxyNetworks(hosts, [text])).toThrow(problem);
+});
+
+test('a host has one network', () => {
+  const text = 'lab=br0,10.20.0.10-10.20.0.59/24';
+  expect(() => withProxyNetworks([readHost('lab=qemu:/run/vms')], [text, text])).toThrow(
+    /once for each host/,
+  );
 });

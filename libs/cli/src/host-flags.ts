@@ -20,7 +20,9 @@ export function withProxyNetworks(
   hosts: readonly HostConfiguration[],
   networks: readonly string[],
 ): HostConfiguration[] {
-  const byHost = new Map(networks.map(readProxyNetwork));
+  const given = networks.map(readProxyNetwork);
+  const byHost = new Map(given);
+  if (byHost.size < given.length) throw usage('--proxy-network may be given once for each host.');
   for (const hostId of byHost.keys()) {
     if (!hosts.some((host) => host.hostId === hostId))
       throw usage(`--proxy-network names host ${hostId}, and no --host does.`);
@@ -32,7 +34,15 @@ export function withProxyNetworks(
   const checked = HostsSetting.safeParse(JSON.stringify(configured));
   if (checked.success) return checked.data;
   throw usage(
-    checked.error.issues.map(({ path, message }) => [...path.slice(1), message].join(': ')).join('; '),
+    checked.error.issues
+      .map(({ path: [index, ...path], message }) =>
+        [
+          ...(index === undefined ? [] : [`host ${configured[Number(index)]?.hostId}`]),
+          ...path,
+          message,
+        ].join(': '),
+      )
+      .join('; '),
   );
 }
 

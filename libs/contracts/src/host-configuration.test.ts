@@ -40,6 +40,8 @@ describe('a network for proxies', () => {
     ['10.20.0.10-10.20.1.10/24', /one network of 24 bits/],
     ['10.20.0.0-10.20.0.10/24', /address of the network itself/],
     ['10.20.0.10-10.20.0.255/24', /broadcast/],
+    ['224.20.0.10-224.20.0.20/24', /that machines can have/],
+    ['127.20.0.10-127.20.0.20/24', /that machines can have/],
   ])('addresses %s: it is said what is wrong', (addresses, problem) => {
     expect(problems({ ...host, proxyNetwork: { ...network, addresses } })).toEqual([
       expect.stringMatching(problem),
@@ -48,6 +50,9 @@ describe('a network for proxies', () => {
 
   test.each([
     [{ gateway: '10.21.0.1', clients: ['10.30.0.0/16'] }, /on the network of the addresses/],
+    [{ gateway: '10.20.0.0', clients: ['10.30.0.0/16'] }, /on the network of the addresses/],
+    [{ clients: ['10.20.0.1', '10.30.0.5'] }, /must be named: 10\.30\.0\.5 is not on the network/],
+    [{ bridge: '..' }, /name of a bridge/],
     [{ gateway: '10.20.0.12', clients: ['10.30.0.0/16'] }, /not be one of the addresses/],
     [{ gateway: '10.20.0.1' }, /who may connect through the gateway/],
     [{ clients: ['10.30.0.0/99'] }, /IPv4 address, or a network/],

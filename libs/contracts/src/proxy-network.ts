@@ -29,7 +29,10 @@ export const ProxyNetwork = z
     /** A Linux bridge. Whoever runs QEMU must be allowed to use it (`allow NAME` in /etc/qemu/bridge.conf). */
     bridge: z
       .string()
-      .regex(/^[^\s/:,]{1,15}$/, 'must be the name of a bridge: 1 to 15 characters, as ip link shows it'),
+      .regex(
+        /^(?!\.{1,2}$)[^\s/:,]{1,15}$/,
+        'must be the name of a bridge: 1 to 15 characters, as ip link shows it',
+      ),
     /** First and last address for proxies, and the length of the network's prefix: `10.20.0.10-10.20.0.59/24`. */
     addresses: Addresses,
     /** The way to clients that are not on this network themselves. */
@@ -38,13 +41,20 @@ export const ProxyNetwork = z
     clients: z.array(Client).min(1).max(CLIENTS_MAX).optional(),
   })
   .superRefine(({ addresses, gateway, clients }, context) => {
-    if (gateway === undefined || problemOf(addresses) !== undefined) return;
+    const read = readAddresses(addresses);
+    if (read === undefined || problemOf(addresses) !== undefined) return;
     const complain = (path: string, message: string) =>
       context.addIssue({ code: 'custom', path: [path], message });
-    const { range, network } = addressesOf({ addresses });
+    if (gateway === undefined) {
+      const beyond = clients?.find((client) => !isOn(read.network, client));
+      if (beyond !== undefined)
+        complain('gateway', `must be named: ${beyond} is not on the network of the proxies`);
+      return;
+    }
+    const { range, network } = read;
     const address = ipv4Number(gateway) ?? 0;
-    if (address < network.first || address > network.last) {
-      complain('gateway', `must be on the network of the addresses, ${addresses}`);
+    if (address <= network.first || address >= network.last) {
+      complain('gateway', `must be a machine on the network of the addresses, ${addresses}`);
     } else if (address >= range.first && address <= range.last) {
       complain('gateway', `must not be one of the addresses for proxies, ${addresses}`);
     }
@@ -58,6 +68,12 @@ export interface ProxyAddresses {
   readonly prefix: number;
   /** What they are on. */
   readonly network: Ipv4Range;
+}
+
+/** Whether all of these clients are on it. */
+function isOn(network: Ipv4Range, client: string): boolean {
+  const range = parseIpv4Network(client);
+  return range === undefined || (range.first >= network.first && range.last <= network.last);
 }
 
 /** Of a network that was checked. */
@@ -81,6 +97,12 @@ function readAddresses(text: string): ProxyAddresses | undefined {
   return { range: { first, last }, prefix, network: ipv4Network(first, prefix) };
 }
 
+/** Neither "this network", nor loopback, nor multicast and what is above it. */
+function isForMachines({ first, last }: Ipv4Range): boolean {
+  const [from, to] = [first, last].map((address) => Math.floor(address / 2 ** 24)) as [number, number];
+  return from >= 1 && to < 224 && (to < 127 || from > 127);
+}
+
 function problemOf(text: string): string | undefined {
   const read = readAddresses(text);
   if (read === undefined) {
@@ -91,6 +113,8 @@ function problemOf(text: string): string | undefined {
     return `must have a prefix of ${PREFIX_MIN} to ${PREFIX_MAX} bits`;
   if (range.first > range.last) return 'must not end before it begins';
   if (range.last > network.last) return `must lie in one network of ${prefix} bits`;
+  if (!isForMachines(range))
+    return 'must be addresses that machines can have: not of 0, 127 or 224 and above';
   if (range.first === network.first) return 'must not have the address of the network itself';
   if (range.last === network.last) return "must not have the network's broadcast address";
   return undefined;

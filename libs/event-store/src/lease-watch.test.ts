@@ -2,7 +2,7 @@ import type { Recorded } from '@backhaul/contracts';
 import { Fault } from '@backhaul/kernel';
 import { beforeEach, expect, test } from 'vitest';
 import type { LogReader } from './event-store.ts';
-import { LeaseWatch } from './lease-watch.ts';
+import { type LeaseHold, LeaseWatch } from './lease-watch.ts';
 
 const never = new AbortController().signal;
 let log: Recorded[];
@@ -29,6 +29,15 @@ function append(type: 'PortsLeased' | 'PortsReleased', leaseId: string): Recorde
   } as unknown as Recorded<'PortsLeased'>;
   log.push(event);
   return event;
+}
+/** Work that has begun once `begun` resolves, and ends with its signal. */
+function endless() {
+  const { promise: begun, resolve } = Promise.withResolvers<void>();
+  const work = ({ signal }: LeaseHold): Promise<never> => {
+    resolve();
+    return until(signal);
+  };
+  return { begun, work };
 }
 const until = (signal: AbortSignal): Promise<never> =>
   new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
@@ -62,9 +71,10 @@ test('work ends soon after its lease, and only that; and so does the next, after
   for (const name of ['l1', 'l2']) {
     const [mine, other] = [append('PortsLeased', name), append('PortsLeased', `${name} other`)];
     const stop = new AbortController();
-    const otherWork = watch.whileHeld(other, stop.signal, ({ signal }) => until(signal));
-    const work = watch.whileHeld(mine, never, ({ signal }) => until(signal));
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    const [ours, theirs] = [endless(), endless()];
+    const otherWork = watch.whileHeld(other, stop.signal, theirs.work);
+    const work = watch.whileHeld(mine, never, ours.work);
+    await Promise.all([ours.begun, theirs.begun]);
     append('PortsReleased', name);
     await work;
     stop.abort(new Error('the service stops'));
@@ -84,11 +94,14 @@ test('work that is cut off can tell, before anybody told it', async () => {
 
 test('a log that is away for a while is asked again', async () => {
   const lease = append('PortsLeased', 'l1');
-  const work = watch.whileHeld(lease, never, ({ signal }) => until(signal));
-  await new Promise((resolve) => setTimeout(resolve, 10));
+  const { promise: failed, resolve: onFault } = Promise.withResolvers<string>();
+  watch = new LeaseWatch(reader, onFault);
+  const { begun, work } = endless();
+  const done = watch.whileHeld(lease, never, work);
+  await begun;
   isDown = true;
   append('PortsReleased', 'l1');
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(await failed).toContain('The log is away');
   isDown = false;
-  await work;
+  await done;
 });

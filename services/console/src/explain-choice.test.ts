@@ -87,8 +87,8 @@ Looked at again, because the run had none left: 2; asked for: 2; chosen: 1.
 
 test('a choice that was made because a paused run went on says so, and the next one after a loss says that', () => {
   const event = (type: string, data: object = {}) => ({ type, data }) as unknown as Recorded;
-  const story = [first, 'BackupPaused', 'BackupResumed', again, again].map((one) =>
-    typeof one === 'string' ? event(one) : event('ProxiesChosen', one),
+  const story = ['BackupPaused', 'BackupResumed', first, 'BackupPaused', 'BackupResumed', again, again].map(
+    (one) => (typeof one === 'string' ? event(one) : event('ProxiesChosen', one)),
   );
   const captions = choiceLines(choicesOf(story)).filter((line) => line.includes('asked for'));
   expect(captions.map((line) => line.slice(0, line.indexOf(':')))).toEqual([

@@ -9,7 +9,7 @@ export function choicesOf(story: readonly Recorded[]): Choice[] {
   const choices: Choice[] = [];
   let afterPause = false;
   for (const { type, data } of story) {
-    if (type === 'BackupResumed' || type === 'RecoveryResumed') afterPause = true;
+    if (type === 'BackupResumed' || type === 'RecoveryResumed') afterPause = choices.length > 0;
     if (type !== 'ProxiesChosen') continue;
     const { asked, candidates, candidatesLeftOut } = data;
     choices.push({ asked, candidates, candidatesLeftOut, afterPause });

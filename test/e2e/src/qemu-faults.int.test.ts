@@ -1,7 +1,7 @@
 /**
  * What goes wrong around real proxy VMs: each ends in a backup that is whole or in a failure that is explained, the source VM runs on
  * with nothing of ours in it, and nothing is left at the host. Their ports are TCP ports here, wherever a network can be made: one that is
- * killed then says no goodbye. (In the other files ports are channels of the VMs.)
+ * killed then says no goodbye. (In the other files ports are channels of the VMs, and a proxy is killed there as well.)
  */
 import { canMakeNetworks, lastRecordOf, makeTestNetwork, type TestNetwork } from '@backhaul/appliance';
 import { eventually, MiB } from '@backhaul/kernel';
@@ -56,8 +56,11 @@ beforeAll(async () => {
   web = await lab.vm('web', MEDIUM);
 }, 300_000);
 afterAll(async () => {
-  await lab?.close();
-  await network?.remove();
+  try {
+    await lab?.close();
+  } finally {
+    await network?.remove();
+  }
 });
 
 /** As after an undisturbed backup; `truth` is the digest of the disk at the instant. */

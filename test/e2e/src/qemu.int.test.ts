@@ -111,6 +111,25 @@ test.each([
   },
 );
 
+test('a proxy VM killed while child jobs read through its channels: the rest goes another way, nothing is read twice', async () => {
+  // So slowly that it is in the middle of it, however fast the machine is.
+  await lab.changeHostPolicy({ bytesPerSecond: 8 * MiB });
+  const { backupId, truth } = await lab.backupOfKnownInstant(web, DISKS, { policy: 'proxies', kind: 'full' });
+  await lab.until(backupId, 'ChunkReceived', 2);
+  const [lease] = ofType(await lab.story(backupId), 'PortsLeased');
+  await lab.killProxy(lease?.data.proxyId ?? '');
+  await lab.changeHostPolicy({ bytesPerSecond: null });
+  expect((await lab.ended(backupId, 180_000)).type).toBe('BackupCompleted');
+  await lab.closed(backupId);
+  const story = await lab.story(backupId);
+  nothingWasReadTwice(story);
+  everythingWasGivenBack(story);
+  expect(await restoredDigests(backupId)).toEqual(truth);
+  const lost = ofType((await lab.log.readLog(0, { types: ['ProxyLost'] })).events, 'ProxyLost');
+  expect(lost.map(({ data }) => data.proxyId)).toEqual([lease?.data.proxyId]);
+  known = { backupId, truth };
+});
+
 test('disks of a VM that is not held still are frozen at one instant: no disk is ahead of the other', async () => {
   const backupId = await lab.backup('web', { policy: 'proxies', kind: 'full' });
   expect((await lab.ended(backupId, 120_000)).type).toBe('BackupCompleted');

@@ -198,9 +198,9 @@ function upTimeOf({ requestedAt, endedAt, cost, state }: Item<'proxies'>): strin
   return duration(until - Date.parse(requestedAt));
 }
 
-/** Of all ports together. */
-function portTimeOf({ portMilliseconds }: { readonly portMilliseconds: number | null }): string | null {
-  return portMilliseconds === null ? null : duration(portMilliseconds);
+/** Of all ports of proxies together: what goes direct to the host holds none. */
+function portTimeOf({ mode, portMilliseconds }: Pick<consoleApi.BackupView, 'mode' | 'portMilliseconds'>) {
+  return portMilliseconds === null || mode !== 'proxy-vm' ? null : duration(portMilliseconds);
 }
 
 /** Of one port. */

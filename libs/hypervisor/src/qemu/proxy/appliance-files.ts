@@ -12,11 +12,14 @@ const Appliance = z.object({
   initramfs: File,
   /** The same, as it is booted where it is there: an emulated guest takes a second to unpack the other. */
   unpacked: File.optional(),
+  /** Its ports can be TCP ports; an earlier build did not know how. */
+  networkPorts: z.boolean().default(false),
 });
 
 export interface ApplianceFiles {
   readonly kernel: string;
   readonly initramfs: string;
+  readonly networkPorts: boolean;
   /** Tells one appliance from another. */
   readonly digest: string;
   /** The same, short enough for people. */
@@ -36,9 +39,15 @@ export async function readAppliance(directory: string): Promise<ApplianceFiles> 
   return {
     kernel: join(directory, described.kernel.file),
     initramfs: join(directory, booted.file),
-    digest: `${described.kernel.sha256}.${described.initramfs.sha256}`,
+    networkPorts: described.networkPorts,
+    digest: `${described.kernel.sha256}.${booted.sha256}`,
     build: `${described.kernel.sha256.slice(0, 8)}.${described.initramfs.sha256.slice(0, 8)}`,
   };
+}
+
+/** Throws a permanent Fault, code `ApplianceMissing`, for an appliance of before there were ports on a network. */
+export function requireNetworkPorts({ networkPorts }: ApplianceFiles, directory: string): void {
+  if (!networkPorts) throw missing(`The appliance in ${directory} is too old for ports on a network`);
 }
 
 const missing = (problem: string): Fault =>

@@ -22,8 +22,8 @@ const Report = z.object({
 });
 export type Report = z.infer<typeof Report>;
 
-/** Asked again this often: a question that was asked while the guest was still starting may have been lost, and its start waits for the answer. */
-const ASK_AGAIN_MILLISECONDS = 200;
+/** Asked again this often: a question that was asked while the guest was still starting may have been lost. */
+const ASK_AGAIN_MILLISECONDS = 1000;
 const LINE_BYTES_MAX = 256 * KiB;
 
 export interface ControlOptions {
@@ -31,6 +31,8 @@ export interface ControlOptions {
   /** For people: "proxy p1". */
   readonly target: string;
   readonly milliseconds: number;
+  /** Asked again this often. Default 1,000. */
+  readonly askAgainMilliseconds?: number;
   /** Ends the server of this port, if one runs. */
   readonly endServerOfPort?: number;
 }
@@ -69,7 +71,7 @@ export async function askAppliance(
       socket.once('connect', () => {
         ask(question);
         // Only the question: what else was asked for is done once.
-        again = setInterval(() => ask({ ask: word }), ASK_AGAIN_MILLISECONDS);
+        again = setInterval(() => ask({ ask: word }), options.askAgainMilliseconds ?? ASK_AGAIN_MILLISECONDS);
       });
       socket.on('data', (part: string) => {
         text += part;

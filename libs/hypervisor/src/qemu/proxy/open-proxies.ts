@@ -6,7 +6,7 @@ import { requireSocketPath } from '../../directory/storage-daemon.ts';
 import { removeFolder } from '../../state-file.ts';
 import { Turns } from '../../turns.ts';
 import { type Accelerator, type ChosenAccelerator, chooseAccelerator } from './accelerator.ts';
-import { type ApplianceFiles, readAppliance } from './appliance-files.ts';
+import { type ApplianceFiles, readAppliance, requireNetworkPorts } from './appliance-files.ts';
 import { askAppliance, type ControlOptions } from './control-channel.ts';
 import { addDisk, HOT_ADDS_MAX, removeDisk } from './hot-add.ts';
 import { observeProxy } from './observe-proxy.ts';
@@ -17,7 +17,7 @@ import type {
   QemuProxies,
   QemuProxiesOptions,
 } from './proxies.ts';
-import { chooseAddress, mtuOfBridge } from './proxy-network.ts';
+import { chooseAddress, requireBridge } from './proxy-network.ts';
 import { type ProxyState, ProxyStates, serialOf } from './proxy-state.ts';
 import {
   CPUS,
@@ -39,14 +39,17 @@ const KVM_TRIAL_MILLISECONDS = 6000;
 const ATTACH_MILLISECONDS = 30_000;
 const DETACH_MILLISECONDS = 20_000;
 
-/** Throws permanent Faults: `ApplianceMissing`, `SocketPathTooLong`, `ProxyNetworkMissing`. */
+/** Throws permanent Faults: `ApplianceMissing`, `SocketPathTooLong`, `ProxyNetworkMissing`, `ProxyNetworkUnusable`. */
 export async function openQemuProxies(options: QemuProxiesOptions): Promise<QemuProxies> {
   const folder = resolve(options.stateDirectory, options.hostId, 'proxies');
   // Ids of proxies have this length. Better now than in the middle of a backup.
   requireSocketPath(join(folder, 'p0000-00000000', 'p30'));
   const directory = resolve(options.applianceDirectory);
-  await readAppliance(directory);
-  if (options.network !== undefined) await mtuOfBridge(options.network);
+  const appliance = await readAppliance(directory);
+  if (options.network !== undefined) {
+    requireNetworkPorts(appliance, directory);
+    await requireBridge(options.network);
+  }
   return new BootedProxies(folder, options, directory);
 }
 
@@ -187,7 +190,7 @@ class BootedProxies implements QemuProxies {
     };
     const vm = await (network === undefined ? noted(null) : this.#withAddress(proxyId, network, noted));
     if (Date.now() > deadline) throw new Fault('Its time was over before it could be started');
-    const onNetwork = network === undefined ? null : { given: network, mtu: await mtuOfBridge(network) };
+    const onNetwork = network === undefined ? null : { given: network, ...(await requireBridge(network)) };
     await startVm(vm, { appliance, accelerator, network: onNetwork });
     return vm;
   }
@@ -199,7 +202,10 @@ class BootedProxies implements QemuProxies {
     noted: (address: string) => Promise<T>,
   ): Promise<T> {
     return this.#steps.take('addresses', async () => {
-      const others = (await this.#states.all()).filter((state) => state.proxyId !== proxyId);
+      const all = await this.#states.all().catch((cause: unknown) => {
+        throw new Fault('Which addresses proxies have cannot be told, so none is given', { cause });
+      });
+      const others = all.filter((state) => state.proxyId !== proxyId);
       return await noted(
         chooseAddress(
           network,

@@ -1,4 +1,12 @@
-import { canMakeNetworks, makeTestNetwork, type TestNetwork } from '@backhaul/appliance';
+import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  canMakeNetworks,
+  defaultApplianceDirectory,
+  makeTestNetwork,
+  type TestNetwork,
+} from '@backhaul/appliance';
 import { exportUri, type Port } from '@backhaul/contracts';
 import { describeError, eventually, MiB } from '@backhaul/kernel';
 import { connectNbd } from '@backhaul/nbd';
@@ -16,7 +24,7 @@ const sameBytes = (a: Buffer, b: Buffer): boolean => a.equals(b);
 // A bridge is root's to make.
 describe.skipIf(!canMakeNetworks())('a proxy VM whose ports are on a network', () => {
   const proxyId = 'p1-0a0b0c0d';
-  const order = { proxyId, ports: 2, deadlineSeconds: 60 };
+  const order = { proxyId, ports: 2, deadlineSeconds: 110 };
   let proxies: QemuProxies;
   let source: TestSource;
   let ports: Port[];
@@ -29,10 +37,13 @@ describe.skipIf(!canMakeNetworks())('a proxy VM whose ports are on a network', (
     source = await lab.makeSource(8 * MiB);
     ({ ports } = await proxies.activate(order));
     ({ exportName } = await proxies.attach({ proxyId, ownerId: 'backup-1', diskId: 'vda', source }));
-  }, patience);
+  }, 2 * 120_000);
   afterAll(async () => {
-    await lab?.remove();
-    await network?.remove();
+    try {
+      await lab?.remove();
+    } finally {
+      await network?.remove();
+    }
   });
 
   const onlyFrom = (first: number, last: number) => ({
@@ -75,7 +86,9 @@ describe.skipIf(!canMakeNetworks())('a proxy VM whose ports are on a network', (
     const gone = new AbortController();
     const client = await connectNbd({ uri: uriAt(0), signal: gone.signal });
     expect(await refusal({ uri: uriAt(0), connectMilliseconds: 500 })).toContain('took longer than 500 ms');
+    const begins = client.read(0, 512, Buffer.alloc(512));
     const reading = client.read(0, source.sizeBytes, Buffer.alloc(source.sizeBytes));
+    await begins;
     gone.abort(new Error('the client leaves'));
     await expect(reading).rejects.toThrow();
     expect(sameBytes(await readExport(uriAt(0)), source.contents)).toBe(true);
@@ -113,7 +126,7 @@ describe.skipIf(!canMakeNetworks())('a proxy VM whose ports are on a network', (
   }, 120_000);
 
   test('who is not among the clients is hung up on and named; who comes through the gateway may be one', async () => {
-    const far = { proxyId: 'p2-0a0b0c0d', ports: 1, deadlineSeconds: 60 };
+    const far = { proxyId: 'p2-0a0b0c0d', ports: 1, deadlineSeconds: 110 };
     const clients = [network.behind];
     proxies = await lab.open({ network: { ...onlyFrom(14, 14), gateway: network.neighbour, clients } });
     const [port] = (await proxies.activate(far)).ports;
@@ -134,7 +147,7 @@ describe.skipIf(!canMakeNetworks())('a proxy VM whose ports are on a network', (
     await network.take(network.at(15));
     proxies = await lab.open({ network: onlyFrom(15, 15) });
     const refused = await proxies
-      .activate({ proxyId: 'p3-0a0b0c0d', ports: 1, deadlineSeconds: 60 })
+      .activate({ proxyId: 'p3-0a0b0c0d', ports: 1, deadlineSeconds: 110 })
       .catch((error: unknown) => error);
     expect(refused).toMatchObject({
       code: 'ProxyNotActivated',
@@ -146,11 +159,51 @@ describe.skipIf(!canMakeNetworks())('a proxy VM whose ports are on a network', (
     expect(await proxies.ids()).toEqual([proxyId]);
   });
 
+  test('takes no address that a proxy of another deployment has', async () => {
+    const theirs = await makeProxyLab();
+    try {
+      const elsewhere = await theirs.open({ network: onlyFrom(16, 16) });
+      await elsewhere.activate({ proxyId: 'p5-0a0b0c0d', ports: 1, deadlineSeconds: 110 });
+      proxies = await lab.open({ network: onlyFrom(16, 16) });
+      const refused = proxies.activate({ proxyId: 'p5-0a0b0c0d', ports: 1, deadlineSeconds: 110 });
+      expect(describeError(await refused.catch((error: unknown) => error))).toContain(
+        `${network.at(16)} is in use by another machine`,
+      );
+    } finally {
+      await theirs.remove();
+    }
+  });
+
+  test('a bridge that keeps a new proxy silent, and an appliance that knows no such ports, are refused', async () => {
+    await network.delayForwarding(15);
+    await expect(lab.open({ network: onlyFrom(10, 13) })).rejects.toThrow('forward delay of 15 s');
+    await network.delayForwarding(0);
+    await lab.open({ network: onlyFrom(10, 13) });
+
+    const old = await mkdtemp(join(tmpdir(), 'bo-'));
+    try {
+      for (const file of ['vmlinuz', 'initramfs.zst'])
+        await symlink(join(defaultApplianceDirectory(), file), join(old, file));
+      const {
+        unpacked: _,
+        networkPorts: __,
+        ...described
+      } = JSON.parse(await readFile(join(defaultApplianceDirectory(), 'appliance.json'), 'utf8'));
+      await writeFile(join(old, 'appliance.json'), JSON.stringify(described));
+      await lab.open({ applianceDirectory: old });
+      await expect(lab.open({ applianceDirectory: old, network: onlyFrom(10, 13) })).rejects.toThrow(
+        'too old for ports on a network',
+      );
+    } finally {
+      await rm(old, { recursive: true, force: true });
+    }
+  });
+
   test('a network that has no address left, and a bridge that is not there, are faults that say so', async () => {
     const [own = ''] = ports.map(({ endpoint }) => new URL(endpoint).hostname);
     proxies = await lab.open({ network: { bridge: network.bridge, addresses: `${own}-${own}/24` } });
     await expect(
-      proxies.activate({ proxyId: 'p4-0a0b0c0d', ports: 1, deadlineSeconds: 60 }),
+      proxies.activate({ proxyId: 'p4-0a0b0c0d', ports: 1, deadlineSeconds: 110 }),
     ).rejects.toMatchObject({ cause: { code: 'AddressesUsedUp' } });
     const nowhere = { ...onlyFrom(10, 13), bridge: 'br-nowhere' };
     await expect(lab.open({ network: nowhere })).rejects.toThrow('There is no bridge br-nowhere');

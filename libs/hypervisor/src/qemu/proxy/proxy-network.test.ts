@@ -10,6 +10,11 @@ test('each proxy takes an address that nobody has, until there is none', () => {
   expect(() => chooseAddress(network, 'p5', taken)).toThrow(/All 4 addresses.*10\.20\.0\.10-10\.20\.0\.13/);
 });
 
+test('an address is taken whatever prefix it was noted with', () => {
+  const taken = [10, 11, 13].map((last) => `10.20.0.${last}/23`);
+  expect(chooseAddress(network, 'p1', taken)).toBe('10.20.0.12/24');
+});
+
 test('one proxy always begins at the same address, and others at others', () => {
   const chosen = Array.from({ length: 40 }, (_, n) => chooseAddress(network, `p${n}`, []));
   expect(new Set(chosen).size).toBe(4);
@@ -17,10 +22,12 @@ test('one proxy always begins at the same address, and others at others', () => 
 });
 
 test('what QEMU and the appliance are told', () => {
-  expect(networkArguments(network, '10.20.0.12/24', 9000)).toEqual([
-    ...['-netdev', 'bridge,id=net,br=br0'],
-    ...['-device', 'virtio-net-pci,netdev=net,mac=02:62:0a:14:00:0c,host_mtu=9000,romfile='],
-  ]);
+  const boots = [networkArguments(network, 9000), networkArguments(network, 9000)];
+  for (const told of boots) {
+    expect(told.slice(0, 3)).toEqual(['-netdev', 'bridge,id=net,br=br0', '-device']);
+    expect(told[3]).toMatch(/^virtio-net-pci,netdev=net,mac=02(:[0-9a-f]{2}){5},host_mtu=9000,romfile=$/);
+  }
+  expect(boots[0]).not.toEqual(boots[1]);
   expect(applianceOptions(network, '10.20.0.12/24', 4)).toEqual([
     'backhaul.ports=4',
     'backhaul.address=10.20.0.12/24',

@@ -5,7 +5,7 @@
  */
 import { join } from 'node:path';
 import type { ProxyNetwork } from '@backhaul/contracts';
-import { Fault } from '@backhaul/kernel';
+import { Fault, invariant } from '@backhaul/kernel';
 import { requireSocketPath } from '../../directory/storage-daemon.ts';
 import { endProcess, processesNaming } from '../../processes.ts';
 import { type QmpClient, withQmp } from '../../qmp.ts';
@@ -62,6 +62,10 @@ export const portEndpoint = (vm: ProxyVm, port: number): string =>
 
 export function vmArguments(vm: ProxyVm, { appliance, accelerator, network }: Boot): string[] {
   const { address } = vm;
+  invariant(
+    (network === null) === (address === null),
+    'A proxy on a network has an address, and no other has',
+  );
   const onNetwork = network === null || address === null ? null : { ...network, address };
   const socket = (id: string, path: string) => `socket,id=${id},path=${escaped(path)},server=on,wait=off`;
   const channel = (id: string, path: string, name: string) => [
@@ -99,7 +103,7 @@ export function vmArguments(vm: ProxyVm, { appliance, accelerator, network }: Bo
       ? Array.from({ length: vm.ports }, (_, port) =>
           channel(`port${port}`, portSocketOf(vm, port), `port.${port}`),
         ).flat()
-      : networkArguments(onNetwork.given, onNetwork.address, onNetwork.mtu)),
+      : networkArguments(onNetwork.given, onNetwork.mtu)),
   ];
 }
 

@@ -12,7 +12,11 @@ export async function waitUntilReady(vm: ProxyVm, milliseconds: number): Promise
     const left = Math.max(1, end - Date.now());
     try {
       const target = `proxy ${vm.proxyId}`;
-      const options = { path: controlSocketOf(vm), target, milliseconds: left };
+      const options = {
+        ...{ path: controlSocketOf(vm), target, milliseconds: left },
+        // A start waits for the answer, and most questions come too early.
+        askAgainMilliseconds: 200,
+      };
       await askAppliance(options, 'The appliance being ready', (report) => report.ports.length === vm.ports);
       return;
     } catch (error) {
