@@ -57,7 +57,8 @@ export async function buildAgentGuest(directory: string): Promise<AgentGuest> {
 
 /** Unpacked and packed once for the same packages and files: a name that is there is the whole of it. */
 async function secondArchive(kept: string): Promise<Buffer> {
-  const packages = await lookUpPackages(PACKAGES);
+  const packagesFolder = join(kept, 'packages');
+  const packages = await lookUpPackages(PACKAGES, packagesFolder);
   const own = await Promise.all(
     (await readdir(folder)).sort().map((name) => program(`lib/agent-guest/${name}`, new URL(name, folder))),
   );
@@ -66,7 +67,6 @@ async function secondArchive(kept: string): Promise<Buffer> {
   const standing = await readFile(path).catch(() => undefined);
   if (standing !== undefined) return standing;
 
-  const packagesFolder = join(kept, 'packages');
   await downloadPackages(packages, packagesFolder);
   const work = await mkdtemp(join(kept, 'building-'));
   try {

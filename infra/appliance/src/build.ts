@@ -55,7 +55,7 @@ export async function buildAppliance(
   const packagesFolder = resolve(options.packagesFolder ?? join(directory, 'packages'));
   const guest = await guestFiles();
   const { packages, inputs, standing } = await withCurrentLists(async () => {
-    const packages = await appliancePackages();
+    const packages = await appliancePackages(packagesFolder);
     const inputs = digest(
       JSON.stringify({
         schema: 1,

@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError, Fault } from '@backhaul/kernel';
+import { showPackages } from './apt-answers.ts';
 import { run } from './run.ts';
 
 export interface DebianPackage {
@@ -37,21 +38,21 @@ const LIBRARIES = [
   'libunistring2',
 ];
 
-/** What the appliance is made of. */
-export async function appliancePackages(): Promise<DebianPackage[]> {
-  const [meta] = await show([KERNEL_META]);
-  const kernel = /linux-image-[0-9][^ ,]*-cloud-amd64/.exec(meta?.get('Depends') ?? '')?.[0];
+/** What the appliance is made of. `folder`: of the packages. */
+export async function appliancePackages(folder: string): Promise<DebianPackage[]> {
+  const [meta] = await show([KERNEL_META], folder);
+  const kernel = /linux-image-[0-9][^ ,]*-cloud-amd64/.exec(meta?.Depends ?? '')?.[0];
   if (kernel === undefined)
     throw new Fault(`Package ${KERNEL_META} depends on no kernel`, { permanent: true });
-  return await lookUpPackages([kernel, ...PROGRAMS, ...LIBRARIES].sort());
+  return await lookUpPackages([kernel, ...PROGRAMS, ...LIBRARIES].sort(), folder);
 }
 
 /** Throws a Fault that says what to do when apt knows no such packages. */
-export async function lookUpPackages(names: readonly string[]): Promise<DebianPackage[]> {
-  const found = await show(names);
+export async function lookUpPackages(names: readonly string[], folder: string): Promise<DebianPackage[]> {
+  const found = await show(names, folder);
   return names.map((name) => {
-    const fields = found.find((one) => one.get('Package') === name);
-    const [version, sha256] = [fields?.get('Version'), fields?.get('SHA256')];
+    const fields = found.find((one) => one.Package === name);
+    const [version, sha256] = [fields?.Version, fields?.SHA256];
     if (version === undefined || sha256 === undefined) throw unknown(name);
     return { name, version, sha256 };
   });
@@ -63,18 +64,10 @@ const unknown = (name: string, cause?: unknown): Fault =>
     code: 'PackageUnknown',
   });
 
-/** Fields of the newest version of each, as apt's lists have them. */
-async function show(names: readonly string[]): Promise<Map<string, string>[]> {
-  const text = await run('apt-cache', ['show', '--no-all-versions', ...names]).catch((cause: unknown) => {
+const show = (names: readonly string[], folder: string) =>
+  showPackages(names, folder).catch((cause: unknown) => {
     throw unknown(names.join(', '), cause);
   });
-  return text
-    .split('\n\n')
-    .map(
-      (paragraph) =>
-        new Map([...paragraph.matchAll(/^(\S+): (.*)$/gm)].map(([, key, value]) => [key ?? '', value ?? ''])),
-    );
-}
 
 /** Brings every package into `folder`, as `<sha256>.deb`; those that are there already are believed. */
 export async function downloadPackages(packages: readonly DebianPackage[], folder: string): Promise<void> {
