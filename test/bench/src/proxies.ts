@@ -58,7 +58,7 @@ export async function run(note: Note): Promise<undefined> {
   });
   try {
     await vm.hasWritten(10);
-    await throughput(note, { directory, vms, applianceDirectory }, { key: 'read', shapes: SHAPES });
+    await throughput(note, { directory, vms, applianceDirectory }, { key: 'proxies', shapes: SHAPES });
     await throughputByTcp(note, { directory, vms, applianceDirectory });
     await firstChunk(note, { directory, vms, applianceDirectory });
   } finally {
@@ -74,7 +74,7 @@ interface Place {
 }
 
 interface Way {
-  /** In the names of the figures. */
+  /** What the names of its figures begin with. */
   readonly key: string;
   /** Proxies, and ports of each. */
   readonly shapes: readonly (readonly [number, number])[];
@@ -87,7 +87,7 @@ async function throughputByTcp(note: Note, place: Place): Promise<void> {
   const network = await makeTestNetwork();
   try {
     const proxyNetwork = { bridge: network.bridge, addresses: network.addresses };
-    await throughput(note, place, { key: 'readByTcp', shapes: TCP_SHAPES, proxyNetwork });
+    await throughput(note, place, { key: 'proxies.tcp', shapes: TCP_SHAPES, proxyNetwork });
   } finally {
     await network.remove();
   }
@@ -114,7 +114,7 @@ async function throughput(
     const disks = [{ diskId: 'vda', kind: 'full' as const, parentCheckpoint: null, parentIdentity: null }];
     const taken = await host.takeSnapshot({ snapshotId, vmId: VM, disks });
     if (!taken.ok) throw new Fault(`The snapshot was refused: ${taken.refusal.message}`);
-    note({ [`proxies.${key}.pauseMilliseconds`]: taken.value.pauseMilliseconds });
+    note({ [`${key}.pauseMilliseconds`]: taken.value.pauseMilliseconds });
     const direct = await host.openDirectEndpoint(snapshotId, 2);
     const directUris = direct.ports.map(({ endpoint }) => exportUri(endpoint, direct.exportNameOf.vda ?? ''));
     const uris = await proxiesWith(host, snapshotId, started, note, key);
@@ -129,8 +129,8 @@ async function throughput(
         ratios.push(rate / base);
       }
       note({
-        [`proxies.${key}.${proxies}x${ports}.mibPerSecond`]: median(rates),
-        [`proxies.${key}.${proxies}x${ports}.vsDirect`]: median(ratios),
+        [`${key}.read.${proxies}x${ports}.mibPerSecond`]: median(rates),
+        [`${key}.read.${proxies}x${ports}.vsDirect`]: median(ratios),
       });
     }
   } finally {
@@ -164,8 +164,8 @@ async function proxiesWith(
     uris.push(ports.map(({ endpoint }) => exportUri(endpoint, exportName)));
   }
   note({
-    [`proxies.${key}.activateSeconds`]: median(boots),
-    [`proxies.${key}.attachSeconds`]: median(attaches),
+    [`${key}.activateSeconds`]: median(boots),
+    [`${key}.attachSeconds`]: median(attaches),
   });
   return uris;
 }

@@ -16,8 +16,8 @@ export const tcpEndpoint = (address: string, port: number): string =>
   `nbd://${address.split('/')[0]}:${FIRST_TCP_PORT + port}`;
 
 /**
- * An address that none of `taken` is, whatever their prefixes, with its own prefix. Proxies begin to look at different places: where a stranger has taken one of the
- * addresses, the next proxy that is tried takes another. Throws a Fault, code `AddressesUsedUp`.
+ * An address that none of `taken` is, whatever their prefixes, with its own prefix. Proxies begin to look at different places: where
+ * a stranger has taken one of the addresses, the next proxy that is tried takes another. Throws a Fault, code `AddressesUsedUp`.
  */
 export function chooseAddress(network: ProxyNetwork, proxyId: string, taken: readonly string[]): string {
   const { range, prefix } = addressesOf(network);
