@@ -11,6 +11,7 @@ import { basename, dirname, join } from 'node:path';
 import { arch, platform } from 'node:process';
 import { promisify } from 'node:util';
 import { describeError, Fault } from '@backhaul/kernel';
+import pg from 'pg';
 
 const run = promisify(execFile);
 
@@ -66,6 +67,22 @@ export async function initialiseCluster(
   }
 }
 
+/** The superuser's password, whatever it was: told to a cluster that is not running, by who may read its files. */
+export async function setPassword(
+  { postgres, runAs }: ServerPrograms,
+  { directory, user, password }: { directory: string; user: string; password: string },
+): Promise<void> {
+  const single = run(postgres, ['--single', '-D', directory, 'postgres'], {
+    ...runAs,
+    cwd: '/',
+    timeout: RUN_MILLISECONDS,
+  });
+  single.child.stdin?.end(`alter role ${pg.escapeIdentifier(user)} password ${pg.escapeLiteral(password)}\n`);
+  await single.catch((cause: unknown) => {
+    throw new Fault(`The password of the PostgreSQL cluster in ${directory} could not be set`, { cause });
+  });
+}
+
 type Programs = Pick<ServerPrograms, 'postgres' | 'initdb'>;
 
 async function installedPrograms(): Promise<Programs> {
@@ -101,7 +118,9 @@ async function reachableCopy({ postgres, initdb }: Programs): Promise<Programs> 
     initdb: join(copy, 'bin', basename(initdb)),
   };
   if (!existsSync(copied.postgres)) {
-    await mkdir(REACHABLE_FOLDER, { recursive: true, mode: 0o755 });
+    // Whatever the umask: what is made here is for others to reach.
+    if ((await mkdir(REACHABLE_FOLDER, { recursive: true })) !== undefined)
+      await chmod(REACHABLE_FOLDER, 0o755);
     const aside = await mkdtemp(`${copy}.`);
     try {
       await cp(native, aside, { recursive: true, verbatimSymlinks: true });

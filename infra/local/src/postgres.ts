@@ -8,7 +8,7 @@ import { chmod, mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { eventually, Fault } from '@backhaul/kernel';
 import pg from 'pg';
-import { initialiseCluster, serverPrograms } from './embedded-binaries.ts';
+import { initialiseCluster, serverPrograms, setPassword } from './embedded-binaries.ts';
 import { freePort } from './free-port.ts';
 
 const START_MILLISECONDS = 30_000;
@@ -27,12 +27,14 @@ export interface LocalPostgres {
 export async function startPostgres(options: {
   directory: string;
   keep?: boolean;
+  /** Of the administrator; that of a cluster which is there already is changed to it. */
+  password?: string;
   /** Server settings, such as `fsync=off` for tests that measure nothing. */
   settings?: readonly string[];
   log?: (line: string) => void;
 }): Promise<LocalPostgres> {
   const port = await freePort();
-  const password = 'backhaul';
+  const { password = 'backhaul' } = options;
   const lines: string[] = [];
   const log = (line: string): void => {
     lines.push(line);
@@ -45,7 +47,7 @@ export async function startPostgres(options: {
     });
   });
   const urlOf = (database: string): string =>
-    `postgresql://postgres:${password}@127.0.0.1:${port}/${database}`;
+    `postgresql://postgres:${encodeURIComponent(password)}@127.0.0.1:${port}/${database}`;
   const asAdmin = async <T>(work: (client: pg.Client) => Promise<T>): Promise<T> => {
     const client = new pg.Client({ connectionString: urlOf('postgres') });
     await client.connect();
@@ -93,8 +95,9 @@ async function startServer(options: {
   if (process.getuid?.() === 0) await chmod(dirname(directory), 0o711);
   const programs = await serverPrograms();
   const { postgres: program, runAs } = programs;
-  if (!existsSync(`${directory}/PG_VERSION`))
-    await initialiseCluster(programs, { directory, user: 'postgres', password: options.password });
+  const administrator = { directory, user: 'postgres', password: options.password };
+  const isThere = existsSync(`${directory}/PG_VERSION`);
+  await (isThere ? setPassword : initialiseCluster)(programs, administrator);
   const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', ...(options.settings ?? [])];
   const child = spawn(
     program,

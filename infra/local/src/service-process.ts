@@ -51,7 +51,7 @@ export class ServiceProcess {
     await rm(readyFile, { force: true });
     // Stopped while it was about to start again: a child started now would be nobody's.
     if (this.#stopped) return;
-    const output = openSync(logFile, 'a');
+    const output = openSync(logFile, 'a', 0o600);
     const child = spawn(process.execPath, [main], {
       // Its port stays the same over restarts, so that clients find it again.
       env: {

@@ -10,6 +10,7 @@ import { migrate, serviceUrl } from '@backhaul/event-store';
 import { openHost } from '@backhaul/hypervisor';
 import { type LocalNats, startNats } from './nats.ts';
 import { type LocalPostgres, startPostgres } from './postgres.ts';
+import { derivedFrom, passwordsOf } from './secret.ts';
 import { ServiceProcess } from './service-process.ts';
 
 export interface StackOptions {
@@ -50,14 +51,13 @@ export interface Stack {
 }
 
 const ALL: readonly Service[] = ['proxy-manager', 'ingest', 'export', 'planner', 'trigger', 'console'];
-const ROLE_PASSWORD = 'backhaul';
 const RESTART_MILLISECONDS = 500;
 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const { directory } = options;
   const stateDirectory = join(directory, 's');
-  await mkdir(stateDirectory, { recursive: true });
-  await mkdir(options.repository, { recursive: true });
+  // Guests' data: nobody else's to read, whatever the umask of whoever starts us.
+  for (const own of [stateDirectory, options.repository]) await mkdir(own, { recursive: true, mode: 0o700 });
   const stops: (() => Promise<unknown>)[] = [];
   let stopping = false;
   const stop = async (): Promise<void> => {
@@ -68,14 +68,21 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     if (failures.length > 0) throw new AggregateError(failures, 'The stack did not end cleanly');
   };
   try {
-    const postgres = options.postgresUrl === undefined ? await ownPostgres(options) : undefined;
+    const passwordOf = await passwordsOf(directory);
+    const postgres =
+      options.postgresUrl === undefined ? await ownPostgres(options, passwordOf('postgres')) : undefined;
     if (postgres !== undefined) stops.push(() => postgres.stop());
     const nats =
-      options.natsUrl === undefined ? await startNats({ directory: join(directory, 'nats') }) : undefined;
+      options.natsUrl === undefined
+        ? await startNats({ directory: join(directory, 'nats'), token: passwordOf('nats') })
+        : undefined;
     if (nats !== undefined) stops.push(() => nats.stop({ keep: options.keep === true }));
     const adminUrl = options.postgresUrl ?? (await postgres?.database('backhaul')) ?? '';
+    // Roles are a server's, not a database's: whoever else starts a stack on this one gives them the same passwords.
+    const rolePassword =
+      options.postgresUrl === undefined ? passwordOf : derivedFrom(new URL(options.postgresUrl).password);
     const natsUrl = options.natsUrl ?? nats?.url ?? '';
-    await migrate({ adminUrl, rolePassword: ROLE_PASSWORD });
+    await migrate({ adminUrl, rolePassword });
     const sealKeyFile = join(directory, 'seal-key.pem');
 
     const services = new Map<Service, ServiceProcess>();
@@ -85,7 +92,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
         logFile: join(directory, `${name}.log`),
         readyFile: join(directory, `${name}.ready.json`),
         environment: {
-          BACKHAUL_POSTGRES_URL: serviceUrl(adminUrl, name, ROLE_PASSWORD),
+          BACKHAUL_POSTGRES_URL: serviceUrl(adminUrl, name, rolePassword(name)),
           BACKHAUL_NATS_URL: natsUrl,
           BACKHAUL_HOSTS: JSON.stringify(options.hosts),
           BACKHAUL_STATE_DIRECTORY: stateDirectory,
@@ -113,7 +120,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       services,
       triggerUrl: services.get('trigger')?.url ?? '',
       consoleUrl: services.get('console')?.url ?? '',
-      consolePostgresUrl: serviceUrl(adminUrl, 'console', ROLE_PASSWORD),
+      consolePostgresUrl: serviceUrl(adminUrl, 'console', rolePassword('console')),
       sealKeyFile,
       stop,
     };
@@ -128,24 +135,35 @@ export async function startStack(options: StackOptions): Promise<Stack> {
  * snapshots too, unless it will be started again and go on with them.
  */
 async function leaveHosts(options: StackOptions, stateDirectory: string): Promise<void> {
-  const { hosts, applianceDirectory, keep = false } = options;
-  for (const configured of hosts) {
-    const host = await openHost({ ...configured, stateDirectory, applianceDirectory });
-    try {
-      const { proxies, snapshots, targets } = await host.observe();
-      for (const { proxyId } of proxies) await host.deactivateProxy(proxyId);
-      if (keep) continue;
-      for (const { snapshotId, vmId } of snapshots) await host.releaseSnapshot(snapshotId, vmId, 'discarded');
-      for (const { targetId, vmId } of targets) await host.discardTarget(targetId, vmId);
-    } finally {
-      await host.close();
-    }
+  // One that cannot be opened or left keeps none of the others.
+  const left = await Promise.allSettled(
+    options.hosts.map((host) => leaveHost(host, options, stateDirectory)),
+  );
+  const failures = left.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []));
+  if (failures.length > 0) throw new AggregateError(failures);
+}
+
+async function leaveHost(
+  configured: HostConfiguration,
+  { applianceDirectory, keep = false }: StackOptions,
+  stateDirectory: string,
+): Promise<void> {
+  const host = await openHost({ ...configured, stateDirectory, applianceDirectory });
+  try {
+    const { proxies, snapshots, targets } = await host.observe();
+    for (const { proxyId } of proxies) await host.deactivateProxy(proxyId);
+    if (keep) return;
+    for (const { snapshotId, vmId } of snapshots) await host.releaseSnapshot(snapshotId, vmId, 'discarded');
+    for (const { targetId, vmId } of targets) await host.discardTarget(targetId, vmId);
+  } finally {
+    await host.close();
   }
 }
 
-const ownPostgres = (options: StackOptions): Promise<LocalPostgres> =>
+const ownPostgres = (options: StackOptions, password: string): Promise<LocalPostgres> =>
   startPostgres({
     directory: join(options.directory, 'pg'),
+    password,
     keep: options.keep === true,
     ...(options.postgresSettings === undefined ? {} : { settings: options.postgresSettings }),
   });

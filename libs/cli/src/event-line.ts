@@ -1,5 +1,6 @@
 /** Events in words: one line each, for the story of a backup or a recovery in a terminal. Pure. */
 import {
+  accelerationWords,
   catalogue,
   type consoleApi,
   type Event,
@@ -102,6 +103,8 @@ const requestWords: Words = {
     `under policy ${policy.policyId} it would have been ${summaryLine(shadow, purpose)}`,
   ScheduleApproaching: ({ scheduleId, vmId, dueAt }) =>
     `schedule ${scheduleId} will ask for this backup of VM ${vmId} at ${dueAt}`,
+  ScheduleSetBack: ({ scheduleId, from, to }) =>
+    `a clock had been ahead: schedule ${scheduleId} stood at ${from}, and goes on ${to === null ? 'as if it had never fired' : `after ${to}`}`,
   DeadLetterRedriven: ({ deadLetterId, consumer, subject, requestedBy, reason }) =>
     `${consumer} gets dead letter ${deadLetterId} again (${subject}), asked by ${requestedBy}: ${reason}`,
 };
@@ -129,8 +132,8 @@ const hostWords: Words = {
   TargetCreated: ({ disks }) =>
     disks.map(({ diskId, sizeBytes }) => `${diskId} (${formatBytes(sizeBytes)})`).join(', '),
   TargetLost: ({ reason }) => reason,
-  TargetKept: ({ vmId, started, notStarted }) =>
-    `VM ${vmId} stands${started ? ' and runs' : notStarted === null ? ', off' : `, and does not run: ${notStarted}`}`,
+  TargetKept: ({ vmId, started, notStarted, acceleration }) =>
+    `VM ${vmId} stands${started ? ` and runs${acceleration === undefined ? '' : ` ${accelerationWords(acceleration)}`}` : notStarted === null ? ', off' : `, and does not run: ${notStarted}`}`,
   TargetDiscarded: ({ vmId }) => `nothing is left of VM ${vmId} to be`,
   FillProgressed: ({ filledBytes, totalBytes }) =>
     `the VM runs; ${formatBytes(filledBytes)} of ${formatBytes(totalBytes)} of its disks are filled`,
@@ -142,7 +145,12 @@ const hostWords: Words = {
     `${proxies.map((proxy) => `${proxy.proxyId} (${proxy.shared ? 'shared' : 'new'}: ${proxy.why})`).join(', ')}${shortfall === null ? '' : `; fewer than asked: ${shortfall}`}`,
   ProxyActivationRequested: ({ proxyId, ports, reason }) =>
     `${proxyId} with ${count(ports, 'port')}: ${reason}`,
-  ProxyActivated: ({ proxyId, ports }) => `${proxyId} is up with ${count(ports.length, 'port')}`,
+  ProxyActivated: ({ proxyId, ports, characteristics }) =>
+    `${proxyId} is up with ${count(ports.length, 'port')}${
+      characteristics?.accelerator === 'tcg'
+        ? `, emulated${characteristics.acceleratorBecause == null ? '' : `, because ${characteristics.acceleratorBecause}`}`
+        : ''
+    }`,
   ProxyHealthObserved: ({ proxyId }) => `${proxyId} was looked at after an interruption, and is up`,
   ProxyHealthChanged: ({ proxyId, was, health, detail }) => `${proxyId} is ${health}, was ${was}: ${detail}`,
   ProxyRetiring: ({ proxyId, reason }) => `${proxyId} will be ended: ${reason}`,
@@ -186,6 +194,8 @@ const transferWords: Words = {
     `${jobName(childJobId)} at ${offset}: ${formatBytes(length)}${digest === null ? ', zero' : `, ${digest.slice(0, 12)}, ${storedBytes === 0 ? 'was there already' : `${formatBytes(storedBytes)} stored`}`}`,
   ChildJobCompleted: ({ childJobId, readBytes, chunks, milliseconds }) =>
     `${jobName(childJobId)}: ${formatBytes(readBytes)} read, ${count(chunks, 'chunk')}, ${formatBytes((readBytes / Math.max(1, milliseconds)) * 1000)}/s`,
+  RepositoryAdopted: ({ repositoryId, location, made, replaces }) =>
+    `${repositoryId} in ${location}${made ? ', made for it' : ''}${replaces === null ? '' : `, in place of ${replaces}`}`,
   ChildJobInterrupted: ({ childJobId, attempt, reason, retryable }) =>
     `${jobName(childJobId)} in attempt ${attempt}: ${reason}${retryable ? '' : ' (for good)'}`,
   BackupFailed: refusalWords,

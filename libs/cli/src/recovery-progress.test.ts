@@ -54,6 +54,13 @@ test('all written is no end yet: the VM is to be made of it', () => {
   expect(completed.end).toEqual({ outcome: 'completed', totals, started: false, notStarted: 'no kernel' });
 });
 
+test('what the VM was started with is known from its keeping', () => {
+  const acceleration = { accelerator: 'tcg', because: 'KVM cannot be used' } as const;
+  const run = { hostId: 'lab', runId: ids.recoveryId, vmId: 'web-2' };
+  const kept = told('TargetKept', { ...run, started: true, notStarted: null, acceleration });
+  expect(recoveryProgressAfter(noRecoveryProgress, kept).acceleration).toEqual(acceleration);
+});
+
 test('a failure is an end, with its reason and the restore point that is whole', () => {
   const alternative = { backupId: ids.recoveryId, takenAt: '2026-01-01T00:00:00.000Z' };
   const { end } = recoveryProgressAfter(

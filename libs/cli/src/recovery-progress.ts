@@ -1,5 +1,11 @@
 /** How far a recovery is, folded from its events as they arrive. Pure: drawing is elsewhere. */
-import { type consoleApi, type EventData, isCancellation, type RecoveryTotals } from '@backhaul/contracts';
+import {
+  type Acceleration,
+  type consoleApi,
+  type EventData,
+  isCancellation,
+  type RecoveryTotals,
+} from '@backhaul/contracts';
 import type { Refusal } from '@backhaul/kernel';
 import { knownEvent } from './event-line.ts';
 import { wayLine } from './way-line.ts';
@@ -10,6 +16,8 @@ export interface RecoveryProgress {
   readonly writtenBytes: number;
   readonly streams: number;
   readonly streamsDone: number;
+  /** What the VM was started with. */
+  readonly acceleration: Acceleration | undefined;
   readonly end:
     | {
         readonly outcome: 'completed';
@@ -33,6 +41,7 @@ export const noRecoveryProgress: RecoveryProgress = {
   writtenBytes: 0,
   streams: 0,
   streamsDone: 0,
+  acceleration: undefined,
   end: undefined,
 };
 
@@ -73,6 +82,8 @@ export function recoveryProgressAfter(
     }
     case 'DataExported':
       return { ...progress, phase: 'making the VM', streamsDone: progress.streams };
+    case 'TargetKept':
+      return { ...progress, acceleration: event.data.acceleration };
     case 'RecoveryCompleted': {
       const { totals, started, notStarted } = event.data;
       return { ...progress, phase: 'completed', end: { outcome: 'completed', totals, started, notStarted } };

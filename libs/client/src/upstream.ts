@@ -17,7 +17,7 @@ import {
   requestSubject,
   type requests,
 } from '@backhaul/contracts';
-import { describeError, Fault } from '@backhaul/kernel';
+import { describeError, Fault, natsAddress, withoutNatsPassword } from '@backhaul/kernel';
 import type { Msg, NatsConnection } from 'nats';
 import type { z } from 'zod';
 
@@ -71,9 +71,9 @@ async function ask(name: RequestName, options: Upstream): Promise<Answer> {
   } = options;
   // Who asks over HTTP need not load it.
   const { connect } = await import('nats');
-  const connection = await connect({ servers: natsUrl.split(','), name: 'backhaul upstream' }).catch(
+  const connection = await connect({ ...natsAddress(natsUrl), name: 'backhaul upstream' }).catch(
     (cause: unknown) => {
-      throw new Fault(`NATS cannot be reached at ${natsUrl}: ${describeError(cause)}`, {
+      throw new Fault(`NATS cannot be reached at ${withoutNatsPassword(natsUrl)}: ${describeError(cause)}`, {
         cause,
         code: 'Unreachable',
       });

@@ -144,7 +144,16 @@ export const ScheduleFired = defineEvent(
   z.object({ scheduleId: Name, dueAt: Instant, firedAt: Instant, backupId: BackupId }),
 );
 
-/** Version 3: `backupPriority` and `recoveryPriority`. */
+/**
+ * The schedule had been fired, or defined, at `from`, which lay in the future of the log's clock at `setBackAt`: a clock had been ahead.
+ * That is not believed any more, and it goes on after `to`, the newest due time before that was fired; null: none was.
+ */
+export const ScheduleSetBack = defineEvent(
+  'schedule',
+  'ScheduleSetBack',
+  z.object({ scheduleId: Name, from: Instant, to: Instant.nullable(), setBackAt: Instant }),
+);
+
 /**
  * The schedule will come due at `dueAt`, and ask for this backup: said once, as long before as the policy of the host wants to hear of it
  * (`preStartMinutes`). A schedule that is changed or removed meanwhile may never ask.
@@ -162,6 +171,7 @@ export const ScheduleApproaching = defineEvent(
   }),
 );
 
+/** Version 3: `backupPriority` and `recoveryPriority`. */
 export const PolicyDefined = defineEvent(
   'policy',
   'PolicyDefined',

@@ -16,6 +16,7 @@ import * as plan from './plan-events.ts';
 import * as proxy from './proxy-events.ts';
 import * as recovery from './recovery-events.ts';
 import * as recoveryPlan from './recovery-plan-events.ts';
+import * as repository from './repository-events.ts';
 import * as shadow from './shadow-plan-events.ts';
 import * as transfer from './transfer-events.ts';
 import * as vm from './vm-events.ts';
@@ -46,6 +47,7 @@ export const catalogue = {
   ScheduleRemoved: backup.ScheduleRemoved,
   ScheduleFired: backup.ScheduleFired,
   ScheduleApproaching: backup.ScheduleApproaching,
+  ScheduleSetBack: backup.ScheduleSetBack,
   PolicyDefined: backup.PolicyDefined,
   HostPolicyDefined: hostPolicy.HostPolicyDefined,
   DeploymentPolicyDefined: hostPolicy.DeploymentPolicyDefined,
@@ -105,6 +107,7 @@ export const catalogue = {
   ChildJobInterrupted: transfer.ChildJobInterrupted,
   BackupCompleted: transfer.BackupCompleted,
   BackupFailed: transfer.BackupFailed,
+  RepositoryAdopted: repository.RepositoryAdopted,
   ExportJobStarted: exporting.ExportJobStarted,
   ChunkExported: exporting.ChunkExported,
   ExportJobCompleted: exporting.ExportJobCompleted,
@@ -141,15 +144,22 @@ export const owners = {
   host: 'proxy-manager',
   childJob: 'ingest',
   transfer: 'ingest',
+  repository: 'ingest',
   exportJob: 'export',
   mount: 'export',
   export: 'export',
 } as const satisfies Record<Category, Service>;
 
+/** Of these categories, for whoever reads them out of a log that is nearly all chunks: types are found by an index, categories are not. */
+export const typesOf = (...categories: readonly Category[]): EventType[] =>
+  (Object.keys(catalogue) as EventType[]).filter((type) => categories.includes(catalogue[type].category));
+
 export type StreamName = `${Category}-${string}`;
 export const streamName = <C extends Category>(category: C, id: string): `${C}-${string}` =>
   `${category}-${id}`;
 export const vmStreamId = (hostId: string, vmId: string): string => `${hostId}.${vmId}`;
+/** Which repository the backups of a deployment are in: one stream, for there is one. */
+export const deploymentRepositoryStream: StreamName = streamName('repository', 'deployment');
 /** The dot keeps these apart from the streams of the policies that people name. */
 export const hostPolicyStream = (hostId: string): StreamName => streamName('policy', `host.${hostId}`);
 export const deploymentPolicyStream: StreamName = streamName('policy', 'deployment.all');

@@ -267,6 +267,9 @@ export const ScheduleView = z.object({
   fired: count,
   lastDueAt: instant.nullable(),
   lastBackupId: z.string().nullable(),
+  /** A clock had been ahead: until `setBackAt` the schedule stood at `setBackFrom`, in the future. Null: never since it was defined. */
+  setBackFrom: instant.nullable(),
+  setBackAt: instant.nullable(),
   position,
 });
 export type ScheduleView = z.infer<typeof ScheduleView>;

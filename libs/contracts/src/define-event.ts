@@ -1,6 +1,12 @@
 import type { z } from 'zod';
 
 /**
+ * What the data of one event may come to, as JSON in UTF-8. An event is one message of NATS, which carries 1 MiB with its headers unless its
+ * server is told otherwise; a larger one would be stored and never told to anybody, nor anything behind it.
+ */
+export const EVENT_DATA_BYTES_MAX = 900 * 1024;
+
+/**
  * The declaration of one type of event: its name, the stream category it lives in, and the shape of its newest schema
  * version. Stored shapes only grow: a new field is optional or comes with an upcaster from the version before.
  */

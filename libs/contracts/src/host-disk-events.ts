@@ -3,6 +3,7 @@
  * a recovery the empty disks of a VM to be (a target).
  */
 import { z } from 'zod';
+import { Acceleration } from './acceleration.ts';
 import { defineEvent, unchanged } from './define-event.ts';
 import { namedByBackup, run } from './run-naming.ts';
 import { BackupKind, Bytes, DiskId, ImageIdentity, Instant, Mounts, VmId } from './vocabulary.ts';
@@ -103,12 +104,19 @@ export const TargetLost = defineEvent('host', 'TargetLost', z.object({ ...run, r
 
 /**
  * The disks are a VM now, whole, at its name; `started`: and it runs. `notStarted`: it should, and why it does not. The VM of an instant
- * recovery runs, and is not whole before TargetFilled.
+ * recovery runs, and is not whole before TargetFilled. Version 2: `acceleration` of one that runs, where its host can say.
  */
 export const TargetKept = defineEvent(
   'host',
   'TargetKept',
-  z.object({ ...run, vmId: VmId, started: z.boolean(), notStarted: z.string().nullable() }),
+  z.object({
+    ...run,
+    vmId: VmId,
+    started: z.boolean(),
+    notStarted: z.string().nullable(),
+    acceleration: Acceleration.optional(),
+  }),
+  [unchanged],
 );
 
 /** Nothing is left of the VM that was to be. */

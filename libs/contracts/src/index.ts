@@ -1,9 +1,10 @@
+export * from './acceleration.ts';
 export * from './backup-events.ts';
 export * from './cancellation.ts';
 export * from './catalogue.ts';
 export * as consoleApi from './console-api.ts';
 export * from './dead-letter-events.ts';
-export type { EventDefinition } from './define-event.ts';
+export { EVENT_DATA_BYTES_MAX, type EventDefinition } from './define-event.ts';
 export { exportUri } from './endpoint.ts';
 export * from './export-events.ts';
 export * from './host-configuration.ts';
@@ -12,7 +13,7 @@ export * from './host-events.ts';
 export * from './host-lease-events.ts';
 export * from './host-policy.ts';
 export * from './mount-events.ts';
-export type { Observation } from './observation.ts';
+export type { Observation, Sighting } from './observation.ts';
 export * from './plan-events.ts';
 export * from './policy.ts';
 export * from './priority.ts';
@@ -21,6 +22,7 @@ export { addressesOf, type ProxyAddresses, ProxyNetwork } from './proxy-network.
 export type { EventMetadata, Recorded } from './recorded.ts';
 export * from './recovery-events.ts';
 export * from './recovery-plan-events.ts';
+export * from './repository-events.ts';
 export * from './requests.ts';
 export * from './shadow-plan-events.ts';
 export { liftRecord, readStoredLine, type StoredRecord } from './stored-record.ts';

@@ -20,10 +20,12 @@ export const ProxyCharacteristics = z.object({
   /** Tells one build of the appliance from another. */
   appliance: z.string().nullable(),
   accelerator: z.string().nullable(),
+  /** Why with that one, for people; an earlier release did not say. */
+  acceleratorBecause: z.string().nullable().optional(),
 });
 export type ProxyCharacteristics = z.infer<typeof ProxyCharacteristics>;
 
-/** Version 2: `characteristics`. */
+/** Version 2: `characteristics`. Version 3: in them why its accelerator. */
 export const ProxyActivated = defineEvent(
   'host',
   'ProxyActivated',
@@ -33,7 +35,7 @@ export const ProxyActivated = defineEvent(
     ports: z.array(Port).min(1),
     characteristics: ProxyCharacteristics.optional(),
   }),
-  [unchanged],
+  [unchanged, unchanged],
 );
 
 /** `degraded`: it serves, and others are better. `sick`: it is given nothing new, and is ended when what it has is done. */

@@ -21,6 +21,9 @@ import {
   VmId,
 } from './vocabulary.ts';
 
+/** Only what is asked is bounded: what is in the log stays readable, whatever it is. */
+const DISKS_MAX = 1_000;
+
 /** Part of a NATS subject: no dots, spaces or wildcards. */
 export const RequestId = z
   .string()
@@ -77,7 +80,7 @@ export const RecoveryRequested = z.strictObject({
   host: HostId,
   vm: VmId,
   /** Without it, all the disks that the restore point has. */
-  disks: z.array(DiskId).min(1).optional(),
+  disks: z.array(DiskId).min(1).max(DISKS_MAX).optional(),
   mode: z.enum(['auto', ...TransportMode.options]).default('auto'),
   policy: PolicyId.default('default'),
   /** Without it, the policy's. */
@@ -118,8 +121,8 @@ export const RecoveryResumeRequested = z.strictObject({
 export const ScheduleRequested = z.strictObject({
   requestId: RequestId,
   scheduleId: Name,
-  cron: z.string().min(1),
-  timeZone: z.string().default('UTC'),
+  cron: z.string().min(1).max(200),
+  timeZone: z.string().max(100).default('UTC'),
   host: HostId,
   vm: VmId,
   kind: z.enum(['auto', ...BackupKind.options]).default('auto'),

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { StreamName } from '@backhaul/contracts';
+import { eventually } from '@backhaul/kernel';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { EventStore, Expectation } from './event-store.ts';
@@ -8,9 +9,12 @@ import { openTestStore, type TestStore } from './testing.ts';
 
 let server: TestStore;
 let store: EventStore;
+/** As many processes have: one sends what may race in groups, one after the other, and Postgres never sees the race. */
+let others: EventStore[];
 beforeAll(async () => {
   server = await openTestStore();
   store = await server.store('proxy-manager');
+  others = await Promise.all(Array.from({ length: 5 }, () => server.store('proxy-manager')));
 }, 60_000);
 afterAll(() => server?.close(), 60_000);
 
@@ -19,8 +23,14 @@ const newStream = (): StreamName => {
   streams += 1;
   return `host-append${streams}`;
 };
-const appendOne = (stream: StreamName, expected: Expectation, commandId?: string) =>
-  store.append([{ stream, expected, events: [proxyIdle('p1')] }], context(commandId));
+const appendOne = (stream: StreamName, expected: Expectation, commandId?: string, by = store) =>
+  by.append([{ stream, expected, events: [proxyIdle('p1')] }], context(commandId));
+
+/** Twenty at once, from several processes. */
+const byOthers = <T>(append: (by: EventStore, index: number) => Promise<T>): Promise<T[]> =>
+  Promise.all(
+    Array.from({ length: 20 }, (_, index) => append(others[index % others.length] as EventStore, index)),
+  );
 
 describe('an append', () => {
   test('answers exactly what is read back later', async () => {
@@ -75,7 +85,7 @@ describe('an append', () => {
     }
   });
 
-  test.each<[Expectation, number, boolean]>([
+  const decided: [Expectation, number, boolean][] = [
     [0, 0, true],
     [0, 1, false],
     ['none', 0, true],
@@ -87,15 +97,39 @@ describe('an append', () => {
     ['exists', 1, true],
     ['any', 0, true],
     ['any', 2, true],
-  ])('that expects %s of a stream at version %i: accepted %s', async (expected, version, accepted) => {
+  ];
+  // Alone it is one function's to decide, in a group another's (sql/).
+  const company = [
+    ['alone', 0],
+    ['in a group', 6],
+  ] as const;
+  const cases = company.flatMap(([name, others]) => decided.map((each) => [name, others, ...each] as const));
+  test.each(cases)(
+    '%s (with %i others) that expects %s of a stream at version %i: accepted %s',
+    async (_, company, expected, version, accepted) => {
+      const stream = newStream();
+      for (let i = 0; i < version; i += 1) await appendOne(stream, i);
+      const others = Promise.all(Array.from({ length: company }, () => appendOne(newStream(), 'none')));
+      const result = await appendOne(stream, expected);
+      expect((await others).every(({ ok }) => ok)).toBe(true);
+      expect(result.ok).toBe(accepted);
+      if (!result.ok) {
+        expect(result.refusal).toMatchObject({ code: 'VersionConflict', stream, expected, actual: version });
+      }
+      expect(await all(store.readStream(stream))).toHaveLength(accepted ? version + 1 : version);
+    },
+  );
+
+  test('keeps any string that JavaScript can hold, as the first event of a stream and as a later one', async () => {
     const stream = newStream();
-    for (let i = 0; i < version; i += 1) await appendOne(stream, i);
-    const result = await appendOne(stream, expected);
-    expect(result.ok).toBe(accepted);
-    if (!result.ok) {
-      expect(result.refusal).toMatchObject({ code: 'VersionConflict', stream, expected, actual: version });
+    const event = proxyIdle('naïve \u0000 \ud800 "quoted" \\ 😀');
+    for (const expected of ['none', 1, 'any', 'exists'] as const) {
+      const result = await store.append([{ stream, expected, events: [event] }], context());
+      expect(result.ok && result.value.events[0]?.data).toEqual(event.data);
     }
-    expect(await all(store.readStream(stream))).toHaveLength(accepted ? version + 1 : version);
+    expect((await all(store.readStream(stream))).map(({ data }) => data)).toEqual(
+      Array.from({ length: 4 }, () => event.data),
+    );
   });
 
   test('may hold events of several correlations, each found with its own story', async () => {
@@ -183,27 +217,27 @@ describe('an append', () => {
 describe('under race', () => {
   test.each<Expectation>([0, 'none'])('of 20 that expect %s, one is accepted', async (expected) => {
     const stream = newStream();
-    const results = await Promise.all(Array.from({ length: 20 }, () => appendOne(stream, expected)));
+    const results = await byOthers((by) => appendOne(stream, expected, undefined, by));
     expect(results.filter((result) => result.ok)).toHaveLength(1);
   });
 
   test('of 20 that expect any, all are accepted, one version after the other', async () => {
     const stream = newStream();
-    await Promise.all(Array.from({ length: 20 }, () => appendOne(stream, 'any')));
+    await byOthers((by) => appendOne(stream, 'any', undefined, by));
     const versions = (await all(store.readStream(stream))).map((event) => event.version);
     expect(versions).toEqual(Array.from({ length: 20 }, (_, index) => index + 1));
   });
 
   test('appends over the same streams in opposite orders do not wait for each other in a ring', async () => {
     const [one, two] = [newStream(), newStream()];
-    const both = (first: StreamName, second: StreamName) =>
-      store.append(
+    const both = (by: EventStore, first: StreamName, second: StreamName) =>
+      by.append(
         [first, second].map((stream) => ({ stream, expected: 'any' as const, events: [proxyIdle('p')] })),
         context(),
       );
-    await Promise.all(Array.from({ length: 40 }, (_, i) => (i % 2 ? both(one, two) : both(two, one))));
-    expect(await all(store.readStream(one))).toHaveLength(40);
-    expect(await all(store.readStream(two))).toHaveLength(40);
+    await byOthers((by, index) => (index % 2 ? both(by, one, two) : both(by, two, one)));
+    expect(await all(store.readStream(one))).toHaveLength(20);
+    expect(await all(store.readStream(two))).toHaveLength(20);
   });
 });
 
@@ -262,66 +296,42 @@ describe('the same command again', () => {
 
   test('at the same moment from 20 callers is stored once, and all get the same answer', async () => {
     const stream = newStream();
-    const results = await Promise.all(Array.from({ length: 20 }, () => appendOne(stream, 'any', 'burst')));
+    const results = await byOthers((by) => appendOne(stream, 'any', 'burst', by));
     const stored = await all(store.readStream(stream));
     for (const result of results) expect(result.ok && result.value.events).toEqual(stored);
     expect(results.filter((result) => result.ok && !result.value.duplicate)).toHaveLength(1);
     expect(stored).toHaveLength(1);
   });
 
-  test('at the same moment over different streams is stored once too', async () => {
-    const pair = [newStream(), newStream()];
-    const results = await Promise.all(
-      Array.from({ length: 20 }, (_, i) => appendOne(pair[i % 2] as StreamName, 'any', 'apart')),
-    );
-    expect(new Set(results.map((result) => result.ok && result.value.events[0]?.stream)).size).toBe(1);
-  });
-});
-
-describe('in a transaction', () => {
-  test('what is appended and noted stands or falls together', async () => {
-    const stream = newStream();
-    const attempt = (fail: boolean) =>
-      store.transaction(async (transaction) => {
-        await transaction.kysely.insertInto('inbox').values({ consumer: 'c', event_id: stream }).execute();
-        await transaction.append([{ stream, expected: 'none', events: [proxyIdle('p')] }], context());
-        if (fail) throw new Error('the handler fails');
-      });
-    const heard: number[] = [];
-    const unsubscribe = store.onAppended((events) => heard.push(events.length));
-    await expect(attempt(true)).rejects.toThrow('the handler fails');
-    expect(await all(store.readStream(stream))).toEqual([]);
-    expect(heard).toEqual([]);
-
-    await attempt(false);
-    expect(await all(store.readStream(stream))).toHaveLength(1);
-    expect(heard).toEqual([1]);
-    unsubscribe();
-    const noted = await store.kysely.selectFrom('inbox').selectAll().where('event_id', '=', stream).execute();
-    expect(noted).toHaveLength(1);
-  });
-
-  test('a conflict is an answer: the transaction goes on, loads again and appends', async () => {
+  test('that another connection is just storing waits for it, and leaves the stream as that one left it', async () => {
     const stream = newStream();
     await appendOne(stream, 'none');
-    const versions = await store.transaction(async (transaction) => {
-      const events = [proxyIdle('p')];
-      const refused = await transaction.append([{ stream, expected: 0, events }], context());
-      expect(refused.ok).toBe(false);
-      await transaction.append([{ stream, expected: 1, events }], context());
-      return (await all(transaction.readStream(stream))).map((event) => event.version);
+    const waiting = await store.transaction(async (transaction) => {
+      const append = { stream, expected: 'any' as const, events: [proxyIdle('p')] };
+      await transaction.append([append], context('just now'));
+      const other = store.transaction((another) => another.append([append], context('just now')));
+      await eventually('the other append waiting for a lock', 10_000, async () => {
+        const { rows } = await sql`
+          select from pg_stat_activity where wait_event_type = 'Lock' and query like '%append_event(%'`.execute(
+          store.kysely, // a transaction sees the activity as it was when it looked first
+        );
+        return rows.length === 1 ? true : undefined;
+      });
+      return { other };
     });
-    expect(versions).toEqual([1, 2]);
+    expect(await waiting.other).toMatchObject({
+      ok: true,
+      value: { duplicate: true, events: [{ version: 2 }] },
+    });
+    expect(await appendOne(stream, 2)).toMatchObject({ ok: true, value: { events: [{ version: 3 }] } });
+    expect(await all(store.readStream(stream))).toHaveLength(3);
   });
 
-  test('a second append is a bug', async () => {
-    const [one, two] = [newStream(), newStream()];
-    const twice = store.transaction(async (transaction) => {
-      for (const stream of [one, two]) {
-        await transaction.append([{ stream, expected: 'any', events: [proxyIdle('p')] }], context());
-      }
-    });
-    await expect(twice).rejects.toThrow(/appends once/);
-    expect(await all(store.readStream(one))).toEqual([]);
+  test('at the same moment over different streams is stored once too', async () => {
+    const pair = [newStream(), newStream()];
+    const results = await byOthers((by, index) =>
+      appendOne(pair[index % 2] as StreamName, 'any', 'apart', by),
+    );
+    expect(new Set(results.map((result) => result.ok && result.value.events[0]?.stream)).size).toBe(1);
   });
 });

@@ -1,11 +1,12 @@
 /**
- * Appends as the function `append_events` takes them (sql/0001-log.sql says what it guarantees): prepared from what callers
- * decided, one command or a group of them per call, and its answer turned back into recorded events.
+ * Appends as the functions `append_events` and `append_event` take them (sql/0001-log.sql and sql/0006-append-one.sql say what they
+ * guarantee): prepared from what callers decided, one command or a group of them per call, and the answer turned back into recorded events.
  */
 import {
   type Category,
   catalogue,
   categoryOf,
+  EVENT_DATA_BYTES_MAX,
   type Event,
   type EventMetadata,
   type Recorded,
@@ -29,6 +30,20 @@ interface AppendAnswer {
   readonly recorded_at: string;
 }
 
+/** For one event to one stream, which most appends are: scalars cost half of what arrays of one do, on either side. */
+const APPEND_ONE = {
+  name: 'append_event',
+  text: `select outcome, stood_at, new_position, recorded
+         from public.append_event($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+};
+
+interface AppendOneAnswer {
+  readonly outcome: number;
+  readonly stood_at: number;
+  readonly new_position: number;
+  readonly recorded: string;
+}
+
 /** One command, checked and ready to be sent. */
 export interface PreparedAppend {
   readonly appends: readonly StreamAppend[];
@@ -39,6 +54,8 @@ export interface PreparedAppend {
 
 interface Draft {
   readonly event: Event;
+  /** The event's data as it is sent. */
+  readonly json: string;
   readonly eventId: string;
   readonly stream: string;
   readonly category: Category;
@@ -48,8 +65,9 @@ interface Draft {
 }
 
 /**
- * Data that does not fit its contract is a bug of the caller and fails here, before anything is sent. Metadata may come from
- * outside; it is stored as lines, and so a line break in it becomes a space.
+ * Data that does not fit its contract, or is more than a message can carry, is a bug of the caller and fails here, before anything is sent.
+ * Metadata may come from outside; it is stored as lines, and so a line break in it becomes a space; and what is longer than any name of
+ * ours is cut.
  */
 export function prepare(appends: readonly StreamAppend[], given: AppendContext): PreparedAppend {
   const context = { ...given, metadata: oneLineEach(given.metadata) };
@@ -61,8 +79,11 @@ export function prepare(appends: readonly StreamAppend[], given: AppendContext):
       invariant(definition.category === category, `${event.type} does not belong into stream ${stream}`);
       const checked = definition.data.safeParse(event.data);
       invariant(checked.success, `A new ${event.type} does not fit its contract: ${checked.error?.message}`);
+      const json = JSON.stringify(checked.data);
+      assertCarried(event.type, stream, json);
       drafts.push({
         event: { type: event.type, data: checked.data } as Event,
+        json,
         eventId: derivedId(context.commandId, drafts.length),
         stream,
         category,
@@ -75,11 +96,65 @@ export function prepare(appends: readonly StreamAppend[], given: AppendContext):
   return { appends, context, drafts };
 }
 
+function assertCarried(type: string, stream: string, json: string): void {
+  // A character of UTF-16 takes at most three bytes: of what is short the bytes need not be counted.
+  if (json.length * 3 <= EVENT_DATA_BYTES_MAX) return;
+  const bytes = Buffer.byteLength(json);
+  invariant(
+    bytes <= EVENT_DATA_BYTES_MAX,
+    `A new ${type} of stream ${stream} has ${bytes} bytes of data, and an event carries at most ${EVENT_DATA_BYTES_MAX}`,
+  );
+}
+
 /**
  * Sends commands that name no stream twice among them. Answers in their order; throws what Postgres throws, and then none
  * of them is stored.
  */
 export async function send(
+  connection: Pool | PoolClient,
+  commands: readonly PreparedAppend[],
+): Promise<Result<Appended, VersionConflict>[]> {
+  const [command] = commands;
+  const [append] = command?.appends ?? [];
+  const [draft] = command?.drafts ?? [];
+  const isOneEvent = commands.length === 1 && command?.appends.length === 1 && command.drafts.length === 1;
+  return isOneEvent && append !== undefined && draft !== undefined
+    ? [await sendOne(connection, command, append, draft)]
+    : await sendMany(connection, commands);
+}
+
+async function sendOne(
+  connection: Pool | PoolClient,
+  { context }: PreparedAppend,
+  append: StreamAppend,
+  draft: Draft,
+): Promise<Result<Appended, VersionConflict>> {
+  const { eventId, event, json, schemaVersion, metadata } = draft;
+  const { rows } = await connection.query<AppendOneAnswer>({
+    ...APPEND_ONE,
+    values: [
+      eventId,
+      append.stream,
+      encoded(append.expected),
+      event.type,
+      schemaVersion,
+      metadata.correlation,
+      metadata.causation,
+      metadata.traceparent ?? null,
+      context.metadata.actor,
+      json,
+    ],
+  });
+  const answer = rows[0];
+  invariant(answer !== undefined, 'append_event answers with one row');
+  if (answer.outcome > 0) return refuse(versionConflict(append, answer.stood_at));
+  if (answer.outcome < 0)
+    return ok({ events: await readCommand(connection, context.commandId), duplicate: true });
+  const version = answer.stood_at + 1;
+  return ok({ events: [recorded(draft, version, answer.new_position, answer.recorded)], duplicate: false });
+}
+
+async function sendMany(
   connection: Pool | PoolClient,
   commands: readonly PreparedAppend[],
 ): Promise<Result<Appended, VersionConflict>[]> {
@@ -108,7 +183,7 @@ export async function send(
       drafts.map((draft) => draft.event.type),
       drafts.map((draft) => draft.schemaVersion),
       drafts.map(({ metadata }) => metadata.correlation),
-      JSON.stringify(drafts.map((draft) => draft.event.data)),
+      `[${drafts.map(({ json }) => json).join(',')}]`,
     ],
   });
   const answer = rows[0];
@@ -174,7 +249,14 @@ function oneLineEach({ correlation, causation, traceparent, actor }: EventMetada
   return traceparent === undefined ? metadata : { ...metadata, traceparent: oneLine(traceparent) };
 }
 
-const oneLine = (text: string): string => (text.includes('\n') ? text.replaceAll('\n', ' ') : text);
+/** All of them travel as headers, percent-encoded, and JetStream carries 64 KiB of headers. */
+const METADATA_CHARACTERS_MAX = 1_000;
+
+function oneLine(text: string): string {
+  const short =
+    text.length > METADATA_CHARACTERS_MAX ? text.slice(0, METADATA_CHARACTERS_MAX).toWellFormed() : text;
+  return short.includes('\n') ? short.replaceAll('\n', ' ') : short;
+}
 
 function encoded(expected: Expectation): number {
   switch (expected) {

@@ -6,22 +6,24 @@ import type { LogReader } from './event-store.ts';
 /**
  * All events of one type with this correlation, in the order of the log, at least up to the position `upTo`. Throws a retryable Fault with
  * the code `LogBehind` while the log cannot be read that far: an answer from an older log would be a wrong one.
+ * `cursor` is moved as pages have been taken: with the same one the next call reads on from there.
  */
 export async function* eventsOfRun<T extends EventType>(
   reader: LogReader,
   correlation: string,
   type: T,
   upTo: number,
+  cursor = { after: 0 },
 ): AsyncGenerator<Recorded<T>> {
-  for (let after = 0; ; ) {
-    const page = await reader.readLog(after, { types: [type], correlation });
+  for (;;) {
+    const page = await reader.readLog(cursor.after, { types: [type], correlation });
     if (page.highWater < upTo) {
       throw new Fault(`The log can be read up to ${page.highWater} for the moment, and not to ${upTo}`, {
         code: 'LogBehind',
       });
     }
     for (const event of page.events) if (event.type === type) yield event as unknown as Recorded<T>;
+    cursor.after = Math.max(cursor.after, page.next);
     if (page.next >= page.highWater) return;
-    after = page.next;
   }
 }

@@ -1,3 +1,4 @@
+export { type AdoptedRepository, adoptedRepository } from './adopted-repository.ts';
 export {
   type CommandService,
   commandService,
@@ -9,6 +10,7 @@ export {
 export * from './event-store.ts';
 export { eventsOfRun } from './events-of-run.ts';
 export { type LeaseHold, LeaseWatch } from './lease-watch.ts';
+export { logTime } from './log-clock.ts';
 export { readLogFile, storedLog, writeLogFile } from './log-file.ts';
 export { migrate } from './migrate.ts';
 export { connectEventStore } from './postgres-event-store.ts';

@@ -32,25 +32,26 @@ export class LeaseWatch {
     this.#onFault = onFault;
   }
 
-  /** Does the work, unless the lease has ended. What it throws because of that end is swallowed: there is nothing to try again. */
-  async whileHeld(
+  /** Does the work, unless the lease has ended, and says how it ended. What it throws because of that end is swallowed: there is nothing to try again. */
+  async whileHeld<End>(
     leased: Leased,
     signal: AbortSignal,
-    work: (hold: LeaseHold) => Promise<void>,
-  ): Promise<void> {
+    work: (hold: LeaseHold) => Promise<End>,
+  ): Promise<End | undefined> {
     const ended = new AbortController();
     // Before the log is asked: what is said between the two is heard by one of them.
     const letGo = this.#hold(leased.data.leaseId, ended);
     try {
       const { hasEnded, readTo } = await this.#askLog(leased);
-      if (hasEnded) return;
+      if (hasEnded) return undefined;
       this.#lookFrom(readTo);
-      await work({
+      return await work({
         signal: AbortSignal.any([signal, ended.signal]),
         hasEnded: async () => ended.signal.aborted || (await this.#askLog(leased)).hasEnded,
       });
     } catch (error) {
       if (!ended.signal.aborted || signal.aborted) throw error;
+      return undefined;
     } finally {
       letGo();
     }

@@ -2,14 +2,16 @@
  * Brings a database to the schema of this release. Safe to run at every start and by several processes at once: one does the work
  * in one transaction, the others wait and find it done. A migration that was released is never edited; a new one follows it.
  */
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import type { Service } from '@backhaul/contracts';
 import { Fault } from '@backhaul/kernel';
 import pg from 'pg';
 import { postgresFault } from './postgres-fault.ts';
 import { createRoles, recordOwners } from './roles.ts';
+import { FOLDER, migrations } from './schema.ts';
 
-const FOLDER = new URL('./sql/', import.meta.url);
+/** An index over a log of years takes its time, and its services wait meanwhile. */
+const STATEMENT_MILLISECONDS = 3_600_000;
 
 /** `adminUrl`: somebody who may create roles and owns the database. `rolePassword`: one for all services, or one each. */
 export async function migrate(options: {
@@ -21,7 +23,7 @@ export async function migrate(options: {
     connectionString: adminUrl,
     application_name: 'backhaul-migrate',
     connectionTimeoutMillis: 10_000,
-    statement_timeout: 120_000,
+    statement_timeout: STATEMENT_MILLISECONDS,
   });
   admin.on('error', () => undefined); // a lost connection rejects the query at work, which is enough
   try {
@@ -44,7 +46,7 @@ async function applyMissing(admin: pg.Client): Promise<void> {
     `create table if not exists public.schema_migrations (
        name text primary key, applied_at timestamptz not null default now())`,
   );
-  const files = (await readdir(FOLDER)).filter((file) => file.endsWith('.sql')).sort();
+  const files = await migrations();
   const { rows } = await admin.query<{ name: string }>('select name from public.schema_migrations');
   const applied = new Set(rows.map((row) => row.name));
   for (const name of applied) {

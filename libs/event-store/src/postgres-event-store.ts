@@ -16,13 +16,14 @@ import { highWaterOf } from './high-water.ts';
 import { inTransaction, kyselyOn, kyselyWithin, openPool } from './pool.ts';
 import { postgresFault, stateOf } from './postgres-fault.ts';
 import { readLogRows, readStoredRows, readStreamPage, readStreamPages } from './reading.ts';
+import { requireSchema } from './schema.ts';
 import { knownEvents, lastPosition, type StoredEvent, storedRecord } from './stored-event.ts';
 
 const PAGE_EVENTS = 1_000;
 
 /**
  * Connects as the user of `url` (see serviceUrl), once, to find a wrong address or password at the start. Afterwards
- * connections come and go by themselves. Throws a Fault when the database is out of reach or was not migrated.
+ * connections come and go by themselves. Throws a Fault when the database is out of reach or not at the schema of this release.
  */
 export async function connectEventStore(options: {
   url: string;
@@ -34,7 +35,7 @@ export async function connectEventStore(options: {
   const applicationName = options.applicationName ?? `backhaul-${service ?? 'reader'}`;
   const pool = openPool({ url, poolSize, applicationName });
   try {
-    await pool.query('select from public.events limit 1');
+    await requireSchema(pool);
   } catch (cause) {
     await pool.end();
     throw postgresFault(`Connecting to the event store at ${new URL(url).host}`, cause);
@@ -145,8 +146,10 @@ function transactionOn(
       ),
     );
     for (const result of results) {
-      if (!result.ok || result.value.duplicate) continue;
+      if (!result.ok) continue;
+      // A duplicate that was stored in this very moment was found with the log's lock in hand.
       hasAppended = true;
+      if (result.value.duplicate) continue;
       afterCommit.push(() => announce(result.value.events));
     }
     return results;

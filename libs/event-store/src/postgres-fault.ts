@@ -11,6 +11,7 @@ const RETRYABLE_STATES = [
   '55P03', // lock_not_available
   '25P03', // idle_in_transaction_session_timeout
   '25P04', // transaction_timeout
+  '25006', // read_only_sql_transaction: a standby answers, until it is promoted or the primary is back
 ];
 
 /** The SQLSTATE, when the server itself answered with an error, however deep it lies among the causes. */

@@ -1,5 +1,5 @@
 /** Reading streams and the log: every query that selects events. Rows come as arrays, in pages, through prepared statements. */
-import type { Recorded, StreamName } from '@backhaul/contracts';
+import { type EventType, type Recorded, type StreamName, typesOf } from '@backhaul/contracts';
 import { derivedId } from '@backhaul/kernel';
 import type { Pool, PoolClient, QueryResult } from 'pg';
 import type { LogFilter, StreamAfter, StreamPage } from './event-store.ts';
@@ -26,6 +26,20 @@ const LOG = {
   rowMode: 'array',
 } as const;
 
+/** What makes nearly all of a log, and what the indexes of sql/0007-all-but-chunks.sql leave out. */
+const CHUNKS: readonly EventType[] = ['ChunkReceived', 'ChunkExported'];
+const BUT_CHUNKS = `type not in (${CHUNKS.map((type) => `'${type}'`).join(', ')})`;
+
+/** Types that are few among many: each is found by its index, so that a log of years costs what there is of them. */
+const BY_TYPE = {
+  name: 'read_log_by_type',
+  text: `select ${COLUMNS} from unnest($4::text[]) as wanted(one)
+         cross join lateral (select * from public.events e where e.type = wanted.one collate "C"
+           and e.position > $1 and e.position <= $2 and e.${BUT_CHUNKS} order by e.position limit $3) e
+         order by position limit $3`,
+  rowMode: 'array',
+} as const;
+
 const FILTERED = {
   name: 'read_log_filtered',
   text: `select ${COLUMNS} from public.events where position > $1 and position <= $2
@@ -39,6 +53,13 @@ const CORRELATED = {
   text: `select ${COLUMNS} from public.events where position > $1 and position <= $2
          and ($4::text[] is null or category = any($4)) and ($5::text[] is null or type = any($5))
          and correlation = $6 order by position limit $3`,
+  rowMode: 'array',
+} as const;
+
+const CORRELATED_BUT_CHUNKS = {
+  name: 'read_log_correlated_but_chunks',
+  text: `select ${COLUMNS} from public.events where position > $1 and position <= $2 and type = any($4::text[])
+         and correlation = $5 and ${BUT_CHUNKS} order by position limit $3`,
   rowMode: 'array',
 } as const;
 
@@ -85,16 +106,32 @@ export async function readStreamPages(
 export async function readLogRows(
   connection: Pool | PoolClient,
   range: { after: number; upTo: number; limit: number },
-  { categories, types, correlation }: LogFilter,
+  filter: LogFilter,
 ): Promise<StoredEvent[]> {
-  const values: unknown[] = [range.after, range.upTo, range.limit];
-  let query: typeof LOG | typeof FILTERED | typeof CORRELATED = LOG;
-  if (categories !== undefined || types !== undefined || correlation !== undefined) {
-    query = correlation === undefined ? FILTERED : CORRELATED;
-    values.push(categories ?? null, types ?? null);
-    if (correlation !== undefined) values.push(correlation);
-  }
-  return rowsOf(await connection.query<StoredEvent>({ ...query, values }));
+  const { query, values } = asked(filter, range.upTo - range.after > WIDE);
+  const { after, upTo, limit } = range;
+  return rowsOf(await connection.query<StoredEvent>({ ...query, values: [after, upTo, limit, ...values] }));
+}
+
+/**
+ * From how many positions on the events of some categories are looked up type by type. Where less is new it is read as it lies, which is what
+ * a relay does all the time.
+ */
+const WIDE = 10_000;
+
+/** The query that costs what it finds, and its values from the fourth on. */
+function asked({ categories, types, correlation }: LogFilter, isWide: boolean) {
+  const wanted = types ?? (categories !== undefined && isWide ? typesOf(...categories) : undefined);
+  const butChunks =
+    (types === undefined || categories === undefined) &&
+    wanted?.every((type) => !CHUNKS.includes(type)) === true;
+  if (correlation !== undefined)
+    return butChunks
+      ? { query: CORRELATED_BUT_CHUNKS, values: [wanted, correlation] }
+      : { query: CORRELATED, values: [categories ?? null, types ?? null, correlation] };
+  if (butChunks) return { query: BY_TYPE, values: [[...new Set(wanted)]] };
+  if (categories === undefined && types === undefined) return { query: LOG, values: [] };
+  return { query: FILTERED, values: [categories ?? null, types ?? null] };
 }
 
 /** The same of all types but some, known to this release or not. */

@@ -30,6 +30,16 @@ async function tried(url: string, statement: string): Promise<string> {
   }
 }
 
+async function queried(url: string, statement: string): Promise<unknown[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query(statement)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
 const REFUSED = /^42501 /;
 
 describe('the log only grows', () => {
@@ -159,10 +169,31 @@ describe('migrating', () => {
     await expect(migrate({ adminUrl, rolePassword: TEST_PASSWORD })).rejects.toThrow(/9999-later.sql/);
   });
 
-  test('connecting to a database that was never migrated says so', async () => {
-    const url = await server.server.createDatabase('bare');
-    const refused = await connectEventStore({ url }).catch((error: unknown) => error);
-    expect(refused).toMatchObject({ permanent: true, code: '42P01' });
+  test('connecting to a database that is not at the schema of this release says so, and works once it is', async () => {
+    const adminUrl = await server.server.createDatabase('behind');
+    const url = serviceUrl(adminUrl, 'ingest', TEST_PASSWORD);
+    const connecting = (to: string) => connectEventStore({ url: to }).then((store) => store.close());
+    const behind = { permanent: false, code: 'SchemaBehind' };
+    await expect(connecting(adminUrl)).rejects.toMatchObject({
+      ...behind,
+      message: expect.stringContaining('backhaul database prepare'),
+    });
+    await migrate({ adminUrl, rolePassword: TEST_PASSWORD });
+    const forget = `delete from public.schema_migrations where name like '0007%' returning name`;
+    const [latest] = (await queried(adminUrl, forget)) as { name: string }[];
+    await expect(connecting(url)).rejects.toMatchObject({
+      ...behind,
+      message: expect.stringContaining(`${latest?.name}`),
+    });
+    // As an earlier release left it, which did not let its services look.
+    await queried(adminUrl, 'revoke select on public.schema_migrations from backhaul_service');
+    await expect(connecting(url)).rejects.toMatchObject(behind);
+    await queried(adminUrl, 'grant select on public.schema_migrations to backhaul_service');
+    await queried(
+      adminUrl,
+      `insert into public.schema_migrations values ('${latest?.name}'), ('9999-newer.sql')`,
+    );
+    await connecting(url);
   });
 
   test('a password with every kind of character logs in', async () => {

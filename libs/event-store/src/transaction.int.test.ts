@@ -19,6 +19,51 @@ const newStream = (): StreamName => {
 };
 const events = [proxyIdle('p1')];
 
+test('what is appended and noted stands or falls together', async () => {
+  const stream = newStream();
+  const attempt = (fail: boolean) =>
+    store.transaction(async (transaction) => {
+      await transaction.kysely.insertInto('inbox').values({ consumer: 'c', event_id: stream }).execute();
+      await transaction.append([{ stream, expected: 'none', events: [proxyIdle('p')] }], context());
+      if (fail) throw new Error('the handler fails');
+    });
+  const heard: number[] = [];
+  const unsubscribe = store.onAppended((events) => heard.push(events.length));
+  await expect(attempt(true)).rejects.toThrow('the handler fails');
+  expect(await all(store.readStream(stream))).toEqual([]);
+  expect(heard).toEqual([]);
+
+  await attempt(false);
+  expect(await all(store.readStream(stream))).toHaveLength(1);
+  expect(heard).toEqual([1]);
+  unsubscribe();
+  const noted = await store.kysely.selectFrom('inbox').selectAll().where('event_id', '=', stream).execute();
+  expect(noted).toHaveLength(1);
+});
+
+test('a conflict is an answer: the transaction goes on, loads again and appends', async () => {
+  const stream = newStream();
+  await store.append([{ stream, expected: 'none', events }], context());
+  const versions = await store.transaction(async (transaction) => {
+    const refused = await transaction.append([{ stream, expected: 0, events }], context());
+    expect(refused.ok).toBe(false);
+    await transaction.append([{ stream, expected: 1, events }], context());
+    return (await all(transaction.readStream(stream))).map((event) => event.version);
+  });
+  expect(versions).toEqual([1, 2]);
+});
+
+test('a second append is a bug', async () => {
+  const [one, two] = [newStream(), newStream()];
+  const twice = store.transaction(async (transaction) => {
+    for (const stream of [one, two]) {
+      await transaction.append([{ stream, expected: 'any', events: [proxyIdle('p')] }], context());
+    }
+  });
+  await expect(twice).rejects.toThrow(/appends once/);
+  expect(await all(store.readStream(one))).toEqual([]);
+});
+
 test('several commands of one transaction each have an outcome of their own, in the order given', async () => {
   const [taken, free, other] = [newStream(), newStream(), newStream()];
   const first = context();

@@ -176,13 +176,13 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
         proxies: [
           {
             proxyId,
-            alive: true,
+            state: 'alive',
             detail: '',
             attachments: [attachedDisk(attachment)],
             readings: expect.any(Array),
           },
         ],
-        snapshots: [{ snapshotId, vmId: fixture.vmId, alive: true, detail: '' }],
+        snapshots: [{ snapshotId, vmId: fixture.vmId, state: 'alive', detail: '' }],
         targets: [],
         fills: [],
       });
@@ -212,7 +212,7 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       await expect(client.read(0, 512, Buffer.alloc(512))).rejects.toThrow();
       await client.close();
       await expect(connectNbd({ uri, connectMilliseconds: 2000 })).rejects.toThrow();
-      expect((await host.observe()).proxies).toMatchObject([{ alive: true, attachments: [] }]);
+      expect((await host.observe()).proxies).toMatchObject([{ state: 'alive', attachments: [] }]);
       expect((await host.attachDisk(attachment)).exportName).not.toBe('');
       expect((await readExport(uri)).length).toBeGreaterThan(0);
     });
@@ -225,9 +225,14 @@ export function describeHostContract(kind: string, makeFixture: () => Promise<Ho
       await host.attachDisk(attachment);
       await fixture.killProxy(proxyId);
 
-      const [seen] = (await host.observe()).proxies;
-      expect(seen).toMatchObject({ proxyId, alive: false, attachments: [], readings: [] });
-      expect(seen?.detail).not.toBe('');
+      // While its process dies it does not answer, and is not known to be gone yet.
+      const seen = await eventually('Its end', 30_000, async () => {
+        const [proxy] = (await host.observe()).proxies;
+        expect(proxy?.state).not.toBe('alive');
+        return proxy?.state === 'gone' ? proxy : undefined;
+      });
+      expect(seen).toMatchObject({ proxyId, attachments: [], readings: [] });
+      expect(seen.detail).not.toBe('');
       await expect(host.attachDisk(attachment)).rejects.toThrow(proxyId);
       await host.detachDisk(attachment);
       await host.deactivateProxy(proxyId);

@@ -6,6 +6,7 @@
  *   of doing, and says whether a retry can help. No call waits for ever.
  */
 import type {
+  Acceleration,
   BackupKind,
   Consistency,
   ImageIdentity,
@@ -42,6 +43,14 @@ export interface Snapshot {
   /** Absent where there is no guest that could be asked to come to rest. */
   readonly consistency?: Consistency;
   readonly disks: readonly SnapshotDisk[];
+}
+
+export interface Kept {
+  readonly started: boolean;
+  /** It should run, and why it does not. */
+  readonly notStarted: string | null;
+  /** Of a VM that runs, where the host can say. */
+  readonly acceleration?: Acceleration;
 }
 
 export interface TargetOrder {
@@ -93,6 +102,14 @@ export interface Filling {
   readonly filled: boolean;
 }
 
+/** For a look that may take long. */
+export interface Looking {
+  /** Ends it soon, where the kind of host can. */
+  readonly signal?: AbortSignal;
+  /** Told what it is doing, about once a minute. */
+  readonly onProgress?: (doing: string) => void;
+}
+
 export interface HypervisorHost {
   readonly hostId: string;
   readonly kind: string;
@@ -102,7 +119,7 @@ export interface HypervisorHost {
   listVms(): Promise<string[]>;
 
   /** Looks without touching: disks, allocation, what change tracking is worth against `parent`. */
-  inspect(vmId: string, parent: RestorePoint | null): Promise<Result<Inspection>>;
+  inspect(vmId: string, parent: RestorePoint | null, looking?: Looking): Promise<Result<Inspection>>;
 
   /**
    * Freezes all disks of a VM at one instant, serves them read-only on the host's own NBD export, and starts the next
@@ -165,11 +182,7 @@ export interface HypervisorHost {
    * With mounts the VM is started in any case, and is not whole before `fillTarget` says so. Refused with `VmNotStarted`, and nothing is
    * left of it, when it cannot be started.
    */
-  keepTarget(order: {
-    targetId: string;
-    vmId: string;
-    start: boolean;
-  }): Promise<Result<{ readonly started: boolean; readonly notStarted: string | null }>>;
+  keepTarget(order: { targetId: string; vmId: string; start: boolean }): Promise<Result<Kept>>;
 
   /**
    * Has the disks of a VM with mounts filled behind the running guest, and says how far that is, at once: asked again, it starts a VM that

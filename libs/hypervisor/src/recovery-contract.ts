@@ -186,7 +186,9 @@ export function describeRecoveryContract(kind: string, makeFixture: () => Promis
       await host.close();
       host = await fixture.open();
       const { targetId } = order;
-      expect((await host.observe()).targets).toEqual([{ targetId, vmId: NEW_VM, alive: true, detail: '' }]);
+      expect((await host.observe()).targets).toEqual([
+        { targetId, vmId: NEW_VM, state: 'alive', detail: '' },
+      ]);
       expect(must(await host.createTarget(order))).toEqual(target);
       await writeDirectly(targetId, 'system', 0, patterned(5, 64 * KiB));
       await host.discardTarget(targetId, NEW_VM);
@@ -208,10 +210,10 @@ export function describeRecoveryContract(kind: string, makeFixture: () => Promis
 
       await fixture.killTargetServer(targetId);
       expect((await host.observe()).targets).toMatchObject([
-        { targetId, alive: false, detail: expect.stringMatching(/./) },
+        { targetId, state: 'gone', detail: expect.stringMatching(/./) },
       ]);
       const [, data] = must(await host.createTarget({ ...order, again: true })).disks;
-      expect((await host.observe()).targets).toMatchObject([{ targetId, alive: true }]);
+      expect((await host.observe()).targets).toMatchObject([{ targetId, state: 'alive' }]);
       const contents = await readExport(data?.endpoint ?? '');
       expect(sameBytes(contents.subarray(2 * MiB, 2 * MiB + 200 * KiB), patterned(6, 200 * KiB))).toBe(true);
       // However often it is asked: QEMU's client fails a few times, and has connected to the new server then.

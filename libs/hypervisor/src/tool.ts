@@ -16,6 +16,8 @@ export interface ToolOptions {
   /** Exit codes that are answers rather than failures. Default: 0 alone. */
   readonly exitCodes?: readonly number[];
   readonly outputBytesMax?: number;
+  /** For its standard input, which is closed behind it. Default: left open, and empty. */
+  readonly input?: string;
 }
 
 /**
@@ -36,7 +38,7 @@ export async function runTool(
       // Messages are matched on, and must not come in the language of the machine. Some programs are where only root looks by itself.
       env: { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`, LC_ALL: 'C' },
     } as const;
-    execFile(command, args, settings, (error, stdout, stderr) => {
+    const child = execFile(command, args, settings, (error, stdout, stderr) => {
       const exitCode = error === null ? 0 : error.code;
       if (typeof exitCode === 'number' && (options.exitCodes ?? [0]).includes(exitCode)) {
         resolve({ exitCode, stdout, stderr });
@@ -44,6 +46,10 @@ export async function runTool(
       }
       reject(toolFault(line, options.milliseconds, error, stderr.trim() || stdout.trim()));
     });
+    if (options.input === undefined) return;
+    // One that ends without reading says why itself.
+    child.stdin?.on('error', () => undefined);
+    child.stdin?.end(options.input);
   });
 }
 

@@ -12,6 +12,16 @@ test('a description names every cause, outermost first, and repeats none', () =>
   expect(describeError(new Error('a: b', { cause: new Error('b') }))).toBe('a: b');
 });
 
+test('a description stays short, and what lies behind a long cause is still there', () => {
+  const cause = new Error('EIO: i/o error, read');
+  const described = describeError(new Error(`refused: ${'x'.repeat(2_000_000)}`, { cause }));
+  expect(described).toMatch(/^refused: x+\.\.\. \(\d+ characters more\): EIO: i\/o error, read$/);
+  const many = Array.from({ length: 5_000 }, (_, index) => new Error(`disk ${index}`));
+  for (const long of [described, describeError(new AggregateError(many, ''))])
+    expect(long.length).toBeLessThan(5_000);
+  expect(describeError(new AggregateError(many, ''))).toMatch(/^disk 0; .*disk 19 and 4980 more$/);
+});
+
 test('a permanent fault stays permanent when it is wrapped', () => {
   const inner = new Fault('The image is corrupt', { permanent: true });
   expect(isPermanent(new Error('Opening failed', { cause: inner }))).toBe(true);

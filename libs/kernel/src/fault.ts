@@ -2,6 +2,8 @@
  * Faults: the world failed (a disk, a socket, a server). They are thrown, carry their cause, and say whether trying
  * again can help, because the one place at the edge that retries must not guess.
  */
+import { listed, shortened } from './wording.ts';
+
 export class Fault extends Error {
   override readonly name: string = 'Fault';
   /** True when the same call can never succeed: retrying would only hide the error. */
@@ -32,20 +34,25 @@ export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return false;
 }
 
-/** The whole chain of causes on one line, outermost first: the real error is never hidden behind the last one. */
+/** Of one cause, and of all together: descriptions become reasons in events. */
+const CAUSE_CHARACTERS_MAX = 4_000;
+const CHARACTERS_MAX = 16_000;
+
+/** The whole chain of causes on one line, outermost first: the real error is never hidden behind the last one, nor behind a long one. */
 export function describeError(error: unknown): string {
   const parts: string[] = [];
   for (let current = error; current !== undefined && current !== null; ) {
     if (current instanceof AggregateError && current.message === '') {
-      parts.push(current.errors.map(describeError).join('; '));
+      parts.push(listed(current.errors.map(describeError), 20, '; '));
       break;
     }
     if (!(current instanceof Error)) {
-      parts.push(String(current));
+      parts.push(shortened(String(current), CAUSE_CHARACTERS_MAX));
       break;
     }
-    if (!parts.some((part) => part.includes((current as Error).message))) parts.push(current.message);
+    const message = shortened(current.message, CAUSE_CHARACTERS_MAX);
+    if (!parts.some((part) => part.includes(message))) parts.push(message);
     current = current.cause;
   }
-  return parts.join(': ');
+  return shortened(parts.join(': '), CHARACTERS_MAX);
 }

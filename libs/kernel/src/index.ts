@@ -22,5 +22,7 @@ export {
   ipv4Text,
   parseIpv4Network,
 } from './ipv4.ts';
+export { type NatsAddress, natsAddress, withoutNatsPassword } from './nats-url.ts';
 export { type Refusal, refusalLine } from './refusal.ts';
 export { ok, type Result, refuse } from './result.ts';
+export { listed, shortened } from './wording.ts';

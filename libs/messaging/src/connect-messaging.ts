@@ -297,7 +297,12 @@ function publishAnswer(link: Link, log: Log, answer: Answer): void {
     log.debug({ requestId: answer.requestId }, 'an answer could not be sent');
     return;
   }
-  session.connection.publish(answerSubject(answer.requestId), JSON.stringify(Answer.parse(answer)));
+  try {
+    session.connection.publish(answerSubject(answer.requestId), JSON.stringify(Answer.parse(answer)));
+  } catch (error) {
+    // The log, not the answer, is the truth: one that cannot be sent must not undo what is done.
+    log.warn({ requestId: answer.requestId, error: describeError(error) }, 'an answer could not be sent');
+  }
 }
 
 function requestIdOf(body: Uint8Array): string | undefined {

@@ -10,6 +10,7 @@ import type { ConsumerMessages, JsMsg } from 'nats';
 import { Batches, type BatchesOptions } from './batches.ts';
 import type { Delivery } from './delivery.ts';
 import { type Durable, durableInfo, ensureDurable, recreateDurable } from './durables.ts';
+import { Failures } from './failures.ts';
 import type { Outcome } from './handlers.ts';
 import { HeldMessages } from './held-messages.ts';
 import { headersOf, identityOf } from './identity.ts';
@@ -24,7 +25,8 @@ import { Watchdog } from './watchdog.ts';
 
 /**
  * What a process held that was killed goes to another this long after its last sign of life. One that only stood still for as long
- * is overtaken: harmless, because its handlers take effect once, but work done twice; so it is no shorter.
+ * is overtaken, and two are at the same message: handlers in a transaction take effect once, and the one at long work that finds itself
+ * overtaken lets go of the message and says nothing of it. Work may be done twice then; so it is no shorter.
  */
 export const ACK_WAIT_MILLISECONDS = 5_000;
 /** Two signs of life may be late or lost. */
@@ -33,7 +35,10 @@ const FETCH_MILLISECONDS = 5_000;
 const RETRY_MILLISECONDS = 500;
 /** How long room may gather before the next fetch, so that it is not asked for one message at a time. */
 const LINGER_MILLISECONDS = 5;
-/** A bug that shows itself again and again in one message must not keep the process from ever working. */
+/**
+ * A bug that shows itself again and again in one message must not keep the process from ever working. Only deliveries survive a crash, and
+ * so those that no process is known to have survived are taken for crashes.
+ */
 const CRASHES_MAX = 5;
 
 export interface ConsumptionOptions {
@@ -89,11 +94,15 @@ class RunningConsumption implements Consumption {
   readonly #held = new HeldMessages(WORKING_MILLISECONDS);
   readonly #batches: Batches<Taken>;
   readonly #room = new Wakeup();
+  readonly #failures: Failures;
   readonly #fetches = new Set<ConsumerMessages>();
   #pulling: Promise<void>[] = [];
 
   constructor(options: ConsumptionOptions) {
     this.#options = options;
+    this.#failures = new Failures(
+      options.durables.reduce((sum, { ackPendingMax }) => sum + ackPendingMax, 0),
+    );
     this.#batches = new Batches({
       ...options.batching,
       laneOf: ({ delivery }) => options.batching.laneOf(delivery),
@@ -226,7 +235,18 @@ class RunningConsumption implements Consumption {
     this.#room.ring();
   }
 
-  /** Never rejects: whatever happens becomes an answer to the server. */
+  /** For good: nothing of it need be remembered. */
+  #done(key: string, answer: (message: JsMsg) => void): void {
+    this.#failures.forget(key);
+    this.#settle(key, answer);
+  }
+
+  #letGo(key: string): void {
+    this.#held.letGo(key);
+    this.#room.ring();
+  }
+
+  /** Never rejects: whatever happens becomes an answer to the server, or is left to whoever else is at it. */
   async #process(batch: readonly Taken[]): Promise<void> {
     const stopping = this.#stopping.signal;
     if (stopping.aborted) {
@@ -243,7 +263,8 @@ class RunningConsumption implements Consumption {
       for (const [index, { key }] of batch.entries()) {
         const kind = outcomes[index] ?? 'alone';
         if (kind === 'alone') continue;
-        this.#settle(key, (message) => message.ack());
+        if (kind === 'let-go') this.#letGo(key);
+        else this.#done(key, (message) => message.ack());
         observe({ kind, consumer });
       }
       alone = batch.filter((_, index) => (outcomes[index] ?? 'alone') === 'alone');
@@ -260,8 +281,11 @@ class RunningConsumption implements Consumption {
     const settle = (answer: (message: JsMsg) => void): void => this.#settle(key, answer);
     const { messageId } = delivery.identity;
     const fields = { consumer, subject: delivery.subject, messageId, attempt: delivery.attempt };
-    if (error instanceof AssertionError && delivery.attempt < CRASHES_MAX) return this.#options.onBug(error);
-    const verdict = error instanceof AssertionError ? 'dead-letter' : judge(error, delivery.attempt, retry);
+    const isOwn = !this.#stopping.signal.aborted && !isDatabaseAway(error);
+    const { failures, survivedFrom } = this.#failures.note(key, delivery.attempt, isOwn);
+    if (error instanceof AssertionError && survivedFrom < CRASHES_MAX) return this.#options.onBug(error);
+    const tried = { deliveries: delivery.attempt, failures };
+    const verdict = error instanceof AssertionError ? 'dead-letter' : judge(error, tried, retry);
     if (verdict !== 'dead-letter') {
       observe({ kind: 'failed', consumer });
       // A service that stops does not wait: another instance may do at once what this one was interrupted at.
@@ -273,7 +297,7 @@ class RunningConsumption implements Consumption {
       await this.#options.keepDeadLetter(delivery, error);
       observe({ kind: 'dead-lettered', consumer });
       log.error({ ...fields, error: describeError(error) }, 'message kept as a dead letter');
-      settle((message) => message.term());
+      this.#done(key, (message) => message.term());
     } catch (cause) {
       log.warn({ ...fields, error: describeError(cause) }, 'dead letter cannot be kept now, trying again');
       settle((message) => message.nak(retry.delayMillisecondsMax));

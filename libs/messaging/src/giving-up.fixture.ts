@@ -16,5 +16,7 @@ await messaging.consumeWork({
   purpose: PURPOSE,
   types: ['VmClaimed'],
   concurrency: 1,
-  handle: () => Promise.reject(new Fault('the disk has no size', { permanent: true })),
+  async handle() {
+    throw new Fault('the disk has no size', { permanent: true });
+  },
 });

@@ -8,11 +8,15 @@ import { decodeEvent } from './cloud-event.ts';
 import type { Delivery } from './delivery.ts';
 import { gathering } from './gathering.ts';
 import { forget, noteDone, remember, rememberEach, rememberedOf } from './inbox.ts';
+import type { WorkEnd } from './messaging.ts';
 import { isConflict } from './retry.ts';
 import { together } from './shared-transaction.ts';
 
-/** `alone`: not handled, and to be handled by itself, so that what is wrong with it shows. */
-export type Outcome = 'handled' | 'skipped' | 'alone';
+/**
+ * `alone`: not handled, and to be handled by itself, so that what is wrong with it shows. `let-go`: somebody else is at it, and what becomes
+ * of it is theirs to say.
+ */
+export type Outcome = 'handled' | 'skipped' | 'alone' | 'let-go';
 const CONFLICTS_MAX = 5;
 
 /** The event of a delivery as its handler knows it: consumers are filtered by type. */
@@ -75,9 +79,10 @@ export function workOf(store: EventStore, consumer: string) {
     await noteDone(store, consumer, keys);
     return keys.map(() => undefined);
   });
-  return async ({ identity }: Delivery, work: () => Promise<void>): Promise<Outcome> => {
+  return async ({ identity }: Delivery, work: () => Promise<void> | Promise<WorkEnd>): Promise<Outcome> => {
     if (await isDone(identity.inboxKey)) return 'skipped';
-    await work();
+    // Noted by whoever is overtaken, the work would be nobody's as soon as the other one fails.
+    if ((await work()) === 'overtaken') return 'let-go';
     await note(identity.inboxKey);
     return 'handled';
   };

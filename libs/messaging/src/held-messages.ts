@@ -48,6 +48,14 @@ export class HeldMessages {
     if (this.#held.size === 0) for (const wake of this.#emptied.splice(0)) wake();
   }
 
+  /**
+   * Says nothing to the server. The message is somebody else's, whose word would be taken from us: the server knows messages by their
+   * place in the stream, and an answer counts whoever gives it. When nobody keeps it alive any more it comes again.
+   */
+  letGo(key: string): void {
+    this.settle(key, () => undefined);
+  }
+
   async empty(): Promise<void> {
     if (this.#held.size > 0) await new Promise<void>((resolve) => this.#emptied.push(resolve));
   }

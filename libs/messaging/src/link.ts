@@ -4,7 +4,14 @@
  * library, so what was sent on a session that ended is known to be a prefix of what was meant to be sent.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { describeError, Fault, isPermanent, withDeadline } from '@backhaul/kernel';
+import {
+  describeError,
+  Fault,
+  isPermanent,
+  natsAddress,
+  withDeadline,
+  withoutNatsPassword,
+} from '@backhaul/kernel';
 import { connect, type JetStreamClient, type JetStreamManager, type NatsConnection } from 'nats';
 import type { Log } from './log.ts';
 
@@ -72,7 +79,7 @@ export function openLink(options: {
         if (isPermanent(error)) waiting.clear();
         if (Date.now() - reminded > REMINDER_MILLISECONDS && !closing.signal.aborted) {
           reminded = Date.now();
-          log.warn({ url: withoutPassword(options.url), error: state }, 'waiting for NATS');
+          log.warn({ url: withoutNatsPassword(options.url), error: state }, 'waiting for NATS');
         }
       }
       const delay = Math.min(100 * 2 ** Math.min(failures, 10), RETRY_MILLISECONDS_MAX);
@@ -84,7 +91,7 @@ export function openLink(options: {
     let connection: NatsConnection;
     try {
       connection = await connect({
-        servers: options.url.split(',').map((server) => server.trim()),
+        ...natsAddress(options.url),
         name: options.name,
         reconnect: false,
         timeout: 3_000,
@@ -94,7 +101,7 @@ export function openLink(options: {
         noAsyncTraces: true,
       });
     } catch (cause) {
-      throw new Fault(`NATS at ${withoutPassword(options.url)} cannot be reached`, { cause });
+      throw new Fault(`NATS at ${withoutNatsPassword(options.url)} cannot be reached`, { cause });
     }
     const ended = new AbortController();
     void connection.closed().then(() => ended.abort());
@@ -156,5 +163,3 @@ export function openLink(options: {
 
 const closed = (): Fault =>
   new Fault('The connection to NATS was closed by this process', { permanent: true, code: 'Closed' });
-
-const withoutPassword = (url: string): string => url.replaceAll(/\/\/[^@/,]*@/g, '//');

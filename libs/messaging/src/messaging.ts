@@ -37,6 +37,12 @@ export interface Requester {
   awaitAnswer(requestId: string, milliseconds: number): { readonly answer: Promise<Answer | undefined> };
 }
 
+/**
+ * How work ended that neither failed nor was cut off. `overtaken`: the same message was given to somebody else meanwhile, who goes on with
+ * the same work. It is not noted as done and not answered: should the other one fail, it comes again.
+ */
+export type WorkEnd = 'overtaken' | undefined;
+
 export type Once<T extends EventType> = (
   events: readonly Recorded<T>[],
   work: (fresh: readonly Recorded<T>[], transaction: EventTransaction) => Promise<void>,
@@ -72,13 +78,13 @@ export interface Messaging extends Requester {
   /**
    * Long work: acknowledged when the handler has resolved, kept alive with `working()` until then, redelivered to anyone when
    * the process died. Up to `concurrency` at a time. `signal` aborts when the service stops: what rejects then goes to
-   * another instance. What resolved once is not handed out again, also when NATS is refilled.
+   * another instance. What resolved once is not handed out again, also when NATS is refilled, unless it resolved as `overtaken`.
    */
   consumeWork<T extends EventType>(options: {
     purpose: string;
     types: readonly T[];
     concurrency: number;
-    handle(event: Recorded<T>, signal: AbortSignal): Promise<void>;
+    handle(event: Recorded<T>, signal: AbortSignal): Promise<void> | Promise<WorkEnd>;
     /**
      * Before the message becomes a dead letter: says in the log what became of the work, so that nobody waits for it. Runs
      * again when it fails, or when the process dies here.

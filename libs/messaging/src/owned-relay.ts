@@ -8,6 +8,7 @@ import type { Link } from './link.ts';
 import type { Log } from './log.ts';
 import type { Health } from './messaging.ts';
 import type { Observer } from './occurrence.ts';
+import type { Oversized } from './oversized.ts';
 import { relay } from './relay.ts';
 import { Wakeup } from './wakeup.ts';
 
@@ -36,6 +37,7 @@ export function startRelay(options: {
   const wakeup = new Wakeup();
   const progress = new Wakeup();
   let published = 0;
+  let stuck: Oversized | undefined;
   const unsubscribe = store.onAppended(() => wakeup.ring());
   const exclusive = runExclusively({
     postgresUrl: options.postgresUrl,
@@ -53,7 +55,11 @@ export function startRelay(options: {
           published: (event) => observe({ kind: 'published', type: event.type }),
           progressed: (position) => {
             published = position;
+            if (stuck !== undefined && position >= stuck.position) stuck = undefined;
             progress.ring();
+          },
+          stuck: (at) => {
+            stuck = at;
           },
         },
         signal,
@@ -79,9 +85,11 @@ export function startRelay(options: {
       const oldest = (await store.readLog(after, { categories, limit: 1 })).events[0];
       const behindMilliseconds = oldest === undefined ? 0 : Date.now() - Date.parse(oldest.recordedAt);
       return {
-        ok: behindMilliseconds <= BEHIND_MILLISECONDS_MAX,
+        ok: behindMilliseconds <= BEHIND_MILLISECONDS_MAX && stuck === undefined,
         behindMilliseconds,
-        detail: `at position ${after}, ${(behindMilliseconds / 1000).toFixed(1)} s behind${exclusive.inCharge() ? ', in charge here' : ''}`,
+        detail:
+          `at position ${after}, ${(behindMilliseconds / 1000).toFixed(1)} s behind${exclusive.inCharge() ? ', in charge here' : ''}` +
+          (stuck === undefined ? '' : `. ${stuck.message}`),
       };
     },
     async refill() {

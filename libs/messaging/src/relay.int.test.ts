@@ -1,12 +1,14 @@
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { streamName } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
-import { eventually } from '@backhaul/kernel';
+import { derivedId, eventually } from '@backhaul/kernel';
 import { startNats } from '@backhaul/local';
 import { connect } from 'nats';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { claimed, vmStream } from './test-events.fixture.ts';
+import { silentLog } from './log.ts';
+import { claimed, refusedOf, vmStream } from './test-events.fixture.ts';
 import { openTestMessaging, type TestMessaging } from './testing.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -36,7 +38,9 @@ async function published(url = servers.nats.url): Promise<number[]> {
 }
 
 const logged = async (store: EventStore): Promise<number[]> =>
-  (await store.readLog(0, { categories: ['vm'], limit: 10_000 })).events.map((event) => event.position);
+  (await store.readLog(0, { categories: ['vm', 'backup'], limit: 10_000 })).events.map(
+    (event) => event.position,
+  );
 
 const isPublished = (store: EventStore, url?: string): Promise<number[]> =>
   eventually('everything appended to be published', 20_000, async () => {
@@ -138,6 +142,52 @@ test('with NATS away at the start a service waits, says so, and publishes when i
   await isPublished(service.store);
   expect(await service.messaging.health()).toMatchObject({ nats: { ok: true }, relay: { ok: true } });
   await service.messaging.close();
+});
+
+test('an event that NATS does not carry is named with the way out, and all go on when that was taken', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'backhaul-small-'));
+  const nats = await startNats({ directory: join(directory, 'nats'), maxPayloadBytes: 64 * 1024 });
+  const errors: string[] = [];
+  const log = { ...silentLog, error: (_: object, message: string) => void errors.push(message) };
+  try {
+    const service = await servers.connect('trigger', { url: nats.url, log });
+    await isPublished(service.store, nats.url);
+    const before = (await published(nats.url)).length;
+    await service.append(vmStream('g'), claimed('before it'));
+    await service.append(streamName('backup', derivedId('backup', 'large')), refusedOf(70_000));
+    await service.append(vmStream('g'), claimed('behind it'));
+    const stuck = await eventually('health to name it', 20_000, async () => {
+      const { relay } = await service.messaging.health();
+      return relay.ok ? undefined : relay.detail;
+    });
+    const position = (await logged(service.store)).at(-1) ?? 0;
+    const [, behind, at, type, stream] =
+      /^at position (\d+), .*Event (\d+) \((\w+) of stream (\S+)\) is a message of 7\d{4} bytes.* max_payload of/.exec(
+        stuck,
+      ) ?? [];
+    expect([type, stream, at]).toEqual([
+      'BackupRefused',
+      `backup-${derivedId('backup', 'large')}`,
+      String(position - 1),
+    ]);
+    // What is before it is kept as published, so that it is not sent again at every try.
+    expect(Number(behind)).toBe(position - 2);
+    expect(errors).toContain('relay is stuck at an event that NATS does not carry');
+    expect(await published(nats.url)).toHaveLength(before + 1);
+
+    await nats.kill();
+    await nats.restart({ maxPayloadBytes: 1024 * 1024 });
+    await eventually('the rest to be published', 30_000, async () =>
+      (await published(nats.url)).length === before + 3 ? true : undefined,
+    );
+    await eventually('health to be well', 10_000, async () =>
+      (await service.messaging.health()).relay.ok ? true : undefined,
+    );
+    await service.messaging.close();
+  } finally {
+    await nats.stop();
+    await rm(directory, { recursive: true, force: true });
+  }
 });
 
 test('a NATS that comes back from an older copy of itself is filled again', async () => {

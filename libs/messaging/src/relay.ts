@@ -13,6 +13,7 @@ import { AcknowledgedPrefix } from './acknowledged-prefix.ts';
 import { encodeEvent } from './cloud-event.ts';
 import type { Link, Session } from './link.ts';
 import type { Log } from './log.ts';
+import { Oversized, oversized } from './oversized.ts';
 import { moveCheckpoint, type RelayCheckpoint, readCheckpoint, reasonToRefill } from './relay-checkpoint.ts';
 import { Semaphore } from './semaphore.ts';
 import { EVENTS, streamInfo, subjectAt } from './streams.ts';
@@ -26,6 +27,8 @@ const LOOK_MILLISECONDS = 15;
 const SAVE_MILLISECONDS = 200;
 const PUBLISH_MILLISECONDS_MAX = 5_000;
 const RETRY_MILLISECONDS = 250;
+/** Between two tries of what somebody has to mend. */
+const STUCK_MILLISECONDS = 5_000;
 
 export interface RelayOptions {
   readonly service: string;
@@ -38,6 +41,8 @@ export interface RelayOptions {
   readonly published: (event: Recorded) => void;
   /** Everything up to this position is published, for good. */
   readonly progressed: (position: number) => void;
+  /** It cannot go on behind this one until somebody has mended what it says. */
+  readonly stuck: (at: Oversized) => void;
 }
 
 /** Runs until the signal aborts; `lock` is the connection that makes this process the only one. */
@@ -47,8 +52,13 @@ export async function relay(options: RelayOptions, signal: AbortSignal, lock: pg
       await new Round(options, signal, lock).run();
     } catch (error) {
       if (signal.aborted) return;
-      options.log.warn({ error: describeError(error) }, 'relay starts again from its checkpoint');
-      await pause(RETRY_MILLISECONDS, undefined, { signal }).catch(() => undefined);
+      const isStuck = error instanceof Oversized;
+      if (isStuck) {
+        options.log.error({ error: error.message }, 'relay is stuck at an event that NATS does not carry');
+        options.stuck(error);
+      } else options.log.warn({ error: describeError(error) }, 'relay starts again from its checkpoint');
+      const milliseconds = isStuck ? STUCK_MILLISECONDS : RETRY_MILLISECONDS;
+      await pause(milliseconds, undefined, { signal }).catch(() => undefined);
     }
   }
 }
@@ -114,14 +124,17 @@ class Round {
     const { subject, headers, body } = encodeEvent(event);
     const carried = natsHeaders();
     for (const [name, value] of Object.entries(headers)) carried.set(name, value);
+    carried.set('Nats-Msg-Id', event.eventId);
+    carried.set('Nats-Expected-Stream', EVENTS);
+    const bytesMax = session.connection.info?.max_payload ?? Number.POSITIVE_INFINITY;
+    const stuck = oversized(event, carried, body, bytesMax);
+    if (stuck !== undefined) {
+      await this.#keepWhatIsBefore(session);
+      throw stuck;
+    }
     const acknowledge = this.#prefix.sent(event.position);
     session.jetstream
-      .publish(subject, body, {
-        msgID: event.eventId,
-        headers: carried,
-        timeout: PUBLISH_MILLISECONDS_MAX,
-        expect: { streamName: EVENTS },
-      })
+      .publish(subject, body, { headers: carried, timeout: PUBLISH_MILLISECONDS_MAX })
       .then((stored) => {
         this.#lastSequence = Math.max(this.#lastSequence, stored.seq);
         acknowledge();
@@ -137,6 +150,17 @@ class Round {
         // The last one of a burst, or a failed one: the loop is not to sleep over it.
         if (this.#prefix.inFlight === 0 || this.#failure !== undefined) this.#options.wakeup.ring();
       });
+  }
+
+  /** What is before an event that cannot be sent is not to be sent again at every try. */
+  async #keepWhatIsBefore(session: Session): Promise<void> {
+    for (;;) {
+      const ring = this.#options.wakeup.next();
+      this.#assertGoing(session);
+      if (this.#prefix.inFlight === 0 || this.#signal.aborted) break;
+      await ring.within(POLL_MILLISECONDS, this.#signal);
+    }
+    await this.#save('now');
   }
 
   #assertGoing(session: Session): void {

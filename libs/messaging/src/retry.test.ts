@@ -3,7 +3,8 @@ import pg from 'pg';
 import { expect, test } from 'vitest';
 import { defaultRetryPolicy, isConflict, judge } from './retry.ts';
 
-const verdict = (error: unknown, attempt: number) => judge(error, attempt, defaultRetryPolicy);
+const verdict = (error: unknown, failures: number, deliveries = failures) =>
+  judge(error, { failures, deliveries }, defaultRetryPolicy);
 const fromPostgres = (code: string): Error => Object.assign(new pg.DatabaseError('no', 2, 'error'), { code });
 
 test('a fault that could mend is tried again, later each time, and not for ever', () => {
@@ -12,6 +13,14 @@ test('a fault that could mend is tried again, later each time, and not for ever'
   expect(verdict(fault, 4)).toEqual({ retryAfterMilliseconds: 800 });
   expect(verdict(fault, 19)).toEqual({ retryAfterMilliseconds: 30_000 });
   expect(verdict(fault, 20)).toBe('dead-letter');
+});
+
+test('deliveries that were no failures of its own do not count, but for a message that fails after any number of them', () => {
+  const fault = new Fault('the host did not answer');
+  expect(verdict(fault, 1, 3_000)).toEqual({ retryAfterMilliseconds: 100 });
+  expect(verdict(fault, 19, 3_000)).toEqual({ retryAfterMilliseconds: 30_000 });
+  expect(verdict(fault, 4, 10_000)).toEqual({ retryAfterMilliseconds: 800 });
+  expect(verdict(fault, 5, 10_000)).toBe('dead-letter');
 });
 
 test('what can never work is given up at once, however deep the reason lies', () => {
@@ -23,7 +32,7 @@ test.each([
   new Fault('Appending failed', { code: 'ConnectionLost' }),
   new Fault('Appending failed', { cause: fromPostgres('57P01') }),
 ])('while the database is away a message is tried again for ever: %s', (fault) => {
-  expect(verdict(fault, 500)).toEqual({ retryAfterMilliseconds: 30_000 });
+  expect(verdict(fault, 0, 500)).toEqual({ retryAfterMilliseconds: 30_000 });
 });
 
 test('two that met are told from one that failed', () => {

@@ -5,13 +5,13 @@ import { Fault, isPermanent } from '@backhaul/kernel';
 import pg from 'pg';
 
 export interface RetryPolicy {
-  /** Deliveries after which even a fault that could mend goes to the dead letters. */
+  /** Failures of its own, in one process, after which a message goes to the dead letters even for a fault that could mend. */
   readonly attemptsMax: number;
   readonly firstDelayMilliseconds: number;
   readonly delayMillisecondsMax: number;
 }
 
-/** About six minutes from the first attempt to the last. */
+/** About six minutes from the first failure to the last. */
 export const defaultRetryPolicy: RetryPolicy = {
   attemptsMax: 20,
   firstDelayMilliseconds: 100,
@@ -20,20 +20,34 @@ export const defaultRetryPolicy: RetryPolicy = {
 
 export type Verdict = { readonly retryAfterMilliseconds: number } | 'dead-letter';
 
-/** `attempt` counts deliveries from 1. */
-export function judge(error: unknown, attempt: number, policy: RetryPolicy): Verdict {
-  const retryAfterMilliseconds = Math.min(
-    policy.firstDelayMilliseconds * 2 ** Math.min(attempt - 1, 30),
-    policy.delayMillisecondsMax,
-  );
-  // With the database away nothing can be handled, nor can a dead letter be kept: the message is not at fault.
-  if (isDatabaseAway(error)) return { retryAfterMilliseconds };
-  if (isPermanent(error) || attempt >= policy.attemptsMax) return 'dead-letter';
-  return { retryAfterMilliseconds };
+export interface Tried {
+  /** From 1, over all processes, whatever they were for. */
+  readonly deliveries: number;
+  /** Of the message's own, in this process. */
+  readonly failures: number;
 }
 
+/**
+ * Processes may come and go faster than a message fails as often as it may in one of them, and each begins to count anew. So there is a
+ * bound on deliveries as well, far beyond what outages and stops make of them in a day, for a message that fails even then.
+ */
+const DELIVERIES_MAX_FACTOR = 500;
+const FAILURES_THEN = 5;
+
+export function judge(error: unknown, { deliveries, failures }: Tried, policy: RetryPolicy): Verdict {
+  const { attemptsMax } = policy;
+  // With the database away nothing can be handled, nor can a dead letter be kept: the message is not at fault.
+  if (isDatabaseAway(error)) return { retryAfterMilliseconds: delayAfter(deliveries, policy) };
+  if (isPermanent(error) || failures >= attemptsMax) return 'dead-letter';
+  if (deliveries >= attemptsMax * DELIVERIES_MAX_FACTOR && failures >= FAILURES_THEN) return 'dead-letter';
+  return { retryAfterMilliseconds: delayAfter(failures, policy) };
+}
+
+const delayAfter = (times: number, { firstDelayMilliseconds, delayMillisecondsMax }: RetryPolicy): number =>
+  Math.min(firstDelayMilliseconds * 2 ** Math.min(Math.max(times - 1, 0), 30), delayMillisecondsMax);
+
 /** Connection exceptions (class 08), shutdowns (57P), too many connections (PostgreSQL manual, appendix A). */
-const AWAY = /^(08...|57P0[1-5]|53300)$/;
+const AWAY = /^(08...|57P0[1-5]|53300|25006)$/;
 
 /** A connection to Postgres that failed leaves the event store as a Fault with the code `ConnectionLost`. */
 export const isDatabaseAway = (error: unknown): boolean =>

@@ -15,6 +15,8 @@ import { silentLog } from './log.ts';
 import type { Messaging } from './messaging.ts';
 import type { Occurrence } from './occurrence.ts';
 
+export { openStallableLink, type StallableLink } from './stallable-link.ts';
+
 export interface TestService {
   readonly store: EventStore;
   readonly messaging: Messaging;

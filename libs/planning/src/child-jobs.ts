@@ -8,8 +8,8 @@ import { CHUNK_BYTES, type Density, type PlannedChildJob } from '@backhaul/contr
 import { bytesBefore, bytesIn, offsetAfter } from './density.ts';
 
 /**
- * A plan is one event, and an event is one message of NATS, which carries 1 MiB unless it is told otherwise. One that is larger is never
- * delivered, and its VM's turn would not end: refused it is, with the number that would do.
+ * A plan is one event, and an event has a bound (`EVENT_DATA_BYTES_MAX`). One that is larger is never
+ * stored, and its VM's turn would not end: refused it is, with the number that would do.
  */
 export const CHILD_JOBS_MAX = 3_000;
 

@@ -1,5 +1,5 @@
-import { type Policy, type RecoveryAsked, RecoveryPlan } from '@backhaul/contracts';
-import { GiB, KiB, MiB, TiB } from '@backhaul/kernel';
+import { EVENT_DATA_BYTES_MAX, type Policy, type RecoveryAsked, RecoveryPlan } from '@backhaul/contracts';
+import { GiB, MiB, TiB } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
 import { CHILD_JOBS_MAX } from './child-jobs.ts';
 import { planRecovery } from './plan-recovery.ts';
@@ -275,7 +275,7 @@ describe('a plan of a recovery is refused', () => {
     // With the longest names there can be, it is still a message that NATS carries.
     const longest = toWrite('d'.repeat(63), 512 * TiB);
     const plan = accepted({ disks: [longest], policy: { maxStreamsPerDisk: CHILD_JOBS_MAX } });
-    expect(JSON.stringify(plan).length).toBeLessThan(1000 * KiB);
+    expect(JSON.stringify(plan).length).toBeLessThan(EVENT_DATA_BYTES_MAX);
   });
 
   test('when the mode is not available and the policy wants no other', () => {

@@ -1,6 +1,7 @@
-import { type InspectedDisk, Plan, Policy } from '@backhaul/contracts';
+import { EVENT_DATA_BYTES_MAX, type InspectedDisk, Plan, Policy } from '@backhaul/contracts';
 import { derivedId, GiB, MiB, TiB } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
+import { CHILD_JOBS_MAX } from './child-jobs.ts';
 import { disk, inspectionOf } from './inspections.fixture.ts';
 import { type PlanRequest, plan } from './plan.ts';
 
@@ -282,6 +283,11 @@ describe('a plan is refused', () => {
     expect(refused).toMatchObject({ refusal: { code: 'TooManyChildJobs' } });
     const needed = Number(/at least (\d+)/.exec((!refused.ok && refused.refusal.wayOut) || '')?.[1]);
     expect(planFor({ disks, policy: { childJobBytes: needed } }).ok).toBe(true);
+    // With the longest names there can be, the largest plan is still an event that is taken.
+    const longest = [disk('d'.repeat(63), CHILD_JOBS_MAX * GiB)];
+    const most = planFor({ disks: longest, policy: { childJobBytes: GiB } });
+    expect(most.ok && most.value.childJobs).toHaveLength(CHILD_JOBS_MAX);
+    expect(most.ok && JSON.stringify(most.value).length).toBeLessThan(EVENT_DATA_BYTES_MAX);
   });
 
   test('when the VM has no disks', () => {

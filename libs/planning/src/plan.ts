@@ -13,7 +13,7 @@ import {
   type RestorePoint,
   type TransportMode,
 } from '@backhaul/contracts';
-import { formatBytes, ok, type Result, refuse } from '@backhaul/kernel';
+import { formatBytes, listed, ok, type Result, refuse } from '@backhaul/kernel';
 import { CHILD_JOBS_MAX, countChildJobs, cutIntoChildJobs } from './child-jobs.ts';
 import { backupKind, chooseDiskKind, type DiskToRead } from './disk-kind.ts';
 import { capacityPerProxy, directQuantity, proxyQuantity, READING } from './quantity.ts';
@@ -104,7 +104,11 @@ export const seenAt = ({ hostVersion }: PoolView): Pick<Plan, 'hostVersion'> =>
 /** An incremental that was asked for and cannot be had is said once more for the whole backup, where people look first. */
 function rejectedIncremental(disks: readonly DiskToRead[], requested: PlanRequest['kind']): Plan['rejected'] {
   if (requested !== 'incremental' || backupKind(disks) === 'incremental') return [];
-  const why = disks.map((disk) => `${disk.diskId}: ${disk.kindReason}`).join('; ');
+  const why = listed(
+    disks.map((disk) => `${disk.diskId}: ${disk.kindReason}`),
+    25,
+    '; ',
+  );
   return [{ what: 'incremental', why: `no disk has usable change tracking (${why})` }];
 }
 

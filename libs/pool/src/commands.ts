@@ -159,7 +159,7 @@ function commandOf(event: Event<PoolNews>, at: string): HostCommand {
       return { type: 'AdoptPolicy', policy: event.data.policy, revision: event.data.revision };
     case 'ScheduleApproaching': {
       const { backupId, scheduleId, vmId, dueAt } = event.data;
-      return { type: 'PrestartProxies', runId: backupId, scheduleId, vmId, dueAt };
+      return { type: 'PrestartProxies', runId: backupId, scheduleId, vmId, dueAt, at };
     }
     case 'ProxiesCalculated':
       return { type: 'RequestActivation', plan: event.data, at };

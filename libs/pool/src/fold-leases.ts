@@ -49,8 +49,11 @@ export function release(pool: Pool, released: EventData<'PortsReleased'>): void 
     job.lease = undefined;
     run.leased -= 1;
     job.state = released.because === 'completed' ? 'done' : 'waiting';
-    if (job.state === 'done') countJobs(run.unfinished, job.diskId, -1);
-    else countJobs(run.waiting, job.diskId, 1);
+    if (job.state === 'done') {
+      countJobs(run.unfinished, job.diskId, -1);
+      // Its disks served again what was lost before.
+      run.holdsLost = 0;
+    } else countJobs(run.waiting, job.diskId, 1);
     if (released.because !== 'interrupted') return;
     job.interruptions += 1;
     job.interruptedOn = released.proxyId;

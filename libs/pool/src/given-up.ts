@@ -32,6 +32,12 @@ export function triesOf(action: Action): number {
   }
 }
 
+/**
+ * Whether a failure counts against those tries. Disks that do not answer now (slow storage, a busy monitor) may do so in a moment: how long
+ * that may last is decided where they are looked at (drift.ts), and then nobody wants the action any more.
+ */
+export const countsAsTry = (error: unknown): boolean => !hasCode(error, 'DisksSilent');
+
 /** The disks' trouble, not the proxy's: other runs on the proxy go on. */
 const isOfTheDisks = (error: unknown): boolean =>
   hasCode(

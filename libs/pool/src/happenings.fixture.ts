@@ -30,6 +30,8 @@ export const happening = fc.record({
     'lose proxy',
     'lose disks',
     'observe',
+    'hear nothing',
+    'hear nothing',
     'change health',
     'schedule approaches',
     'schedule approaches',
@@ -147,6 +149,20 @@ export function live(
       case 'lose disks':
         pool.observe({ disks: false });
         break;
+      case 'hear nothing': {
+        const [proxy, disk] =
+          (
+            [
+              ['silent', 'alive'],
+              ['unknown', 'silent'],
+              ['alive', 'silent'],
+              ['silent', 'unknown'],
+            ] as const
+          )[pick % 4] ?? [];
+        pool.now += (pick % 40) * 1_000;
+        pool.observe({ ...(proxy && { proxy }), ...(disk && { disk }) });
+        break;
+      }
       case 'observe':
         pool.observe({ dead: pick % 4 === 0 });
         break;
@@ -187,7 +203,8 @@ export function live(
         const vmId = `vm${pick % Math.max(1, requested)}`;
         const dueAt = new Date(pool.now + pick * 100).toISOString();
         const runId = derivedId('test', `vm${requested + (pick % 2)}`);
-        pool.command({ type: 'PrestartProxies', runId, scheduleId: `nightly-${vmId}`, vmId, dueAt });
+        const at = new Date(pool.now).toISOString();
+        pool.command({ type: 'PrestartProxies', runId, scheduleId: `nightly-${vmId}`, vmId, dueAt, at });
         break;
       }
       case 'recycling changes': {

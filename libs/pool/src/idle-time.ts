@@ -11,10 +11,11 @@ export const idleSecondsOf = ({ policy }: Pool, { idleSeconds }: PooledProxy): n
 /** In milliseconds since the epoch; undefined of one that is not idle. */
 export function idleUntil(pool: Pool, proxy: PooledProxy): number | undefined {
   if (proxy.idleSince === undefined) return undefined;
-  const idleSeconds = idleSecondsOf(pool, proxy);
-  let until = Date.parse(proxy.idleSince) + idleSeconds * 1000;
-  const waitSeconds = Math.max(idleSeconds, proxy.deadlineSeconds);
-  for (const { dueAt } of proxy.keptFor.values())
-    until = Math.max(until, Date.parse(dueAt) + waitSeconds * 1000);
+  let until = Date.parse(proxy.idleSince) + idleSecondsOf(pool, proxy) * 1000;
+  for (const { dueAt } of proxy.keptFor.values()) until = Math.max(until, keptUntil(pool, proxy, dueAt));
   return until;
 }
+
+/** When nobody waits any more for what was due then: a backup that was refused before it was planned never says so to the pool. */
+export const keptUntil = (pool: Pool, proxy: PooledProxy, dueAt: string): number =>
+  Date.parse(dueAt) + Math.max(idleSecondsOf(pool, proxy), proxy.deadlineSeconds) * 1000;

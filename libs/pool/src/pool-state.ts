@@ -48,6 +48,7 @@ export interface Run {
   hold: 'none' | 'requested' | 'ready' | 'lost' | 'filling' | 'released';
   /** The instant that the first snapshot froze: one taken anew must be of the same. */
   takenAt: string | null;
+  /** Since a child job was last done. */
   holdsLost: number;
   /** Where its disks lie, as far as the host tells. */
   storages: readonly string[];

@@ -7,6 +7,7 @@ import {
   type Policy,
   type Purpose,
   type RecoveryPlan,
+  type Sighting,
 } from '@backhaul/contracts';
 import { derivedId } from '@backhaul/kernel';
 import type { Action } from './actions.ts';
@@ -16,6 +17,7 @@ import { findDrift, settledIn } from './drift.ts';
 import { decisionsNow, dueActions } from './next-steps.ts';
 import type { Occasion } from './occasion.ts';
 import { emptyPool, evolve, type HostEvent, isInstant, type Pool, type RecoveryOrder } from './pool.ts';
+import type { Silences } from './silence.ts';
 
 export { confirmed } from './confirmed.fixture.ts';
 
@@ -144,6 +146,7 @@ export class TestPool {
   /** The build of the appliance that the host says it has. */
   appliance: string | undefined;
   now = Date.parse('2026-01-01T00:00:00Z');
+  #silences: Silences = new Map();
 
   /** `_on`: what the append comes of, for who records it. */
   append(events: readonly HostEvent[], _on: Occasion['kind'] | 'news' = 'confirmation'): void {
@@ -240,13 +243,23 @@ export class TestPool {
     });
   }
 
-  /** The host is asked what is really there: all that the events say, or (`dead`) no proxy that runs. */
-  observe({ dead = false, disks = true }: { dead?: boolean; disks?: boolean } = {}): void {
+  /** The host is asked what is really there: all that the events say, or no disks, or as `proxy` and `disk` say they are seen. */
+  observe({
+    dead = false,
+    disks = true,
+    proxy: proxyState = dead ? 'gone' : 'alive',
+    disk: diskState = 'alive',
+  }: {
+    dead?: boolean;
+    disks?: boolean;
+    proxy?: Sighting;
+    disk?: Sighting | ((runId: string) => Sighting);
+  } = {}): void {
     const before = settledIn(this.pool);
     const proxies = [...this.pool.proxies.values()].map(({ proxyId, attachments }) => ({
       proxyId,
-      alive: !dead,
-      detail: dead ? 'killed' : 'up',
+      state: proxyState,
+      detail: proxyState === 'alive' ? 'up' : 'killed',
       attachments: [...attachments.values()].map(({ runId, diskId }) => ({
         ownerId: runId,
         diskId,
@@ -254,14 +267,22 @@ export class TestPool {
       readings: [],
     }));
     const runs = disks ? [...this.pool.runs.values()] : [];
-    const up = { alive: true, detail: 'up' };
+    const stateOf = typeof diskState === 'string' ? () => diskState : diskState;
     const of = (purpose: Purpose) =>
-      runs.map(({ order }) => order).filter((order) => order.purpose === purpose);
-    const snapshots = of('backup').map(({ runId, vmId }) => ({ snapshotId: runId, vmId, ...up }));
-    const targets = of('recovery').map(({ runId, vmId }) => ({ targetId: runId, vmId, ...up }));
+      runs
+        .map(({ order }) => order)
+        .filter((order) => order.purpose === purpose)
+        .map(({ runId, vmId }) => {
+          const state = stateOf(runId);
+          const detail = state === 'alive' ? 'up' : 'its storage does not answer';
+          return { snapshotId: runId, targetId: runId, vmId, state, detail };
+        });
+    const [snapshots, targets] = [of('backup'), of('recovery')];
     const build = this.appliance === undefined ? {} : { appliance: this.appliance };
     const seen = { ...build, proxies, snapshots, targets, fills: this.fills };
-    this.append(findDrift(this.pool, before, seen, this.now).events, 'drift');
+    const drift = findDrift(this.pool, before, seen, this.now, this.#silences);
+    this.#silences = drift.silences;
+    this.append(drift.events, 'drift');
   }
 
   /** `d0.1@p1-…:2` of every lease, without the backup's id: readable in expectations. */

@@ -31,6 +31,7 @@ class WarmPool extends TestPool {
       scheduleId: `nightly-${vmId}`,
       vmId,
       dueAt: new Date(this.now + inMilliseconds).toISOString(),
+      at: new Date(this.now).toISOString(),
     });
   }
 
@@ -130,6 +131,23 @@ describe('several schedules that approach together', () => {
       [true],
     ]);
   });
+});
+
+test('a backup that never came is not kept room for the next day, on a proxy that has been at work ever since', () => {
+  const pool = new WarmPool();
+  const policy = { maxDisksPerProxy: 2 };
+  pool.backedUp('web', [1], 1, policy);
+  pool.request(planOf('long', [1], 1, policy));
+  pool.run();
+  pool.approach('web', MINUTE, 'web tonight');
+  pool.run();
+  pool.now += 24 * 60 * MINUTE;
+  pool.run();
+  pool.approach('web', MINUTE, 'web tomorrow');
+  expect(pool.prestarted().map(({ proxies }) => proxies.map(({ started }) => started))).toEqual([
+    [false],
+    [false],
+  ]);
 });
 
 describe('a proxy that was started beforehand, and that no backup comes for', () => {

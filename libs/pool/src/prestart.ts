@@ -5,6 +5,7 @@
  * proxies gets none. When the backup comes it chooses as any does: these are there, and are shared.
  */
 import { derivedId } from '@backhaul/kernel';
+import { keptUntil } from './idle-time.ts';
 import type { BackupOrder, HostEvent, Pool, PooledProxy } from './pool-state.ts';
 import { isSick } from './proxy-health.ts';
 import { whyNotShared } from './recycling.ts';
@@ -25,17 +26,19 @@ export interface Approaching {
   readonly scheduleId: string;
   readonly vmId: string;
   readonly dueAt: string;
+  readonly at: string;
 }
 
-export function prestart(pool: Pool, { runId, scheduleId, vmId, dueAt }: Approaching): HostEvent[] {
+export function prestart(pool: Pool, { runId, scheduleId, vmId, dueAt, at }: Approaching): HostEvent[] {
   const last = pool.lastBackups.get(vmId);
   if (last === undefined || pool.runs.has(runId) || isKeptFor(pool, runId)) return [];
   const { order, given: asked } = last;
   const { hostId } = pool;
   const disks = Math.max(1, Math.ceil(last.disks / asked));
   const kept = [...pool.proxyVms.values()]
-    .filter((proxy) => canServe(pool, proxy, order.portsPerChildJob))
-    .map((proxy) => ({ proxyId: proxy.proxyId, room: roomBeside(proxy) }))
+    .map((proxy) => ({ proxy, others: stillWaitedFor(pool, proxy, at) }))
+    .filter(({ proxy, others }) => canServe(pool, proxy, order.portsPerChildJob, others.length))
+    .map(({ proxy, others }) => ({ proxyId: proxy.proxyId, room: roomBeside(proxy, others) }))
     .filter(({ room }) => room >= disks)
     .sort((a, b) => b.room - a.room || (a.proxyId < b.proxyId ? -1 : 1))
     .slice(0, asked);
@@ -84,17 +87,19 @@ const sizesOf = (hostId: string, order: LastBackup['order']) => ({
   deadlineSeconds: order.proxyActivationSeconds,
 });
 
-function canServe(pool: Pool, proxy: PooledProxy, ports: number): boolean {
+type Kept = PooledProxy['keptFor'] extends ReadonlyMap<string, infer Value> ? Value : never;
+
+const stillWaitedFor = (pool: Pool, proxy: PooledProxy, at: string): Kept[] =>
+  [...proxy.keptFor.values()].filter(({ dueAt }) => keptUntil(pool, proxy, dueAt) >= Date.parse(at));
+
+function canServe(pool: Pool, proxy: PooledProxy, ports: number, others: number): boolean {
   const { state, portsAsked, suspect } = proxy;
   if ((state !== 'active' && state !== 'requested') || suspect || isSick(proxy)) return false;
-  return portsAsked >= ports && whyNotShared(pool, proxy, proxy.keptFor.size) === undefined;
+  return portsAsked >= ports && whyNotShared(pool, proxy, others) === undefined;
 }
 
-const roomBeside = (proxy: PooledProxy): number =>
-  [...proxy.keptFor.values()].reduce(
-    (room, { disks }) => room - disks,
-    sessionsOf(proxy) - proxy.attachments.size,
-  );
+const roomBeside = (proxy: PooledProxy, others: readonly Kept[]): number =>
+  others.reduce((room, { disks }) => room - disks, sessionsOf(proxy) - proxy.attachments.size);
 
 const isKeptFor = (pool: Pool, runId: string): boolean =>
   [...pool.proxyVms.values()].some(({ keptFor }) => keptFor.has(runId));

@@ -1,4 +1,4 @@
-import { type HealthReading, healthReadings, type Observation } from '@backhaul/contracts';
+import { type HealthReading, healthReadings, type Observation, type Sighting } from '@backhaul/contracts';
 import { describe, expect, test } from 'vitest';
 import { planOf, TestPool } from './pool.fixture.ts';
 import { type HealthWatch, healthChanges, judge } from './proxy-health.ts';
@@ -53,8 +53,8 @@ describe('a change of health', () => {
   pool.request(planOf('web', [1], 1));
   pool.run();
   const proxyId = [...pool.pool.proxyVms.keys()][0] ?? '';
-  const seen = (value: number, alive = true): Observation => ({
-    proxies: [{ proxyId, alive, detail: '', attachments: [], readings: [memory(value)] }],
+  const seen = (value: number, state: Sighting = 'alive'): Observation => ({
+    proxies: [{ proxyId, state, detail: '', attachments: [], readings: [memory(value)] }],
     snapshots: [],
     targets: [],
     fills: [],
@@ -82,7 +82,7 @@ describe('a change of health', () => {
   });
 
   test('is not told of a proxy that is not alive: that is a loss', () => {
-    const { events, watch } = healthChanges(pool.pool, seen(0, false), new Map(), 0);
+    const { events, watch } = healthChanges(pool.pool, seen(0, 'gone'), new Map(), 0);
     expect([events, watch.size]).toEqual([[], 0]);
   });
 });

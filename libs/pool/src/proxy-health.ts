@@ -101,9 +101,9 @@ export function healthChanges(
 ): { readonly events: HostEvent[]; readonly watch: HealthWatch } {
   const events: HostEvent[] = [];
   const watched = new Map<string, { health: HealthState; since: number }>();
-  for (const { proxyId, alive, readings } of seen.proxies) {
+  for (const { proxyId, state, readings } of seen.proxies) {
     const proxy = pool.proxyVms.get(proxyId);
-    if (proxy?.state !== 'active' || !alive || readings.length === 0) continue;
+    if (proxy?.state !== 'active' || state !== 'alive' || readings.length === 0) continue;
     const [change] = healthChange(pool.hostId, proxy, readings);
     if (change === undefined) continue;
     const { health } = change.data;

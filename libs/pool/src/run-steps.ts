@@ -29,7 +29,7 @@ export interface Steps {
 
 /** How many proxies may fail under one run before the run itself is given up. */
 const PROXIES_LOST_MAX = 5;
-/** How often the run's hold on its disks may be found lost, and they be served again. */
+/** How often in a row the run's hold on its disks may be found lost, and they be served again, without a child job done in between. */
 const HOLDS_LOST_MAX = 5;
 
 export function stageOf(run: Run): Stage {
@@ -226,12 +226,12 @@ const holdLostRefusal = (run: Run): { code: string; message: string; wayOut: str
   return purpose === 'backup'
     ? {
         code: 'SnapshotLost',
-        message: `The snapshot of vm ${vmId} was lost ${run.holdsLost} times during the backup.`,
+        message: `The snapshot of vm ${vmId} was lost ${run.holdsLost} times in a row during the backup.`,
         wayOut: 'Look at the events SnapshotLost of this backup; mend the host, then start the backup again.',
       }
     : {
         code: 'TargetLost',
-        message: `The disks of vm ${vmId} were lost ${run.holdsLost} times during the recovery.`,
+        message: `The disks of vm ${vmId} were lost ${run.holdsLost} times in a row during the recovery.`,
         wayOut:
           'Look at the events TargetLost of this recovery; mend the host, then start the recovery again.',
       };

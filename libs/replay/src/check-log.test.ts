@@ -62,6 +62,23 @@ test('a log that nobody touched is derived as it is recorded', () => {
   expect(log.at(-1)?.type).toBe('ProxyDeactivated');
 });
 
+test('a proxy that was not given up, because disks on it did not answer, is derived so', () => {
+  const pool = new RecordedPool();
+  pool.command({ type: 'RegisterHost', kind: 'directory', address: '/images' });
+  const [slow, other] = [planOf('slow', [1], 1, { maxAttemptsPerChildJob: 9 }), planOf('other', [1], 1)];
+  for (const plan of [slow, other]) {
+    pool.request(plan);
+    pool.run();
+  }
+  for (let round = 0; round < 4; round += 1) {
+    pool.finishJob(`${slow.backupId}.d0.0`, false);
+    pool.observe({ disk: (runId) => (runId === slow.backupId ? 'silent' : 'alive') });
+    pool.run();
+  }
+  expect(pool.log.filter(({ type }) => type === 'ProxyHealthObserved').length).toBe(4);
+  expect(checkLog(pool.log).differences).toEqual([]);
+});
+
 describe('a difference is found at its place', () => {
   test('a lease to another port', () => {
     const planted = plant('PortsLeased', ({ ports }) => {

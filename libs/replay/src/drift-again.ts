@@ -2,8 +2,8 @@
  * What a host was seen to be, as far as the events that came of it tell; and what the pool makes of that today. The sight itself is
  * not on record: that everything was as it should be is the rule, and is not worth an event. Pure.
  */
-import type { Observation } from '@backhaul/contracts';
-import { findDrift, type HostEvent, healthChange, type Pool } from '@backhaul/pool';
+import type { Observation, Sighting } from '@backhaul/contracts';
+import { findDrift, type HostEvent, healthChange, type Pool, settledIn } from '@backhaul/pool';
 import type { Logged } from './logged.ts';
 
 /** Event by event: what it tells of the sight is taken at its word, and what follows from it is derived. */
@@ -44,25 +44,28 @@ class Sight {
     switch (event.type) {
       case 'ProxyLost': {
         const { proxyId, reason } = event.data;
-        this.#proxy(proxyId, this.#isGivenUpAlive(proxyId, reason), reason);
+        this.#proxy(proxyId, this.#isGivenUpAlive(proxyId, reason) ? 'alive' : 'gone', reason);
         break;
       }
       case 'ProxyHealthObserved': {
         const { proxyId, detail } = event.data;
         const direct = this.#pool.proxies.get(proxyId);
-        if (direct?.kind === 'direct') this.#disks(direct.startedFor, true, detail);
-        else this.#proxy(proxyId, true, detail);
+        if (direct?.kind === 'direct') this.#disks(direct.startedFor, 'alive', detail);
+        else {
+          this.#proxy(proxyId, 'alive', detail);
+          this.#excuse(proxyId);
+        }
         break;
       }
       case 'DiskDetached': {
         const { proxyId, runId, diskId } = event.data;
-        if (!this.settled.has(`proxy ${proxyId}`)) this.#proxy(proxyId, true, '');
+        if (!this.settled.has(`proxy ${proxyId}`)) this.#proxy(proxyId, 'alive', '');
         this.settled.add(`attachment ${proxyId} ${runId}.${diskId}`);
         break;
       }
       case 'SnapshotLost':
       case 'TargetLost':
-        this.#disks(event.data.runId, false, event.data.reason);
+        this.#disks(event.data.runId, 'gone', event.data.reason);
         break;
       case 'FillInterrupted': {
         const { runId: targetId, reason: detail } = event.data;
@@ -88,18 +91,18 @@ class Sight {
     return 'something';
   }
 
-  #proxy(proxyId: string, alive: boolean, detail: string): void {
+  #proxy(proxyId: string, state: Sighting, detail: string): void {
     this.settled.add(`proxy ${proxyId}`);
-    this.seen.proxies.push({ proxyId, alive, detail, attachments: [], readings: [] });
+    this.seen.proxies.push({ proxyId, state, detail, attachments: [], readings: [] });
   }
 
-  #disks(runId: string, alive: boolean, detail: string): void {
+  #disks(runId: string, state: Sighting, detail: string): void {
     const order = this.#pool.runs.get(runId)?.order;
     if (order === undefined) return;
     this.settled.add(`disks ${runId}`);
     const { vmId } = order;
-    if (order.purpose === 'backup') this.seen.snapshots.push({ snapshotId: runId, vmId, alive, detail });
-    else this.seen.targets.push({ targetId: runId, vmId, alive, detail });
+    if (order.purpose === 'backup') this.seen.snapshots.push({ snapshotId: runId, vmId, state, detail });
+    else this.seen.targets.push({ targetId: runId, vmId, state, detail });
   }
 
   #fill(fill: Observation['fills'][number]): void {
@@ -109,10 +112,23 @@ class Sight {
 
   /** A suspect may be given up although it is up: then the reason is the pool's own, and not what the host said. */
   #isGivenUpAlive(proxyId: string, reason: string): boolean {
-    const alive = { proxyId, alive: true, detail: '', attachments: [], readings: [] };
-    const seen: Observation = { proxies: [alive], snapshots: [], targets: [], fills: [] };
-    return findDrift(this.#pool, new Set([`proxy ${proxyId}`]), seen, this.#at).events.some(
-      (event) => event.type === 'ProxyLost' && event.data.reason === reason,
+    return this.#lossesOfAlive(proxyId).some((event) => event.data.reason === reason);
+  }
+
+  /** One that was not given up although it might have been: disks of a run that uses it did not answer. */
+  #excuse(proxyId: string): void {
+    if (this.#lossesOfAlive(proxyId).length === 0) return;
+    const here = settledIn(this.#pool);
+    const doubted = [...(this.#pool.due.users.get(proxyId) ?? [])].find(
+      (runId) => here.has(`disks ${runId}`) && !this.settled.has(`disks ${runId}`),
     );
+    if (doubted !== undefined) this.#disks(doubted, 'unknown', '');
+  }
+
+  #lossesOfAlive(proxyId: string): readonly Extract<HostEvent, { type: 'ProxyLost' }>[] {
+    const alive = { proxyId, state: 'alive' as const, detail: '', attachments: [], readings: [] };
+    const seen: Observation = { proxies: [alive], snapshots: [], targets: [], fills: [] };
+    const { events } = findDrift(this.#pool, new Set([`proxy ${proxyId}`]), seen, this.#at);
+    return events.filter((event) => event.type === 'ProxyLost');
   }
 }

@@ -1,11 +1,12 @@
 export { dataRuns } from './data-runs.ts';
+export { isRepositoryFault, repositoryAway, repositoryFaultCode } from './faults.ts';
 export { ChunkCache, type ChunkCacheOptions } from './mount/chunk-cache.ts';
 export type { Disk, DiskPiece, DiskRun, TakeMemory } from './mount/disk.ts';
 export { type OverlayDisk, openOverlayDisk } from './mount/overlay-disk.ts';
 export { openRestorePointDisk, type RestorePointDiskOptions } from './mount/restore-point-disk.ts';
 export { type SaveDiskOptions, saveDisk } from './mount/save-disk.ts';
 export { type NewestWholeOptions, newestWhole } from './newest-whole.ts';
-export { openRepository } from './open-repository.ts';
+export { openRepository, repositoryIdAt } from './open-repository.ts';
 export { overlay } from './overlay.ts';
 export type {
   ChunkBuffer,

@@ -6,12 +6,12 @@ import { resolve } from 'node:path';
 import { Fault, isPermanent } from '@backhaul/kernel';
 import { LocalFolder, TEMPORARY_FOLDER } from './backend/local-folder.ts';
 import { ChunkStore } from './chunks/chunk-store.ts';
+import { AWAY } from './faults.ts';
 import { FORMAT_VERSION, REPOSITORY_FILE } from './format/bounds.ts';
 import { decodeRepositoryFile, encodeRepositoryFile, type RepositoryFile } from './format/manifest.ts';
 import { ManifestStore } from './manifest-store.ts';
+import { Presence, REPOSITORY_FILE_BYTES_MAX } from './presence.ts';
 import type { OpenRepositoryOptions, Repository } from './repository.ts';
-
-const REPOSITORY_FILE_BYTES_MAX = 64 * 1024;
 
 /** Throws a permanent Fault when the folder is no repository, or one of a format this release does not read. */
 export async function openRepository(options: OpenRepositoryOptions): Promise<Repository> {
@@ -20,32 +20,74 @@ export async function openRepository(options: OpenRepositoryOptions): Promise<Re
   const create = options.create ?? true;
   const file = (await readRepositoryFile(folder)) ?? (create ? await makeRepository(folder) : undefined);
   if (file === undefined) {
-    throw new Fault(`${location} is not a repository: it has no ${REPOSITORY_FILE}`, { permanent: true });
+    throw new Fault(`${location} is not a repository: it has no ${REPOSITORY_FILE}`, {
+      permanent: true,
+      code: 'NoRepository',
+    });
   }
-  if (create) await folder.removeAbandoned();
+  if (options.removeAbandoned ?? create) await folder.removeAbandoned();
 
+  const presence = new Presence(folder, file.repositoryId);
+  const check = (): Promise<number> => presence.check();
+  await check();
   const chunks = new ChunkStore(folder, {
     workers: options.workers ?? Math.max(1, Math.min(8, availableParallelism())),
     buffers: options.buffers ?? 16,
     zstdLevel: options.zstdLevel ?? 1,
+    check,
   });
   const manifests = new ManifestStore(folder);
   return {
     location,
     repositoryId: file.repositoryId,
+    requireThere: async () => void (await check()),
     takeBuffer: () => chunks.takeBuffer(),
     putBuffer: (buffer, length) => chunks.put(buffer, length),
     putChunk: (data) => chunks.putCopy(data),
     readChunk: (digest) => chunks.read(digest),
     holdChunk: (digest) => chunks.hold(digest),
-    hasChunk: (digest) => chunks.has(digest),
-    putManifest: (manifest) => manifests.put(manifest),
+    hasChunk: (digest) => unlessAway(check, () => chunks.has(digest)),
+    firstMissingChunk: (digests) => missingForSure(check, () => chunks.firstMissing(digests)),
+    putManifest: (manifest) => putWhole(check, () => manifests.put(manifest)),
     listManifests: () => manifests.list(),
-    readManifest: (backupId) => manifests.read(backupId),
+    readManifest: (backupId) => unlessAway(check, () => manifests.read(backupId)),
     readSegments: (disk) => manifests.segments(disk),
     indexSegments: (disk) => manifests.index(disk),
     close: () => chunks.close(),
   };
+}
+
+/** What is not found is looked for once more in a repository that was seen to be there: only then it is missing. */
+async function unlessAway<T>(check: () => Promise<number>, look: () => Promise<T>): Promise<T> {
+  const found = await look();
+  if (found !== undefined && found !== false) return found;
+  await check();
+  return await look();
+}
+
+async function missingForSure(
+  check: () => Promise<number>,
+  look: () => Promise<string | undefined>,
+): Promise<string | undefined> {
+  for (let epoch = await check(); ; ) {
+    const missing = await look();
+    const after = await check();
+    if (after === epoch) return missing;
+    epoch = after;
+  }
+}
+
+/** A manifest lies in one repository with its maps, or it was not put. */
+async function putWhole<T>(check: () => Promise<number>, put: () => Promise<T>): Promise<T> {
+  const before = await check();
+  const stored = await put();
+  if ((await check()) === before) return stored;
+  throw new Fault('The repository was mounted anew while a manifest was written', { code: AWAY });
+}
+
+/** The id of the repository there; undefined where there is none. Opens nothing. Throws as opening would where it cannot be used. */
+export async function repositoryIdAt(location: string): Promise<string | undefined> {
+  return (await readRepositoryFile(new LocalFolder(resolve(location))))?.repositoryId;
 }
 
 async function readRepositoryFile(folder: LocalFolder): Promise<RepositoryFile | undefined> {
@@ -73,6 +115,7 @@ async function makeRepository(folder: LocalFolder): Promise<RepositoryFile | und
       { permanent: true },
     );
   }
+  await folder.make();
   const file = {
     formatVersion: FORMAT_VERSION as 1,
     repositoryId: randomUUID(),

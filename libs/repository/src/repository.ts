@@ -84,6 +84,8 @@ export interface OpenRepositoryOptions {
   readonly location: string;
   /** Makes the repository when the folder is missing or empty. Default true; tools that only read say false. */
   readonly create?: boolean;
+  /** Removes what writers that crashed left behind. Default: as `create`. */
+  readonly removeAbandoned?: boolean;
   /** Threads that hash and compress. Default: one per core, at least 1, at most 8. */
   readonly workers?: number;
   /** Chunks that can be filled and put, or held, at a time, 4 MiB of memory each, used when needed; more wait. Default 16. */
@@ -96,6 +98,12 @@ export interface Repository {
   readonly location: string;
   /** Made once, with the repository: two folders with the same id hold copies of the same repository. */
   readonly repositoryId: string;
+
+  /**
+   * Throws a Fault with the code `RepositoryAway`, which may mend, when it is not at its location: not mounted, or another one is there.
+   * What puts something asks by itself, before and after; so does what would say that something is missing, where it answers so.
+   */
+  requireThere(): Promise<void>;
 
   /** Memory to read a chunk into. Waits while all buffers are taken: that is what bounds the memory of the data path. */
   takeBuffer(): Promise<ChunkBuffer>;
@@ -122,6 +130,12 @@ export interface Repository {
 
   /** Whether the chunk's file is there, durably. Says nothing of its contents. */
   hasChunk(digest: string): Promise<boolean>;
+
+  /**
+   * The first of these chunks that is not there, many looked for at a time; undefined when all are, in one and the same repository. Says
+   * nothing of their contents, nor of power loss: that stands since they were put.
+   */
+  firstMissingChunk(digests: readonly string[]): Promise<string | undefined>;
 
   /**
    * Writes the segment maps and then the manifest, durably. Answers the manifest's digest. The same backup again with

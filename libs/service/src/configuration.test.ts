@@ -13,12 +13,21 @@ test('what is not said has a default', () => {
   });
 });
 
+test("what is written is its own user's alone unless something else is said", () => {
+  const umaskOf = (more: object) => {
+    const read = readConfiguration(baseConfiguration, { ...right, ...more });
+    return read.ok ? read.value.BACKHAUL_UMASK : read.refusal;
+  };
+  expect([{}, { BACKHAUL_UMASK: '027' }, { BACKHAUL_UMASK: '0007' }].map(umaskOf)).toEqual([0o077, 0o027, 7]);
+});
+
 test('every wrong variable gets one line with its name, what is wrong, and an example', () => {
   const read = readConfiguration(baseConfiguration, {
     BACKHAUL_POSTGRES_URL: 'mysql://root:hunter2@db/b',
     BACKHAUL_NATS_URL: '',
     BACKHAUL_HTTP_PORT: '70000',
     BACKHAUL_LOG_LEVEL: 'loud',
+    BACKHAUL_UMASK: '78',
   });
   const lines = read.ok ? [] : read.refusal;
   expect(lines).toEqual([
@@ -26,6 +35,7 @@ test('every wrong variable gets one line with its name, what is wrong, and an ex
     'BACKHAUL_NATS_URL: is not set, for example nats://127.0.0.1:4222',
     'BACKHAUL_HTTP_PORT: must be a whole number from 0 to 65535, for example 8080',
     expect.stringMatching(/^BACKHAUL_LOG_LEVEL: .*"trace".*, for example info$/),
+    'BACKHAUL_UMASK: must be three octal digits, for example 077',
   ]);
 });
 

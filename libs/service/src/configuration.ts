@@ -42,6 +42,13 @@ export const baseConfiguration = z.object({
     .meta({ examples: ['info'] }),
   /** How long handlers may take to end before the process gives up on them. */
   BACKHAUL_SHUTDOWN_SECONDS: whole(1, 3_600, 30).default(30),
+  /** Of all that the service writes, and of all that it starts: by default guests' data and sockets are its own user's alone. */
+  BACKHAUL_UMASK: z
+    .string()
+    .regex(/^0?[0-7]{3}$/, 'must be three octal digits')
+    .transform((text) => Number.parseInt(text, 8))
+    .meta({ examples: ['077'] })
+    .default(0o077),
   /** Written once the service has started: `{"pid":1,"port":8080}`. */
   BACKHAUL_READY_FILE: z.string().optional(),
 });

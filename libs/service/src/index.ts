@@ -1,3 +1,4 @@
+export type { Health } from '@backhaul/messaging';
 export { type ByteRates, byteRates, unlimited } from './byte-rates.ts';
 export { type BaseConfiguration, baseConfiguration, whole } from './configuration.ts';
 export { exitCodes } from './process-end.ts';

@@ -1,6 +1,6 @@
 /** What is counted in every service. Names say their unit; `consumer` is `<service>__<purpose>`. */
 import type { EventStore } from '@backhaul/event-store';
-import type { Messaging, Observer } from '@backhaul/messaging';
+import type { Health, Messaging, Observer } from '@backhaul/messaging';
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 
 export interface ServiceMetrics {
@@ -8,6 +8,7 @@ export interface ServiceMetrics {
   readonly observe: Observer;
   watchAppends(store: EventStore): void;
   watchRelay(messaging: Messaging): void;
+  watchParts(parts: () => Readonly<Record<string, Health>>): void;
 }
 
 export function serviceMetrics(service: string): ServiceMetrics {
@@ -30,7 +31,7 @@ export function serviceMetrics(service: string): ServiceMetrics {
   });
   const messages = new Counter({
     name: 'backhaul_messages_total',
-    help: 'Messages by consumer and outcome: handled, skipped (seen before), failed (tried again), dead-lettered',
+    help: 'Messages by consumer and outcome: handled, skipped (seen before), let-go (another instance is at it), failed (tried again), dead-lettered',
     labelNames: ['consumer', 'outcome'],
     registers,
   });
@@ -43,6 +44,17 @@ export function serviceMetrics(service: string): ServiceMetrics {
     watchAppends(store) {
       store.onAppended((events) => {
         for (const event of events) appended.inc({ type: event.type });
+      });
+    },
+    watchParts(parts) {
+      new Gauge({
+        name: 'backhaul_part_ok',
+        help: 'Parts of a service that stand alone, such as the hosts of a proxy-manager: 0 while one cannot be worked at',
+        labelNames: ['part'],
+        registers,
+        collect() {
+          for (const [part, { ok }] of Object.entries(parts())) this.set({ part }, ok ? 1 : 0);
+        },
       });
     },
     watchRelay(messaging) {

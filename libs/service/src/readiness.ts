@@ -7,7 +7,10 @@ import { sql } from 'kysely';
 export interface ReadinessReport {
   readonly ready: boolean;
   readonly phase: Phase;
+  /** What the service cannot work without. */
   readonly checks: Readonly<Record<string, Health>>;
+  /** What it works at, each on its own. */
+  readonly parts: Readonly<Record<string, Health>>;
 }
 
 type Phase = 'starting' | 'running' | 'stopping';
@@ -18,10 +21,26 @@ export class Readiness {
   #phase: Phase = 'starting';
   #store: EventStore | undefined;
   #messaging: Messaging | undefined;
+  readonly #parts = new Map<string, () => Health>();
+  readonly #own = new Map<string, () => Promise<Health>>();
 
   /** What is checked grows with the start: until then it is what is waited for. */
   uses(store: EventStore, messaging?: Messaging): void {
     [this.#store, this.#messaging] = [store, messaging];
+  }
+
+  /** Told beside the checks. A part that is not well does not make the service unready: it does its work for the others. */
+  tellsOf(name: string, health: () => Health): void {
+    this.#parts.set(name, health);
+  }
+
+  parts(): Record<string, Health> {
+    return Object.fromEntries([...this.#parts].map(([name, health]) => [name, health()]));
+  }
+
+  /** What one service cannot work without, beside what none can. */
+  needs(name: string, check: () => Promise<Health>): void {
+    this.#own.set(name, check);
   }
 
   start(): void {
@@ -54,9 +73,15 @@ export class Readiness {
           ),
     ]);
     const { nats, relay } = health;
-    const checks = { postgres, nats, relay: { ok: relay.ok, detail: relay.detail } };
+    const own = await Promise.all(
+      Array.from(this.#own, async ([name, check]) => [name, await probe(name, check)] as const),
+    );
+    const checks: Record<string, Health> = {
+      ...{ postgres, nats, relay: { ok: relay.ok, detail: relay.detail } },
+      ...Object.fromEntries(own),
+    };
     const ready = this.#phase === 'running' && Object.values(checks).every(({ ok }) => ok);
-    return { ready, phase: this.#phase, checks };
+    return { ready, phase: this.#phase, checks, parts: this.parts() };
   }
 }
 

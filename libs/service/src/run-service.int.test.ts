@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -147,6 +147,7 @@ test('a started service says where it listens, is ready, counts, serves its rout
         nats: { ok: true, detail: expect.stringContaining('connected') },
         relay: { ok: true, detail: expect.stringContaining('behind') },
       },
+      parts: { shelf: { ok: false, detail: 'empty' } },
     },
   ]);
   expect(await get(port, '/number')).toEqual({ status: 200, text: '{"number":1}' });
@@ -155,6 +156,7 @@ test('a started service says where it listens, is ready, counts, serves its rout
   for (const line of [
     /^backhaul_events_appended_total\{type="PlanRefused",service="planner"\} 1$/m,
     /^backhaul_messages_total\{consumer="planner__refuse",outcome="handled",service="planner"\} 1$/m,
+    /^backhaul_part_ok\{part="shelf",service="planner"\} 0$/m,
     /^backhaul_relay_lag_seconds\{service="planner"\} [0-9.]+$/m,
     /^nodejs_eventloop_lag_p99_seconds\{/m,
   ])
@@ -171,6 +173,7 @@ test('a service that is told to stop while a handler is at work finishes it firs
   const port = await service.port();
   await claim('stopped');
   await eventually('the handler to be at work', 20_000, () => existsSync(gate) || undefined);
+  expect((await stat(gate)).mode & 0o777).toBe(0o600);
   service.child.kill('SIGTERM');
   await service.line('stopping');
   expect(await get(port, '/health/ready')).toMatchObject({
@@ -186,9 +189,11 @@ test('a service that is told to stop while a handler is at work finishes it firs
 
 test('a handler that was cut off by a kill is run again by the next process, and takes effect once', async () => {
   const gate = join(directory, 'gate-kill');
-  const first = run({ BACKHAUL_TEST_GATE: gate });
+  const first = run({ BACKHAUL_TEST_GATE: gate, BACKHAUL_UMASK: '027' });
   await claim('killed');
   await eventually('the handler to be at work', 20_000, () => existsSync(gate) || undefined);
+  // Who shares what a service writes with a group says so.
+  expect((await stat(gate)).mode & 0o777).toBe(0o640);
   expect(await first.end('SIGKILL')).toBe(null);
   expect(await plansOf('killed')).toBe(0);
   await writeFile(`${gate}.go`, '');

@@ -40,6 +40,8 @@ export async function runService<Shape extends z.ZodRawShape>(
   }
   // What two schemas check together is what each of them checks; the type does not see that through the spread.
   const configuration = read.value as Shell<Shape>['configuration'];
+  // Before anything is written: images, scratch files, consoles and sockets are made by tools that ask for no mode of their own.
+  process.umask(configuration.BACKHAUL_UMASK);
   const instanceId = randomUUID().slice(0, 8);
   const log = pino(
     {
@@ -75,6 +77,7 @@ async function start<Shape extends z.ZodRawShape>(
   const shutdownMilliseconds = configuration.BACKHAUL_SHUTDOWN_SECONDS * 1000;
   const metrics = serviceMetrics(definition.name);
   const readiness = new Readiness();
+  metrics.watchParts(() => readiness.parts());
   end.asked.addEventListener('abort', () => readiness.stop());
 
   const http = serviceHttp({
@@ -122,7 +125,9 @@ async function start<Shape extends z.ZodRawShape>(
     http: http.routes,
     metrics: metrics.registry,
     instanceId,
+    needs: (name, check) => readiness.needs(name, check),
     logOf: (event) => log.child({ correlation: event.metadata.correlation }),
+    part: (name, health) => readiness.tellsOf(name, health),
     onStop: (name, run) => plan.own.push({ name, run }),
     singleton(name, run) {
       const exclusive = runExclusively({

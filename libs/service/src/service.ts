@@ -1,7 +1,7 @@
 /** What a service says about itself, and what it is given to start with. */
 import type { Service } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
-import type { Messaging } from '@backhaul/messaging';
+import type { Health, Messaging } from '@backhaul/messaging';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
@@ -24,10 +24,14 @@ export interface ServiceContext<Configuration> {
   /** Routes are added here, before `start` resolves. They answer while the service runs. */
   readonly http: FastifyInstance;
   readonly metrics: Registry;
+  /** What the service needs beside Postgres and NATS, for `/health/ready`: also while it waits for it in `start`. */
+  needs(name: string, check: () => Promise<Health>): void;
   /** Tells this process from others of the same service. */
   readonly instanceId: string;
   /** The log of one run: every line carries its correlation. */
   logOf(event: { readonly metadata: { readonly correlation: string } }): Logger;
+  /** Shows in `/health/ready` and as `backhaul_part_ok` how a part is that others do not depend on: the service is ready without it. */
+  part(name: string, health: () => Health): void;
   /** Runs when the service stops, after its handlers have ended; what was added last runs first. */
   onStop(name: string, run: () => Promise<void>): void;
   /**

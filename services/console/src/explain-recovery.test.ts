@@ -36,6 +36,32 @@ test('a VM that should run and does not is said at the end, with why', () => {
   expect(linesOf(story)).toMatch(/it should run and does not: no kernel was found\.$/);
 });
 
+test('what is emulated is said with its reason: the VM that was made, and proxies that were started for it', () => {
+  const because = "KVM cannot be used: EACCES: permission denied, access '/dev/kvm'";
+  const characteristics = {
+    ...{ sessionsMax: 29, memoryBytes: 1, processors: 2, appliance: 'a' },
+    ...{ accelerator: 'tcg', acceleratorBecause: because },
+  };
+  const acceleration = { accelerator: 'tcg', because };
+  const told = { TargetKept: { acceleration }, ProxyActivated: { characteristics } } as Record<
+    string,
+    object
+  >;
+  const story = recorded(recoveryStory({ name: 'r1', backup: 'b1' })).map(
+    (event) => ({ ...event, data: { ...event.data, ...told[event.type] } }) as Recorded,
+  );
+  const lines = linesOf(story);
+  expect(lines).toContain(`Emulated and so much slower than with KVM: r1-p1, r1-p2, because: ${because}.`);
+  expect(lines).toMatch(/VM web-2 stands, it runs emulated, because KVM cannot be used: EACCES.*\.$/);
+  const fast = { accelerator: 'kvm', because: 'KVM could boot the appliance' };
+  const accelerated = story.map((event) =>
+    event.type === 'TargetKept'
+      ? ({ ...event, data: { ...event.data, acceleration: fast } } as Recorded)
+      : event,
+  );
+  expect(linesOf(accelerated)).toMatch(/VM web-2 stands, it runs with KVM\.$/);
+});
+
 test('a failure names disk, offset and digest, and the restore point that is whole', () => {
   const story = recorded(recoveryStory({ name: 'r1', backup: 'b1', end: 'damaged' }));
   expect(explainRecovery(id, story)).toMatchObject({

@@ -1,9 +1,10 @@
 /** Why a recovery went as it went: mode, second quantity, proxies, retries, and what stands at its end. From its events alone. Pure. */
-import type { consoleApi, Recorded } from '@backhaul/contracts';
+import { accelerationWords, type consoleApi, type Recorded } from '@backhaul/contracts';
 import { formatBytes } from '@backhaul/kernel';
 import { explainRecoveryPlan } from '@backhaul/planning';
 import { choiceLines, choicesOf } from './explain-choice.ts';
 import {
+  emulationLines,
   healthOf,
   last,
   lossesOf,
@@ -53,7 +54,8 @@ export function explainRecovery(recoveryId: string, story: readonly Recorded[]):
       ...shadowLines(story),
       ...choiceLines(facts.choices),
       ...proxyLines(facts, { run: 'recovery', job: 'data stream' }),
-      ...instantLines(recovery),
+      ...emulationLines(story),
+      ...instantLines(recovery, story),
       ...healthOf(story, facts.proxies),
       ...troubleLines(facts, 'Data stream'),
       ...orderLines(story),
@@ -86,12 +88,21 @@ function requestLine(recovery: Recovery): string {
 }
 
 /** How long whoever asked had to wait for the VM. */
-function instantLines({ runningAt, requestedAt, filledBytes, diskBytes, vmId }: Recovery): string[] {
+function instantLines(
+  { runningAt, requestedAt, filledBytes, diskBytes, vmId }: Recovery,
+  story: readonly Recorded[],
+): string[] {
   if (runningAt === null) return [];
   const seconds = (Date.parse(runningAt) - Date.parse(requestedAt ?? runningAt)) / 1000;
   return [
-    `VM ${vmId} ran ${seconds.toFixed(1)} s after the request; ${formatBytes(filledBytes)} of ${formatBytes(diskBytes)} are filled.`,
+    `VM ${vmId} ran${howItRuns(story)} ${seconds.toFixed(1)} s after the request; ${formatBytes(filledBytes)} of ${formatBytes(diskBytes)} are filled.`,
   ];
+}
+
+/** A VM that is emulated must not look as if that were its speed. */
+function howItRuns(story: readonly Recorded[]): string {
+  const acceleration = last(story, 'TargetKept')?.data.acceleration;
+  return acceleration === undefined ? '' : ` ${accelerationWords(acceleration)}`;
 }
 
 function outcomeLine(recovery: Recovery, story: readonly Recorded[]): string {
@@ -99,7 +110,7 @@ function outcomeLine(recovery: Recovery, story: readonly Recorded[]): string {
   if (completed === undefined) return stateLine(recovery.state, recovery.refusal);
   const { totals, vmId, started, notStarted } = completed;
   const runs = started
-    ? 'it runs'
+    ? `it runs${howItRuns(story)}`
     : notStarted === null
       ? 'it is off'
       : `it should run and does not: ${notStarted}`;

@@ -76,6 +76,20 @@ export function healthOf(story: readonly Recorded[], proxies: Explained['proxies
     .map(({ data }) => `Proxy ${data.proxyId} was ${data.was} and became ${data.health}: ${data.detail}.`);
 }
 
+/** Proxies that it started and that are not as fast as they could be. */
+export function emulationLines(story: readonly Recorded[]): string[] {
+  const byReason = new Map<string, string[]>();
+  for (const { data } of of(story, 'ProxyActivated')) {
+    if (data.characteristics?.accelerator !== 'tcg') continue;
+    const reason = data.characteristics.acceleratorBecause ?? 'nobody noted why';
+    byReason.set(reason, [...(byReason.get(reason) ?? []), data.proxyId]);
+  }
+  return [...byReason].map(
+    ([reason, proxyIds]) =>
+      `Emulated and so much slower than with KVM: ${proxyIds.join(', ')}, because: ${reason}.`,
+  );
+}
+
 /** What broke under the run. A proxy that it started may serve others when it has ended: what is lost then is not its loss. */
 export function lossesOf(story: readonly Recorded[]): Explained['losses'] {
   const losses: Reasoned[] = [];

@@ -7,6 +7,7 @@ import { formatBytes } from '@backhaul/kernel';
 import { explainPlan } from '@backhaul/planning';
 import { choiceLines, choicesOf } from './explain-choice.ts';
 import {
+  emulationLines,
   healthOf,
   last,
   lossesOf,
@@ -51,6 +52,7 @@ export function explain(backupId: string, story: readonly Recorded[]): Explanati
   };
   const told = {
     shadows: shadowLines(story),
+    emulated: emulationLines(story),
     pointInTime: pointInTimeLine(story),
     health: healthOf(story, facts.proxies),
     orders: orderLines(story),
@@ -122,11 +124,13 @@ function linesOf(
   facts: Omit<Explanation, 'lines'>,
   {
     shadows,
+    emulated,
     pointInTime,
     health,
     orders,
   }: {
     readonly shadows: readonly string[];
+    readonly emulated: readonly string[];
     readonly pointInTime: string | undefined;
     readonly health: readonly string[];
     readonly orders: readonly string[];
@@ -139,6 +143,7 @@ function linesOf(
     ...(pointInTime === undefined ? [] : [pointInTime]),
     ...choiceLines(facts.choices),
     ...proxyLines(facts, { run: 'backup', job: 'child job' }),
+    ...emulated,
     ...facts.fallbacks.map(({ subject, reason }) => `${subject}, because: ${reason}.`),
     ...health,
     ...troubleLines(facts, 'Child job'),

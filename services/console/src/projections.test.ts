@@ -9,7 +9,6 @@ import { hosts } from './projections/hosts.ts';
 import { obligations } from './projections/obligations.ts';
 import { policies } from './projections/policies.ts';
 import { proxies } from './projections/proxies.ts';
-import { schedules } from './projections/schedules.ts';
 import { shadowPlans } from './projections/shadow-plans.ts';
 import { vms } from './projections/vms.ts';
 import {
@@ -271,38 +270,6 @@ test('hosts count their open runs and remember the last drift', () => {
     upSeconds: 60.5 * costs.length,
     busyPortSeconds: 20.25 * costs.length,
   });
-});
-
-test('a schedule counts its firings over a new definition, and is gone when removed', () => {
-  const tell = teller('s');
-  const define = (cron: string): void =>
-    tell.append('schedule', 'nightly', 'ScheduleDefined', {
-      scheduleId: 'nightly',
-      cron,
-      timeZone: 'UTC',
-      hostId: 'lab',
-      vmId: 'web-1',
-      kind: 'auto',
-      policyId: 'default',
-      definedAt: '2026-01-01T00:00:00.000Z',
-    });
-  define('0 1 * * *');
-  tell.append('schedule', 'nightly', 'ScheduleFired', {
-    scheduleId: 'nightly',
-    dueAt: '2026-01-02T01:00:00.000Z',
-    firedAt: '2026-01-02T01:00:00.100Z',
-    backupId: 'b1',
-  });
-  define('0 2 * * *');
-  expect(projected(schedules, recorded(tell.told))).toEqual([
-    expect.objectContaining({ cron: '0 2 * * *', fired: 1, lastBackupId: 'b1' }),
-  ]);
-  expect(projected(backups, recorded(tell.told))).toEqual([]);
-  tell.append('schedule', 'nightly', 'ScheduleRemoved', {
-    scheduleId: 'nightly',
-    removedAt: '2026-01-03T00:00:00.000Z',
-  });
-  expect(projected(schedules, recorded(tell.told))).toEqual([]);
 });
 
 test('a host policy shows its newest definition, and which one the host has taken up', () => {

@@ -31,7 +31,7 @@ afterAll(() => lab?.close());
 
 const planned: ExportLab['planned'] = (...of) => lab.planned(...of);
 const story: ExportLab['story'] = (...of) => lab.story(...of);
-const attempt = async (plan: RecoveryPlan, fence: number, uri: string, index = 0): Promise<void> =>
+const attempt = async (plan: RecoveryPlan, fence: number, uri: string, index = 0) =>
   await runExportJob(parts, leased(leaseOf(plan, index, fence, [uri])), never);
 
 const DATA_BYTES = 2 * CHUNK + 3 * MiB;

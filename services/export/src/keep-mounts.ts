@@ -1,7 +1,11 @@
 /**
  * The one who serves what is to be served: every mount that the log has as asked for and not closed, from the start of the process on, and
  * from where they are told of on. One instance at a time does it. Killed at any line, the next one serves the same at the same place.
+ *
+ * VMs run from what is served here, and it is read-only and found by digest: neither the log nor the charge is needed to go on with it. So
+ * it is served on while both are lost, for as long as that takes, and let go only to another instance that has the charge.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { EventMetadata } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { describeError, hasCode, isPermanent } from '@backhaul/kernel';
@@ -20,6 +24,11 @@ import { type ServedMount, type ServingParts, serveMount } from './serve-mount.t
 
 /** Between two looks into the log at what other instances were told. */
 const LOOK_MILLISECONDS = 1_000;
+/**
+ * How long the log must be there again, and the charge not, until it is taken that another instance has it. The one that had it tries
+ * again within half a second; a guest waits this long and some seconds at most, and its QEMU some minutes.
+ */
+const HAND_OVER_MILLISECONDS = 10_000;
 
 export class MountKeeper {
   readonly #store: EventStore;
@@ -28,13 +37,18 @@ export class MountKeeper {
   readonly #served = new Map<string, ServedMount>();
   /** Open, or to be looked at. */
   readonly #due = new Set<string>();
+  readonly #closing = new AbortController();
+  readonly #handOverMilliseconds: number;
   #position = 0;
+  #isInCharge = false;
+  #handingOver: Promise<void> = Promise.resolve();
   #wake: () => void = () => undefined;
 
-  constructor(parts: ServingParts & { readonly store: EventStore }) {
+  constructor(parts: ServingParts & { readonly store: EventStore; readonly handOverMilliseconds?: number }) {
     this.#store = parts.store;
     this.#serving = parts;
     this.#log = parts.log;
+    this.#handOverMilliseconds = parts.handOverMilliseconds ?? HAND_OVER_MILLISECONDS;
   }
 
   /** Told in this process: there is no need to wait for the log. */
@@ -43,10 +57,13 @@ export class MountKeeper {
     this.#wake();
   }
 
+  /** While this instance has the charge. What it serves is served on when this ends: see `close`. */
   async run(signal: AbortSignal): Promise<void> {
     const stop = (): void => this.#wake();
     signal.addEventListener('abort', stop);
     this.#position = 0;
+    this.#isInCharge = true;
+    await this.#handingOver;
     try {
       while (!signal.aborted) {
         await this.#readOn();
@@ -60,9 +77,41 @@ export class MountKeeper {
       }
     } finally {
       signal.removeEventListener('abort', stop);
-      for (const served of this.#served.values()) await served.close();
-      this.#served.clear();
+      this.#isInCharge = false;
+      this.#handingOver = this.#handOver();
     }
+  }
+
+  /** Nothing is served from here any more. Once, when the process ends. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#letGo();
+  }
+
+  /** Until this instance has the charge again, or another one must have it. */
+  async #handOver(): Promise<void> {
+    const { signal } = this.#closing;
+    let thereSince: number | undefined;
+    while (this.#served.size > 0 && !this.#isInCharge && !signal.aborted) {
+      const isThere = await this.#store.readLog(Number.MAX_SAFE_INTEGER, { limit: 1 }).then(
+        () => true,
+        () => false,
+      );
+      thereSince = isThere ? (thereSince ?? performance.now()) : undefined;
+      if (thereSince !== undefined && performance.now() - thereSince >= this.#handOverMilliseconds) {
+        this.#log.warn({ mounts: [...this.#served.keys()] }, 'mounts are left to the instance in charge');
+        return await this.#letGo();
+      }
+      await pause(Math.min(LOOK_MILLISECONDS, this.#handOverMilliseconds), undefined, { signal }).catch(
+        () => undefined,
+      );
+    }
+  }
+
+  async #letGo(): Promise<void> {
+    const served = [...this.#served.values()];
+    this.#served.clear();
+    for (const each of served) await each.close();
   }
 
   async #readOn(): Promise<void> {
@@ -71,8 +120,9 @@ export class MountKeeper {
         types: ['MountRequested', 'MountEnding', 'MountClosed'],
       });
       for (const { type, data } of page.events) {
-        if (type === 'MountClosed') this.#due.delete(data.recoveryId);
-        else if (type === 'MountRequested' || type === 'MountEnding') this.#due.add(data.recoveryId);
+        // Closed by another instance while this one was not in charge, it may be served here still.
+        if (type === 'MountClosed' && !this.#served.has(data.recoveryId)) this.#due.delete(data.recoveryId);
+        else if ('recoveryId' in data) this.#due.add(data.recoveryId);
       }
       this.#position = page.next;
       more = page.next < page.highWater;

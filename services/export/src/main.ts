@@ -86,6 +86,7 @@ await runService({
       folder: join(configuration.BACKHAUL_STATE_DIRECTORY, 'mounts'),
     });
     singleton('mounts', (signal) => keeper.run(signal));
+    onStop('mounts', () => keeper.close());
     const mounts = { store, wake: (recoveryId: string) => keeper.wake(recoveryId) };
     await messaging.consumeWork({
       purpose: 'mounts',

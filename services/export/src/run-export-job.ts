@@ -5,7 +5,8 @@
 import type { Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { totalLength } from '@backhaul/kernel';
-import { type Repository, requireRepository } from '@backhaul/repository';
+import type { WorkEnd } from '@backhaul/messaging';
+import { isRepositoryFault, type Repository, requireRepository } from '@backhaul/repository';
 import type { ByteRates } from '@backhaul/service';
 import type { Logger } from 'pino';
 import {
@@ -34,19 +35,46 @@ export interface ExportParts {
   readonly log: Logger;
 }
 
-/** The same news tells of child jobs of backups, which are others' work. `wasTakenBack`: whether the lease has ended meanwhile. */
+/**
+ * The same news tells of child jobs of backups, which are others' work. `wasTakenBack`: whether the lease has ended meanwhile.
+ * `overtaken`: this lease is worked at by somebody else.
+ */
 export async function runExportJob(
   parts: ExportParts,
   leased: Recorded<'PortsLeased'>,
   signal: AbortSignal,
   wasTakenBack: () => Promise<boolean> = async () => false,
-): Promise<void> {
+): Promise<WorkEnd> {
   const lease = leased.data;
-  if (lease.purpose !== 'recovery') return;
-  if ((await loadRecovery(parts.store, lease.runId)).recovery.ended) return;
+  if (lease.purpose !== 'recovery') return undefined;
+  if ((await loadRecovery(parts.store, lease.runId)).recovery.ended) return undefined;
 
   const stream = await begin(parts, leased, lease);
-  if (stream === undefined) return;
+  if (stream === undefined) return undefined;
+  try {
+    await carryOut(parts, stream, lease, { signal, wasTakenBack });
+    return undefined;
+  } catch (error) {
+    // Also while it says how it ended: an attempt that failed may have been overtaken before.
+    if (!(error instanceof Superseded)) throw error;
+    parts.log.info({ childJob: lease.childJobId, why: error.message }, 'another attempt went on');
+    const { job } = await ExportLog.open(parts.store, lease.childJobId, causedBy(leased, lease.runId));
+    // Under this very lease, by somebody who was given the same message? Then it is theirs, and comes again should they fail.
+    return start(job, lease, now()).ok ? 'overtaken' : undefined;
+  }
+}
+
+interface Hold {
+  readonly signal: AbortSignal;
+  readonly wasTakenBack: () => Promise<boolean>;
+}
+
+async function carryOut(
+  parts: ExportParts,
+  stream: ExportLog,
+  lease: Lease,
+  { signal, wasTakenBack }: Hold,
+): Promise<void> {
   const begun = performance.now();
   const resumedBytes = totalLength(exportedOf(stream.job));
   try {
@@ -54,6 +82,7 @@ export async function runExportJob(
     const milliseconds = Math.round(performance.now() - begun);
     await stream.append(completed(stream.job, lease, { ...portion, resumedBytes, milliseconds, at: now() }));
   } catch (error) {
+    if (error instanceof Superseded) throw error;
     if (await wasTakenBack()) {
       // The pool knows why, and holds nothing against the data stream. What was confirmed stays confirmed.
       parts.log.info({ childJob: lease.childJobId }, 'the ports of a data stream were taken back');
@@ -124,11 +153,8 @@ async function endBadly(
   error: unknown,
   signal: AbortSignal,
 ): Promise<void> {
-  if (error instanceof Superseded) {
-    log.info({ childJob: lease.childJobId, why: error.message }, 'another attempt went on');
-    return;
-  }
   if (signal.aborted) throw error;
+  if (isRepositoryFault(error)) throw error;
   if (codeOf(error) === 'RestorePointDamaged') await requireRepository(repository);
   const reason = reasonOf(error);
   log.warn(

@@ -7,20 +7,38 @@ import type { BackupTotals, Event, EventData, EventMetadata, Recorded } from '@b
 import { type EventStore, eventsOfRun } from '@backhaul/event-store';
 import { describeError, Fault } from '@backhaul/kernel';
 import { overlay, type Repository, type Segment, type Segments } from '@backhaul/repository';
-import { childJobStream } from './child-job.ts';
+import { requireAdopted } from './adopt-repository.ts';
+import type { OpenJobs } from './open-jobs.ts';
+import { type Kind, receivedSegments } from './received-segments.ts';
+import { RepositoryGivenUp, type RepositoryPatience, refusalOf } from './repository-patience.ts';
 import { end, hasEnded, planOf } from './transfer.ts';
 
 type Plan = EventData<'ProxiesCalculated'>;
 type SnapshotDisk = EventData<'SnapshotTaken'>['disks'][number];
 
-interface Parts {
+export interface Parts {
   readonly store: EventStore;
+  readonly openJobs: OpenJobs;
   readonly repository: Repository;
+  readonly patience: RepositoryPatience;
 }
 
-/** Throws what went wrong; what can be tried again and what cannot is told apart by those who call. */
-export async function completeBackup(parts: Parts, cause: Recorded<'ChildJobCompleted'>): Promise<void> {
-  await makeRestorePoint(parts, cause, metadataOf(cause));
+/** Throws what went wrong; what can be tried again and what cannot is told apart by those who call. The repository is waited for. */
+export async function completeBackup(
+  parts: Parts,
+  cause: Recorded<'ChildJobCompleted'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const work = async (): Promise<void> => {
+    try {
+      await makeRestorePoint(parts, cause, metadataOf(cause));
+    } catch (error) {
+      // What seems to be damaged or lost may be a repository that is not there.
+      await parts.repository.requireThere();
+      throw error;
+    }
+  };
+  await parts.patience.through({ what: `restore point of backup ${cause.data.backupId}`, work }, signal);
 }
 
 /** The restore point will not be tried again: the backup ends with the reason, so that nobody waits for it. */
@@ -30,12 +48,14 @@ export async function giveUpBackup(
   error: unknown,
 ): Promise<void> {
   const { backupId, hostId, vmId } = cause.data;
-  const message = `The restore point of vm ${vmId} could not be made: ${describeError(error)}.`;
-  const refusal = {
-    code: 'RestorePointNotMade',
-    message,
-    wayOut: 'Mend the cause named, then start a full backup of the VM.',
-  };
+  const refusal =
+    error instanceof RepositoryGivenUp
+      ? refusalOf(error, vmId)
+      : {
+          code: 'RestorePointNotMade',
+          message: `The restore point of vm ${vmId} could not be made: ${describeError(error)}.`,
+          wayOut: 'Mend the cause named, then start a full backup of the VM.',
+        };
   const failedAt = new Date().toISOString();
   await end(
     store,
@@ -55,18 +75,20 @@ async function makeRestorePoint(
   cause: Recorded<'ChildJobCompleted'>,
   metadata: EventMetadata,
 ): Promise<void> {
-  const { store, repository } = parts;
+  const { store, repository, openJobs } = parts;
   const { backupId } = cause.data;
   if (await hasEnded(store, backupId)) return;
-  const plan = await planOf(store, backupId);
-  if (!(await allCompleted(store, plan, cause.position))) return;
+  if (!(await openJobs.allCompleted(backupId, cause.position))) return;
 
+  await requireAdopted(store, repository);
+  const plan = await planOf(store, backupId);
+  const kindsOfJobs = await kindsOf(store, backupId, cause.position);
   const snapshot = await theSnapshot(store, backupId, cause.position);
   const totals = { diskBytes: 0, readBytes: 0, storedBytes: 0, zeroBytes: 0, chunks: 0, newChunks: 0 };
   const disks = [];
   const kinds = new Set<string>();
   for (const disk of snapshot.disks) {
-    const { kind, segments } = await segmentsOf(parts, plan, disk, totals);
+    const { kind, segments } = await segmentsOf(parts, plan, disk, kindsOfJobs, totals);
     kinds.add(kind);
     totals.diskBytes += disk.sizeBytes;
     disks.push({ diskId: disk.diskId, sizeBytes: disk.sizeBytes, segments });
@@ -82,13 +104,15 @@ async function makeRestorePoint(
     disks,
   });
   await end(store, completedEvent(plan, snapshot, { kind, digest, totals }), metadata);
+  openJobs.forget(backupId);
 }
 
-async function allCompleted(store: EventStore, plan: Plan, upTo: number): Promise<boolean> {
-  const open = new Set(plan.childJobs.map(({ childJobId }) => childJobId));
-  for await (const event of eventsOfRun(store, plan.backupId, 'ChildJobCompleted', upTo))
-    open.delete(event.data.childJobId);
-  return open.size === 0;
+/** How each child job was read in the end. */
+async function kindsOf(store: EventStore, backupId: string, upTo: number): Promise<Map<string, Kind>> {
+  const kinds = new Map<string, Kind>();
+  for await (const { data } of eventsOfRun(store, backupId, 'ChildJobStarted', upTo))
+    kinds.set(data.childJobId, data.kind);
+  return kinds;
 }
 
 /** Taken once, or served again of the same instant: two instants would make a restore point that never was. */
@@ -114,21 +138,16 @@ async function theSnapshot(
   return last;
 }
 
-/** The complete map of one disk, and how it was backed up in truth, which the child jobs decided. */
+/** The complete map of one disk, and how it was backed up in truth, which the child jobs decided. Nothing of it is read before it is asked for. */
 async function segmentsOf(
-  { store, repository }: Parts,
+  parts: Parts,
   plan: Plan,
   disk: SnapshotDisk,
+  kindsOfJobs: ReadonlyMap<string, Kind>,
   totals: BackupTotals,
-): Promise<{ kind: 'full' | 'incremental'; segments: Segments }> {
+): Promise<{ kind: Kind; segments: Segments }> {
   const jobs = plan.childJobs.filter((job) => job.diskId === disk.diskId);
-  const received = [];
-  const kinds = new Set<'full' | 'incremental'>();
-  for (const job of jobs) {
-    const { kind, pieces } = await piecesOf(store, job.childJobId, totals);
-    kinds.add(kind);
-    received.push(pieces);
-  }
+  const kinds = new Set(jobs.map(({ childJobId }) => kindsOfJobs.get(childJobId)));
   const [kind] = kinds;
   if (kinds.size !== 1 || kind === undefined) {
     throw new Fault(
@@ -136,40 +155,9 @@ async function segmentsOf(
       { permanent: true },
     );
   }
-  const parent = kind === 'incremental' ? await parentSegments(repository, plan, disk.diskId) : [];
-  return { kind, segments: counted(overlay(parent, received.flat(), disk.sizeBytes), totals) };
-}
-
-/**
- * The pieces of a job, sorted; those before a change of kind do not count (see child-job.ts). One job's worth is held in memory:
- * a few thousand at the default size of a child job.
- */
-async function piecesOf(
-  store: EventStore,
-  childJobId: string,
-  totals: BackupTotals,
-): Promise<{ kind: 'full' | 'incremental'; pieces: Segment[] }> {
-  let kind: 'full' | 'incremental' | undefined;
-  let pieces: EventData<'ChunkReceived'>[] = [];
-  for await (const event of store.readStream(childJobStream(childJobId))) {
-    if (event.type === 'ChildJobStarted') {
-      if (kind !== event.data.kind) pieces = [];
-      kind = event.data.kind;
-    } else if (event.type === 'ChunkReceived') pieces.push(event.data);
-  }
-  if (kind === undefined)
-    throw new Fault(`Child job ${childJobId} has completed without a start`, { permanent: true });
-  for (const piece of pieces) {
-    totals.readBytes += piece.readBytes;
-    totals.storedBytes += piece.storedBytes;
-    if (piece.digest !== null) totals.chunks += 1;
-    if (piece.storedBytes > 0) totals.newChunks += 1;
-  }
-  pieces.sort((a, b) => a.offset - b.offset);
-  return {
-    kind,
-    pieces: pieces.map(({ offset, length, digest }) => ({ offset, length, digest, chunkOffset: 0 })),
-  };
+  const parent = kind === 'incremental' ? await parentSegments(parts.repository, plan, disk.diskId) : [];
+  const received = receivedSegments(parts, { diskId: disk.diskId, kind, jobs }, totals);
+  return { kind, segments: counted(overlay(parent, received, disk.sizeBytes), totals) };
 }
 
 async function parentSegments(repository: Repository, plan: Plan, diskId: string): Promise<Segments> {

@@ -37,10 +37,10 @@ export interface PortionOrder {
   onReceived(piece: ReceivedPiece): void;
 }
 
-/** Bytes read of the source. Throws the first thing that went wrong, when nothing is under way any more. */
-export async function receivePortion(order: PortionOrder): Promise<number> {
+/** Throws the first thing that went wrong, when nothing is under way any more. */
+export async function receivePortion(order: PortionOrder): Promise<void> {
   const { lease, kind, received } = order;
-  if (lease.length === 0) return 0;
+  if (lease.length === 0) return;
   const connections: NbdClient[] = [];
   try {
     const contexts =
@@ -50,7 +50,7 @@ export async function receivePortion(order: PortionOrder): Promise<number> {
     const host = await connect(order, lease.extents.uri, contexts, connections);
     const ports: NbdClient[] = [];
     for (const { uri } of lease.ports) ports.push(await connect(order, uri, [], connections));
-    return await readAll(order, ports, piecesOf(order, host, received));
+    await readAll(order, ports, piecesOf(order, host, received));
   } finally {
     await Promise.all(connections.map((connection) => connection.close()));
   }
@@ -99,8 +99,7 @@ async function readAll(
   order: PortionOrder,
   ports: readonly NbdClient[],
   pieces: AsyncGenerator<Piece>,
-): Promise<number> {
-  let readBytes = 0;
+): Promise<void> {
   let failed: { error: unknown } | undefined;
   // Async generators answer overlapping calls of next() in turn, so the lanes can share one.
   const lane = async (port: NbdClient): Promise<void> => {
@@ -109,7 +108,6 @@ async function readAll(
       const next = await pieces.next();
       if (next.done === true) return;
       const piece = await receivePiece(order, port, next.value);
-      readBytes += piece.readBytes;
       order.onReceived(piece);
     }
   };
@@ -124,7 +122,6 @@ async function readAll(
   );
   await pieces.return(undefined);
   if (failed !== undefined) throw failed.error;
-  return readBytes;
 }
 
 async function receivePiece(

@@ -12,6 +12,7 @@ import { unlimited } from '@backhaul/service';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { childJobStream, type Lease } from './child-job.ts';
+import { patienceOf } from './patience.fixture.ts';
 import { giveUpChildJob, type IngestParts, runChildJob } from './run-child-job.ts';
 
 let server: TestStore;
@@ -20,11 +21,15 @@ let parts: IngestParts;
 beforeAll(async () => {
   server = await openTestStore();
   store = await server.store('ingest');
-  const untouched = { takeBuffer: () => Promise.reject(new Error('Nothing is to be stored in these tests')) };
+  const untouched = {
+    requireThere: async () => undefined,
+    takeBuffer: () => Promise.reject(new Error('Nothing is to be stored in these tests')),
+  };
   parts = {
     store,
     repository: untouched as unknown as IngestParts['repository'],
     requestMilliseconds: 1_000,
+    patience: patienceOf(60),
     rates: unlimited,
     log: pino({ level: 'silent' }),
   };

@@ -5,9 +5,11 @@
 import type { EventMetadata, Recorded } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { describeError, type Extent, hasCode, isPermanent, totalLength } from '@backhaul/kernel';
+import type { WorkEnd } from '@backhaul/messaging';
 import type { Repository } from '@backhaul/repository';
 import type { ByteRates } from '@backhaul/service';
 import type { Logger } from 'pino';
+import { requireAdopted } from './adopt-repository.ts';
 import {
   childJobStream,
   chunkReceived,
@@ -21,42 +23,112 @@ import {
 } from './child-job.ts';
 import { ChunkLog, Superseded } from './chunk-log.ts';
 import { receivePortion } from './receive-portion.ts';
-import { hasEnded, parentOf } from './transfer.ts';
+import { RepositoryGivenUp, type RepositoryPatience, refusalOf } from './repository-patience.ts';
+import { end, hasEnded, parentOf } from './transfer.ts';
 
 export interface IngestParts {
   readonly store: EventStore;
   readonly repository: Repository;
   readonly requestMilliseconds: number;
   readonly rates: ByteRates;
+  readonly patience: RepositoryPatience;
   readonly log: Logger;
 }
 
-/** `wasTakenBack`: whether the lease has ended meanwhile. */
+/** `wasTakenBack`: whether the lease has ended meanwhile. `overtaken`: this lease is worked at by somebody else. */
 export async function runChildJob(
   parts: IngestParts,
   leased: Recorded<'PortsLeased'>,
   signal: AbortSignal,
   wasTakenBack: () => Promise<boolean> = async () => false,
-): Promise<void> {
+): Promise<WorkEnd> {
   const lease = leased.data;
-  if (lease.purpose !== 'backup') return;
-  if (await hasEnded(parts.store, lease.runId)) return;
+  if (lease.purpose !== 'backup') return undefined;
+  if (await hasEnded(parts.store, lease.runId)) return undefined;
 
-  const order = await orderFor(parts, lease);
-  const attempt = await begin(parts, leased, lease, order);
-  if (attempt === undefined) return;
-  const { chunks, received } = attempt;
-  const begun = performance.now();
   try {
-    const readBytes = await receivePortion({
+    return await runToItsEnd(parts, leased, lease, { signal, wasTakenBack });
+  } catch (error) {
+    if (!(error instanceof RepositoryGivenUp)) throw error;
+    // No other port can mend it, and none is to blame: the backup ends, and all that it holds is given back.
+    const refusal = refusalOf(error, lease.vmId);
+    const { runId: backupId, hostId, vmId } = lease;
+    const failedAt = new Date().toISOString();
+    parts.log.error({ childJob: lease.childJobId, reason: refusal.message }, 'a backup was given up');
+    await end(
+      parts.store,
+      { type: 'BackupFailed', data: { backupId, hostId, vmId, refusal, failedAt } },
+      metadataOf(leased),
+    );
+    return undefined;
+  }
+}
+
+async function runToItsEnd(
+  parts: IngestParts,
+  leased: Recorded<'PortsLeased'>,
+  lease: Lease,
+  { signal, wasTakenBack }: Hold,
+): Promise<WorkEnd> {
+  const ordering = { what: `child job ${lease.childJobId}`, work: () => orderFor(parts, lease) };
+  const order = await parts.patience.through(ordering, signal);
+  const attempt = await begin(parts, leased, lease, order);
+  if (attempt === undefined) return undefined;
+  try {
+    await carryOut(parts, lease, order, attempt, { signal, wasTakenBack });
+    return undefined;
+  } catch (error) {
+    // Also while it says how it ended: an attempt that failed may have been overtaken before.
+    if (!(error instanceof Superseded)) throw error;
+    parts.log.info({ childJob: lease.childJobId, why: error.message }, 'another attempt went on');
+    const { job } = await load(parts.store, lease.childJobId);
+    // Under this very lease, by somebody who was given the same message? Then it is theirs, and comes again should they fail.
+    return start(job, lease, { ...order, at: new Date().toISOString() }).ok ? 'overtaken' : undefined;
+  }
+}
+
+interface Attempt {
+  readonly chunks: ChunkLog;
+  /** What attempts before received. */
+  readonly received: Extent[];
+}
+
+interface Hold {
+  readonly signal: AbortSignal;
+  readonly wasTakenBack: () => Promise<boolean>;
+}
+
+async function carryOut(
+  parts: IngestParts,
+  lease: Lease,
+  { kind }: Order,
+  { chunks, received }: Attempt,
+  hold: Hold,
+): Promise<void> {
+  const { signal } = hold;
+  const begun = performance.now();
+  let readBytes = 0;
+  let tries = 0;
+  const receive = async (): Promise<void> => {
+    // What was received stays so, also before a repository that was full: the next try does not read it again.
+    if (tries > 0) await chunks.flush();
+    tries += 1;
+    await receivePortion({
       ...parts,
       lease,
-      kind: order.kind,
-      received,
+      kind,
+      received: tries === 1 ? received : receivedOf(chunks.job),
       signal,
       mayRead: (bytes) => parts.rates.take(lease.hostId, bytes, signal),
-      onReceived: (piece) => chunks.add(chunkReceived(lease, piece)),
+      onReceived(piece) {
+        readBytes += piece.readBytes;
+        chunks.add(chunkReceived(lease, piece));
+      },
     });
+  };
+  const portion = { what: `child job ${lease.childJobId}`, progress: () => readBytes, work: receive };
+  try {
+    await parts.patience.through(portion, signal);
     await chunks.flush();
     const milliseconds = Math.round(performance.now() - begun);
     const resumedBytes = totalLength(received);
@@ -65,7 +137,10 @@ export async function runChildJob(
     );
     await chunks.flush();
   } catch (error) {
-    await endBadly(chunks, lease, error, { signal, wasTakenBack }, parts.log);
+    if (error instanceof Superseded) throw error;
+    await chunks.flush();
+    if (error instanceof RepositoryGivenUp) throw error;
+    await endBadly(chunks, lease, error, hold, parts.log);
   }
 }
 
@@ -79,8 +154,7 @@ async function begin(
   leased: Recorded<'PortsLeased'>,
   lease: Lease,
   order: Order,
-): Promise<{ chunks: ChunkLog; received: Extent[] } | undefined> {
-  const metadata: EventMetadata = { correlation: lease.runId, causation: leased.eventId, actor: 'ingest' };
+): Promise<Attempt | undefined> {
   const { childJobId } = lease;
   for (;;) {
     const { job, version } = await load(store, childJobId);
@@ -92,7 +166,7 @@ async function begin(
       return undefined;
     }
     const received = order.kind === job.kind ? receivedOf(job) : [];
-    const chunks = new ChunkLog({ store, childJobId, job, version, metadata });
+    const chunks = new ChunkLog({ store, childJobId, job, version, metadata: metadataOf(leased) });
     // Done under an earlier lease that was released before its completion was heard: this one would be held for nothing.
     const nothing = { readBytes: 0, resumedBytes: totalLength(receivedOf(job)), milliseconds: 0 };
     chunks.add(started.ok ? started.value : completed(job, lease, { ...nothing, at }));
@@ -113,14 +187,9 @@ async function endBadly(
   chunks: ChunkLog,
   lease: Lease,
   error: unknown,
-  { signal, wasTakenBack }: { signal: AbortSignal; wasTakenBack: () => Promise<boolean> },
+  { signal, wasTakenBack }: Hold,
   log: Logger,
 ): Promise<void> {
-  if (error instanceof Superseded) {
-    log.info({ childJob: lease.childJobId, why: error.message }, 'another attempt went on');
-    return;
-  }
-  await chunks.flush();
   if (await wasTakenBack()) {
     log.info(
       { childJob: lease.childJobId, attempt: lease.attempt },
@@ -155,8 +224,13 @@ export async function giveUpChildJob(
   if (lease.purpose !== 'backup' || (await hasEnded(store, lease.runId))) return;
   const { job, version } = await load(store, lease.childJobId);
   if (job.state === 'completed' || job.fence > lease.fence) return;
-  const metadata: EventMetadata = { correlation: lease.runId, causation: leased.eventId, actor: 'ingest' };
-  const chunks = new ChunkLog({ store, childJobId: lease.childJobId, job, version, metadata });
+  const chunks = new ChunkLog({
+    store,
+    childJobId: lease.childJobId,
+    job,
+    version,
+    metadata: metadataOf(leased),
+  });
   chunks.add(interrupted(lease, describeError(error), isWorthAnotherPort(error)));
   await chunks.flush();
 }
@@ -175,6 +249,12 @@ async function load(
   return { job, version };
 }
 
+const metadataOf = (leased: Recorded<'PortsLeased'>): EventMetadata => ({
+  correlation: leased.data.runId,
+  causation: leased.eventId,
+  actor: 'ingest',
+});
+
 interface Order {
   readonly kind: 'full' | 'incremental';
   readonly kindReason: string | null;
@@ -185,6 +265,7 @@ interface Order {
  * and the reason is on the record: a restore point that cannot be restored is never made, and the chain heals itself.
  */
 async function orderFor({ store, repository }: IngestParts, lease: Lease): Promise<Order> {
+  await requireAdopted(store, repository);
   if (lease.kind === 'full') return { kind: 'full', kindReason: null };
   const parent = await parentOf(store, lease.runId);
   if (parent === null) return { kind: 'full', kindReason: 'The plan names no parent restore point.' };

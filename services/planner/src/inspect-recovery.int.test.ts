@@ -153,7 +153,7 @@ test('where there is no repository yet a recovery is refused, and one that comes
   const nothing = { manifest: elsewhere, digest: '' } as unknown as StoredManifest;
   expect(await inspect(recoveryOf(nothing))).toMatchObject({
     refusal: {
-      code: 'RestorePointUnreadable',
+      code: 'NoRepository',
       message: expect.stringContaining(`${location} is not a repository`),
       wayOut: expect.any(String),
     },

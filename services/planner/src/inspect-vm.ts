@@ -11,13 +11,16 @@ export function inspectVm(
   signal: AbortSignal,
   onFault: OnFault,
   patience?: Patience,
+  onProgress?: (doing: string) => void,
 ): Promise<Result<Inspection>> {
   return patiently(
     {
       doing: `Inspecting VM ${vmId} on host ${hostId}`,
       async ask() {
         const host = await hostNamed(hostId);
-        return host === undefined ? refuse(unknownHost(hostId)) : await host.inspect(vmId, parent);
+        return host === undefined
+          ? refuse(unknownHost(hostId))
+          : await host.inspect(vmId, parent, { signal, ...(onProgress && { onProgress }) });
       },
       otherwise: 'InspectionFailed',
       wayOut: 'Mend what is named, then ask for the backup again under a new request id.',

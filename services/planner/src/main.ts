@@ -18,6 +18,7 @@ import { dueRunIn, runStreamOf, whenDue } from './due-runs.ts';
 import { inspectRecovery } from './inspect-recovery.ts';
 import { inspectVm } from './inspect-vm.ts';
 import { limited } from './limited.ts';
+import { usualPatience } from './patience.ts';
 import { planner } from './plan-run.ts';
 
 /** Plans under way at a time, those that wait for their inspection included: most of a plan is waiting for the log. */
@@ -63,7 +64,10 @@ await runService({
           inspect(triggered, signal) {
             const { backupId, hostId, vmId } = triggered;
             const onFault = failed({ backupId, hostId, vmId });
-            return atATime(() => inspectVm(hosts.named, triggered, signal, onFault));
+            const onProgress = (doing: string) => log.info({ backupId, hostId, vmId }, `${doing} goes on`);
+            return atATime(() =>
+              inspectVm(hosts.named, triggered, signal, onFault, usualPatience, onProgress),
+            );
           },
           poolOf,
           shadowsOf,

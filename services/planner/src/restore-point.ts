@@ -4,7 +4,7 @@
  */
 import type { RecoveryInspection } from '@backhaul/contracts';
 import { countDensity } from '@backhaul/hypervisor';
-import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import { listed, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import type { TriggeredRecovery } from '@backhaul/planning';
 import { type Manifest, type ManifestDisk, type Repository, requireRepository } from '@backhaul/repository';
 
@@ -64,6 +64,6 @@ const differs = (backupId: string, location: string, expected: string, found: st
 
 const unknownDisks = ({ backupId, disks }: Manifest, unknown: readonly string[]): Refusal => ({
   code: 'UnknownDisk',
-  message: `The restore point of backup ${backupId} has no disk ${unknown.join(', ')}, only: ${disks.map(({ diskId }) => diskId).join(', ')}.`,
+  message: `The restore point of backup ${backupId} has no disk ${listed(unknown)}, only: ${listed(disks.map(({ diskId }) => diskId))}.`,
   wayOut: 'Ask for disks that it has, or name none for all of them.',
 });

@@ -9,6 +9,7 @@ import {
   type Action,
   actionKey,
   confirmsSomething,
+  countsAsTry,
   decisionsNow,
   dueActions,
   findDrift,
@@ -18,6 +19,7 @@ import {
   healthChanges,
   type Pool,
   type Settled,
+  type Silences,
   settledIn,
   triesOf,
 } from '@backhaul/pool';
@@ -29,12 +31,16 @@ import { performAction } from './perform-action.ts';
 const LOOK_MILLISECONDS = 1_000;
 /** Between two questions to the host what is really there. */
 const OBSERVE_MILLISECONDS = 3_000;
+/** The same while somebody waits to hear whether a proxy is up: a host that cannot tell yet is not asked without a pause. */
+const SUSPECT_MILLISECONDS = 250;
 const ACTIONS_AT_ONCE = 16;
 const RETRY_FIRST_MILLISECONDS = 250;
 const RETRY_LONGEST_MILLISECONDS = 30_000;
 
 interface Attempted {
   tries: number;
+  /** Of these, those that count (given-up.ts). */
+  counted: number;
   notBefore: number;
 }
 
@@ -52,6 +58,8 @@ export class HostWorker {
   #straysSeen = new Set<string>();
   /** Changes of health that one look has seen, and another has yet to. */
   #healthWatch: HealthWatch = new Map();
+  /** What did not answer, and since when. */
+  #silences: Silences = new Map();
   /** Somebody waits to hear whether a proxy is up. */
   #suspects = false;
   #wake: () => void = () => undefined;
@@ -75,23 +83,24 @@ export class HostWorker {
     const stop = (): void => this.wake();
     signal.addEventListener('abort', stop);
     let observing: Promise<void> | undefined;
-    let observeAt = 0;
+    let observedAt = 0;
+    const isDue = (): boolean =>
+      Date.now() >= observedAt + (this.#suspects ? SUSPECT_MILLISECONDS : OBSERVE_MILLISECONDS);
     try {
       while (!signal.aborted) {
         this.#woken = false;
         const more = await this.#look(signal);
-        if (observing === undefined && (this.#suspects || Date.now() >= observeAt)) {
+        if (observing === undefined && isDue()) {
           observing = this.#observe()
             .catch((error: unknown) =>
               this.#log.warn({ error: describeError(error) }, 'the host could not be observed'),
             )
             .finally(() => {
               observing = undefined;
-              observeAt = Date.now() + OBSERVE_MILLISECONDS;
-              if (this.#suspects) this.wake();
+              observedAt = Date.now();
             });
         }
-        if (!more) await this.#rest();
+        if (!more) await this.#rest(this.#suspects ? SUSPECT_MILLISECONDS : LOOK_MILLISECONDS);
       }
     } finally {
       signal.removeEventListener('abort', stop);
@@ -168,12 +177,14 @@ export class HostWorker {
 
   async #failed(action: Action, error: unknown): Promise<void> {
     const key = attemptKey(action);
-    const tries = (this.#attempted.get(key)?.tries ?? 0) + 1;
+    const before = this.#attempted.get(key);
+    const tries = (before?.tries ?? 0) + 1;
+    const counted = (before?.counted ?? 0) + (countsAsTry(error) ? 1 : 0);
     const context = { action: action.type, on: actionKey(action), tries, error: describeError(error) };
-    const last = tries >= triesOf(action) || (isPermanent(error) && Number.isFinite(triesOf(action)));
+    const last = counted >= triesOf(action) || (isPermanent(error) && Number.isFinite(triesOf(action)));
     if (!last) {
       const wait = Math.min(RETRY_LONGEST_MILLISECONDS, RETRY_FIRST_MILLISECONDS * 2 ** (tries - 1));
-      this.#attempted.set(key, { tries, notBefore: Date.now() + wait });
+      this.#attempted.set(key, { tries, counted, notBefore: Date.now() + wait });
       this.#log.warn(context, 'an action failed and will be tried again');
       return;
     }
@@ -211,16 +222,19 @@ export class HostWorker {
     const seen = await this.#host.observe();
     const seenAt = Date.now();
     let healthWatch = this.#healthWatch;
+    let silences = this.#silences;
     let strays: readonly Extract<Action, { type: 'RemoveStray' }>[] = [];
     const at = Date.now();
     const found = await this.#ledger.decide(this.#store, { kind: 'drift', at }, (pool) => {
-      const drift = findDrift(pool, before, seen, at);
+      const drift = findDrift(pool, before, seen, at, this.#silences);
+      silences = drift.silences;
       strays = drift.strays;
       const health = healthChanges(pool, seen, this.#healthWatch, seenAt);
       healthWatch = health.watch;
       return [...drift.events, ...health.events];
     });
     this.#healthWatch = healthWatch;
+    this.#silences = silences;
     const twice = strays.filter((stray) => this.#straysSeen.has(actionKey(stray)));
     this.#straysSeen = new Set(strays.map(actionKey));
     for (const stray of twice) this.#start(stray);
@@ -234,10 +248,10 @@ export class HostWorker {
     for (const key of this.#attempted.keys()) if (!due.has(key)) this.#attempted.delete(key);
   }
 
-  async #rest(): Promise<void> {
+  async #rest(milliseconds: number): Promise<void> {
     if (this.#woken) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, LOOK_MILLISECONDS);
+      const timer = setTimeout(resolve, milliseconds);
       this.#wake = () => {
         clearTimeout(timer);
         resolve();

@@ -5,13 +5,11 @@ import {
   ScratchDirectorySetting,
   StateDirectorySetting,
 } from '@backhaul/contracts';
-import { openHost } from '@backhaul/hypervisor';
 import { Fault } from '@backhaul/kernel';
-import { carryOut, poolNews } from '@backhaul/pool';
+import { poolNews } from '@backhaul/pool';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
-import { HostWorker } from './host-worker.ts';
-import { Ledger } from './ledger.ts';
+import { HostPlace } from './host-place.ts';
 import { takeNews } from './take-news.ts';
 
 await runService({
@@ -22,27 +20,20 @@ await runService({
     BACKHAUL_APPLIANCE_DIRECTORY: ApplianceDirectorySetting,
     BACKHAUL_SCRATCH_DIRECTORY: ScratchDirectorySetting,
   }),
-  async start({ configuration, log, store, messaging, onStop, singleton }) {
-    const workplaces = new Map<string, { ledger: Ledger; worker: HostWorker }>();
+  async start({ configuration, log, store, messaging, onStop, part, singleton }) {
+    const places = new Map<string, HostPlace>();
+    const site = {
+      stateDirectory: configuration.BACKHAUL_STATE_DIRECTORY,
+      applianceDirectory: configuration.BACKHAUL_APPLIANCE_DIRECTORY,
+      scratchDirectory: configuration.BACKHAUL_SCRATCH_DIRECTORY,
+    };
     for (const configured of configuration.BACKHAUL_HOSTS) {
-      const { hostId, kind, address } = configured;
-      const host = await openHost({
-        ...configured,
-        stateDirectory: configuration.BACKHAUL_STATE_DIRECTORY,
-        applianceDirectory: configuration.BACKHAUL_APPLIANCE_DIRECTORY,
-        scratchDirectory: configuration.BACKHAUL_SCRATCH_DIRECTORY,
-      });
-      onStop(`host ${hostId}`, () => host.close());
-      const ledger = new Ledger(hostId);
-      const worker = new HostWorker({ host, ledger, store, log });
-      workplaces.set(hostId, { ledger, worker });
-      singleton(`host ${hostId}`, async (signal) => {
-        const at = Date.now();
-        await ledger.decide(store, { kind: 'registration', at }, (pool) =>
-          carryOut(pool, { type: 'RegisterHost', kind, address }, new Date(at).toISOString()),
-        );
-        await worker.run(signal);
-      });
+      const { hostId } = configured;
+      const place = new HostPlace({ configured, site, store, log });
+      places.set(hostId, place);
+      onStop(`host ${hostId}`, () => place.close());
+      part(`host ${hostId}`, () => place.health());
+      singleton(`host ${hostId}`, (signal) => place.run(signal));
     }
 
     await messaging.consumeBatches({
@@ -50,10 +41,10 @@ await runService({
       types: poolNews,
       async handle(events, once) {
         for (const [hostId, ofHost] of Map.groupBy(events, ({ data }) => data.hostId)) {
-          const workplace = workplaces.get(hostId);
-          if (workplace === undefined) throw notConfigured(hostId);
-          await takeNews(workplace.ledger, ofHost, once);
-          workplace.worker.wake();
+          const place = places.get(hostId);
+          if (place === undefined) throw notConfigured(hostId);
+          await takeNews(place.ledger, ofHost, once);
+          place.wake();
         }
       },
     });

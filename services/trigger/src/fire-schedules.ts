@@ -1,8 +1,9 @@
 /**
- * A schedule that came due: recorded, and its backup asked for, in one append, so neither is there without the other. And one that soon
- * will: the backup that it will ask for has its id already, so what is prepared for it is part of its story.
+ * A schedule that came due: recorded, and its backup asked for, in one append, so neither is there without the other. One that soon
+ * will: the backup that it will ask for has its id already, so what is prepared for it is part of its story. And one that a clock left
+ * in the future. `now` is the time by the log's clock.
  */
-import type { Origin } from '@backhaul/contracts';
+import type { Event, EventData, Origin } from '@backhaul/contracts';
 import { type CommandService, type StreamAppend, untilAppended } from '@backhaul/event-store';
 import { derivedId, ok, type Refusal } from '@backhaul/kernel';
 import { runIdFor, runIdOf } from './core/run.ts';
@@ -21,16 +22,16 @@ export type Schedules = CommandService<Schedule, ScheduleCommand, ScheduleEvent>
 
 /** Safe to call by any number of triggers for the same due time. */
 export async function announceSchedule(
-  desk: Desk,
   schedules: Schedules,
   scheduleId: string,
   dueAt: string,
+  now: string,
 ): Promise<void> {
   const requestId = requestIdOf(scheduleId, dueAt);
   const backupId = runIdFor('backup', requestId);
   const stream = scheduleStream(scheduleId);
   const { state } = await schedules.load(stream);
-  const command = { type: 'AnnounceSchedule' as const, dueAt, announcedAt: desk.now(), backupId };
+  const command = { type: 'AnnounceSchedule' as const, dueAt, announcedAt: now, backupId };
   await schedules.execute(stream, command, {
     // A schedule that is defined anew is announced anew.
     commandId: derivedId('AnnounceSchedule', scheduleId, dueAt, state.definition?.definedAt ?? 'removed'),
@@ -44,6 +45,7 @@ export async function fireSchedule(
   schedules: Schedules,
   scheduleId: string,
   dueAt: string,
+  now: string,
 ): Promise<void> {
   const requestId = requestIdOf(scheduleId, dueAt);
   const itsBackupId = runIdFor('backup', requestId);
@@ -61,11 +63,33 @@ export async function fireSchedule(
     const { subjects, decision } = await desk.decideRequest({ purpose: 'backup', request }, origin);
     const inLine = waitingForSchedule(subjects.vm.state, scheduleId);
     const backupId = inLine === undefined ? itsBackupId : runIdOf(inLine);
-    const command = { type: 'FireSchedule' as const, dueAt, firedAt: desk.now(), backupId };
+    const command = { type: 'FireSchedule' as const, dueAt, firedAt: now, backupId };
     const fired = schedule.decide(loaded.state, command);
     if (!fired.ok || fired.value.length === 0) return ok(nothing);
     const fires = { stream: scheduleStream(scheduleId), expected: loaded.version, events: fired.value };
     const asks = decision.ok && inLine === undefined ? appendsOf(subjects, decision.value) : [];
     return ok({ ...nothing, appends: [fires, ...asks] });
   });
+}
+
+/** What it was set back from and to; undefined: it stood as it should. */
+export async function setBackSchedule(
+  desk: Desk,
+  schedules: Schedules,
+  scheduleId: string,
+  now: string,
+): Promise<EventData<'ScheduleSetBack'> | undefined> {
+  const stream = scheduleStream(scheduleId);
+  // The fold does not keep what was fired before: it is read when it is needed, which is hardly ever.
+  const fired: string[] = [];
+  for await (const { type, data } of desk.store.readStream(stream) as AsyncIterable<Event>)
+    if (type === 'ScheduleFired') fired.push(data.dueAt);
+  const { version } = await schedules.load(stream);
+  const command = { type: 'SetBackSchedule' as const, fired, setBackAt: now };
+  const outcome = await schedules.execute(stream, command, {
+    commandId: derivedId('SetBackSchedule', scheduleId, String(version)),
+    metadata: { causation: `clock of the log at ${now}`, actor: 'trigger', correlation: stream },
+  });
+  const [event] = outcome.ok ? outcome.value.events : [];
+  return event?.type === 'ScheduleSetBack' ? event.data : undefined;
 }

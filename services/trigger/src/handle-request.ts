@@ -9,7 +9,7 @@ import {
   type Origin,
   type Purpose,
 } from '@backhaul/contracts';
-import type { EventTransaction } from '@backhaul/event-store';
+import { type EventTransaction, logTime } from '@backhaul/event-store';
 import { derivedId, type Result } from '@backhaul/kernel';
 import { idOf } from './core/answers.ts';
 import { policyStream } from './core/policy.ts';
@@ -112,7 +112,9 @@ async function carryOut(
       return await order('Resume', { purpose: 'recovery', runId: body.recoveryId }, body.reason);
     case 'ScheduleRequested': {
       const { requestId: _, host: hostId, vm: vmId, policy: policyId, ...rest } = body;
-      const definition = { ...rest, hostId, vmId, policyId, definedAt: desk.now() };
+      // The clock that its due times are held against.
+      const definedAt = await logTime(transaction ?? desk.store);
+      const definition = { ...rest, hostId, vmId, policyId, definedAt };
       const stream = scheduleStream(body.scheduleId);
       const command = { type: 'DefineSchedule' as const, definition };
       return {
@@ -124,7 +126,7 @@ async function carryOut(
       const command = {
         type: 'RemoveSchedule' as const,
         scheduleId: body.scheduleId,
-        removedAt: desk.now(),
+        removedAt: await logTime(transaction ?? desk.store),
       };
       return {
         answer: answerOf(requestId, await schedules.execute(stream, command, context(stream), transaction)),

@@ -12,12 +12,12 @@ import { deskOn } from './subjects.ts';
 await runService({
   name: 'trigger',
   configuration: z.object({ BACKHAUL_HOSTS: HostsSetting }),
-  async start({ configuration, store, messaging, http, singleton }) {
+  async start({ configuration, store, messaging, http, log, singleton }) {
     const hosts = new Set(configuration.BACKHAUL_HOSTS.map(({ hostId }) => hostId));
     const desk = deskOn(store, hosts, () => new Date().toISOString());
     const schedules = commandService(store, schedule);
     serveHttp(http, desk, schedules, messaging.answer);
     await consumeFromNats(messaging, desk, schedules);
-    singleton('schedules', (signal) => runScheduler(desk, schedules, signal));
+    singleton('schedules', (signal) => runScheduler({ desk, schedules, log }, signal));
   },
 });

@@ -3,16 +3,20 @@ import type { Answer, RequestName } from '@backhaul/contracts';
 import { commandService } from '@backhaul/event-store';
 import type { TestMessaging, TestService } from '@backhaul/messaging/testing';
 import Fastify, { type FastifyInstance } from 'fastify';
+import { pino } from 'pino';
 import { serveHttp } from './adapters/http-api.ts';
 import { consumeFromNats } from './adapters/nats.ts';
 import { runScheduler } from './adapters/scheduler.ts';
 import { schedule } from './core/schedule.ts';
 import { deskOn } from './subjects.ts';
 
-/** One instance. Its host is `lab`. */
-export async function startTrigger(servers: TestMessaging) {
+/** One instance. Its host is `lab`. `now`: the clock of its machine. `time`: the clock of the log, where it is to be another. */
+export async function startTrigger(
+  servers: TestMessaging,
+  { now = () => new Date().toISOString(), time }: { now?: () => string; time?: () => Promise<string> } = {},
+) {
   const service = await servers.connect('trigger');
-  const desk = deskOn(service.store, new Set(['lab']), () => new Date().toISOString());
+  const desk = deskOn(service.store, new Set(['lab']), now);
   const schedules = commandService(service.store, schedule);
   const http = Fastify();
   serveHttp(http, desk, schedules, service.messaging.answer);
@@ -20,7 +24,11 @@ export async function startTrigger(servers: TestMessaging) {
   return {
     service,
     http,
-    runSchedules: (signal: AbortSignal): Promise<void> => runScheduler(desk, schedules, signal),
+    runSchedules: (signal: AbortSignal): Promise<void> =>
+      runScheduler(
+        { desk, schedules, log: pino({ level: 'silent' }), ...(time === undefined ? {} : { time }) },
+        signal,
+      ),
   };
 }
 

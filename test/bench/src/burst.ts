@@ -9,8 +9,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { requestSubject } from '@backhaul/contracts';
-import { connectEventStore, type EventStore, serviceUrl } from '@backhaul/event-store';
-import { MiB } from '@backhaul/kernel';
+import { connectEventStore, type EventStore } from '@backhaul/event-store';
+import { MiB, natsAddress } from '@backhaul/kernel';
 import { type Stack, startStack } from '@backhaul/local';
 import { connect, type JetStreamClient } from 'nats';
 
@@ -37,8 +37,8 @@ export async function run(): Promise<Record<string, number>> {
     services: ['proxy-manager', 'planner', 'trigger'],
     environment: { BACKHAUL_LOG_LEVEL: 'warn' },
   });
-  const nats = await connect({ servers: stack.natsUrl });
-  const log = await connectEventStore({ url: serviceUrl(stack.adminUrl, 'console', 'backhaul') });
+  const nats = await connect(natsAddress(stack.natsUrl));
+  const log = await connectEventStore({ url: stack.consolePostgresUrl });
   try {
     const js = nats.jetstream();
     // Room for every run at once: what is measured is deciding and recording, not waiting for room on proxies.

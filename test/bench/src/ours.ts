@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { requestBackup } from '@backhaul/client';
 import type { EventData, HostConfiguration } from '@backhaul/contracts';
-import { connectEventStore, type EventStore, serviceUrl } from '@backhaul/event-store';
+import { connectEventStore, type EventStore } from '@backhaul/event-store';
 import { Fault } from '@backhaul/kernel';
 import { type Stack, startStack } from '@backhaul/local';
 import { find } from './find-event.ts';
@@ -34,7 +34,7 @@ export async function openOurs(
     repository,
     hosts: [{ hostId: HOST, ...host }, ...others],
   });
-  const log = await connectEventStore({ url: serviceUrl(stack.adminUrl, 'console', 'backhaul') });
+  const log = await connectEventStore({ url: stack.consolePostgresUrl });
   return {
     stack,
     hostId: HOST,
@@ -56,7 +56,10 @@ export async function openOurs(
     async forget() {
       const ingest = stack.services.get('ingest');
       await ingest?.stop();
-      await timed(`rm -rf ${repository} && mkdir ${repository} && sync`);
+      // Its own file stays: a deployment waits for the repository that it knows.
+      await timed(
+        `find ${repository} -mindepth 1 -maxdepth 1 ! -name repository.json -exec rm -rf {} + && sync`,
+      );
       await ingest?.start();
     },
     async close() {

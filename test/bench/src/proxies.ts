@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { buildAppliance, buildWritingGuest, canMakeNetworks, makeTestNetwork } from '@backhaul/appliance';
 import { backhaulClient, requestBackup } from '@backhaul/client';
 import { exportUri, Policy, type ProxyNetwork } from '@backhaul/contracts';
-import { connectEventStore, serviceUrl } from '@backhaul/event-store';
+import { connectEventStore } from '@backhaul/event-store';
 import { type HypervisorHost, openHost } from '@backhaul/hypervisor';
 import { Fault, MiB } from '@backhaul/kernel';
 import { startStack, startWritingVm } from '@backhaul/local';
@@ -198,7 +198,7 @@ async function firstChunk(note: Note, { directory, vms, applianceDirectory }: Pl
     hosts: [{ hostId: HOST, kind: 'qemu', address: vms }],
     applianceDirectory,
   });
-  const log = await connectEventStore({ url: serviceUrl(stack.adminUrl, 'console', 'backhaul') });
+  const log = await connectEventStore({ url: stack.consolePostgresUrl });
   try {
     const { consoleUrl, triggerUrl } = stack;
     const limits = { fullThresholdBytes: MiB, maxProxiesPerHost: 1, childJobBytes: 64 * MiB };

@@ -16,8 +16,8 @@ import {
   type Recorded,
   requestSubject,
 } from '@backhaul/contracts';
-import { connectEventStore, type EventStore, serviceUrl } from '@backhaul/event-store';
-import { eventually } from '@backhaul/kernel';
+import { connectEventStore, type EventStore } from '@backhaul/event-store';
+import { eventually, natsAddress } from '@backhaul/kernel';
 import { type Stack, type StackOptions, startStack } from '@backhaul/local';
 import { openRepository, restoreDisk } from '@backhaul/repository';
 import { connect, type NatsConnection } from 'nats';
@@ -67,6 +67,17 @@ export interface Lab {
   close(): Promise<void>;
 }
 
+async function connectionsTo(stack: Stack): Promise<{ log: EventStore; nats: NatsConnection }> {
+  const log = await connectEventStore({ url: stack.consolePostgresUrl });
+  const address = natsAddress(stack.natsUrl);
+  try {
+    return { log, nats: await connect({ ...address, maxReconnectAttempts: -1, reconnectTimeWait: 100 }) };
+  } catch (error) {
+    await log.close();
+    throw error;
+  }
+}
+
 export async function openLab(options: Partial<StackOptions> = {}): Promise<Lab> {
   const directory = await mkdtemp(join(tmpdir(), 'bh-'));
   const images = join(directory, 'images');
@@ -79,16 +90,17 @@ export async function openLab(options: Partial<StackOptions> = {}): Promise<Lab>
     postgresSettings: ['fsync=off'],
     ...options,
   });
-  const log = await connectEventStore({ url: serviceUrl(stack.adminUrl, 'console', 'backhaul') });
-  let nats: NatsConnection = await connect({
-    servers: stack.natsUrl,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 100,
+  const own = await connectionsTo(stack).catch(async (error: unknown) => {
+    await stack.stop();
+    await rm(directory, { recursive: true, force: true });
+    throw error;
   });
+  const { log } = own;
+  let { nats } = own;
   let requests = 0;
 
   const askRaw = async (name: string, body: Uint8Array, requestId: string): Promise<Answer> => {
-    if (nats.isClosed()) nats = await connect({ servers: stack.natsUrl });
+    if (nats.isClosed()) nats = await connect(natsAddress(stack.natsUrl));
     const answers = nats.subscribe(answerSubject(requestId), { max: 1, timeout: 20_000 });
     await nats.flush();
     await nats.jetstream().publish(requestSubject(name as never), body);

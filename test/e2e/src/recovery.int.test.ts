@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { copyOf, dataBytesOf, makeImage, sha256Of, writeRandom } from './disk-image.ts';
 import { HOST, type Lab, openLab } from './lab.ts';
 import { everythingWasGivenBack, nothingWasWrittenTwice, ofType, portsWereExclusive } from './log-checks.ts';
+import { openToOthers } from './private-files.ts';
 
 let lab: Lab;
 /** Two restore points of `web`, and the disks as they were then. */
@@ -64,6 +65,9 @@ afterAll(() => lab?.close());
 describe('a recovery', () => {
   test('goes through the second quantity of proxies, and its VM equals the restore point, as sparse as it was', async () => {
     const recoveryId = await lab.recover(incremental.backupId, 'web-2', { policy: 'proxies' });
+    // In the middle of it: its disks to be, what serves them, proxies, and what backups have left.
+    await lab.until(recoveryId, 'ChunkExported', 1);
+    expect(await openToOthers(lab.stack.stateDirectory, lab.stack.repository)).toEqual([]);
     expect(await lab.ended(recoveryId)).toMatchObject({
       type: 'RecoveryCompleted',
       data: { mode: 'proxy-vm', started: false },
@@ -82,6 +86,7 @@ describe('a recovery', () => {
     expect(await hashOf(recovered('web-2', 'vda'))).toBe(incremental.vda);
     expect(await hashOf(recovered('web-2', 'vdb'))).toBe(incremental.vdb);
     const sparse = await dataBytesOf(lab.image(recovered('web-2', 'vda')));
+    expect(await openToOthers(lab.image('web-2'), lab.stack.stateDirectory)).toEqual([]);
     expect(sparse).toBeLessThanOrEqual((await dataBytesOf(lab.image('web/vda.qcow2'))) + 8 * MiB);
   });
 

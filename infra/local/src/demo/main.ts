@@ -180,8 +180,9 @@ async function recoverBesideBackup(running: Stack, from: DemoSource, backupId: s
 
 async function publish({ natsUrl }: Stack, purpose: Purpose, request: object): Promise<string> {
   const upstream = fileURLToPath(new URL('./upstream-system.ts', import.meta.url));
-  const args = [upstream, natsUrl, purpose, JSON.stringify(request)];
-  return (await run(process.execPath, args, { timeout: 60_000 })).stdout;
+  const args = [upstream, purpose, JSON.stringify(request)];
+  const env = { ...process.env, NATS_URL: natsUrl };
+  return (await run(process.execPath, args, { timeout: 60_000, env })).stdout;
 }
 
 /** Events of a run as they come, told and noted, until it has an end and has given everything back. */

@@ -114,6 +114,11 @@ const columns = {
     { title: 'POLICY', value: (row) => row.policyId },
     { title: 'FIRED', value: (row) => row.fired, right: true },
     { title: 'LAST (UTC)', value: (row) => moment(row.lastDueAt) },
+    {
+      title: 'SET BACK (UTC)',
+      value: (row) =>
+        row.setBackAt === null ? '' : `${moment(row.setBackAt)} from ${moment(row.setBackFrom)}`,
+    },
   ],
   'shadow-plans': [
     { title: 'CALCULATED (UTC)', value: (row) => moment(row.calculatedAt) },

@@ -80,6 +80,13 @@ test('one that completed in the same moment is told, and the command has failed'
   await expect(order('pause', '1111', { wait: true }, context([row]).of)).rejects.toThrow(CommandFailure);
 });
 
+test('one that went on and has failed meanwhile is told, and the command has failed', async () => {
+  const row = { state: 'failed', triggeredAt: 'then', endedAt: 'now', closedAt: 'now' };
+  await expect(
+    order('resume', '1111', { wait: true }, context([{ state: 'paused' }, row]).of),
+  ).rejects.toThrow('Backup 11111111 went on, and is failed now. backhaul explain 11111111');
+});
+
 test('a wait that is broken off says that the order stands', async () => {
   const stop = AbortSignal.abort();
   const { of } = context([{ state: 'transferring' }], { signal: stop });

@@ -50,6 +50,8 @@ export async function order(
     );
   if (name === 'pause' && row.state !== 'paused')
     throw new CommandFailure(exitCodes.failed, `${what} could not be paused any more: it is ${row.state}.`);
+  if (name === 'resume' && ['failed', 'cancelled', 'refused'].includes(row.state))
+    throw failed(`${what} went on, and is ${row.state} now. backhaul explain ${shortId(runId)}`);
   if (flags.json !== true) terminal.out(`${what} ${IS[name]}.`);
 }
 

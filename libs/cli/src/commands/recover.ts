@@ -1,6 +1,6 @@
 /** `backhaul recover`: asks for a VM to be made of a restore point, and with `--wait` shows it until the VM stands. */
 import { randomUUID } from 'node:crypto';
-import type { Priority } from '@backhaul/contracts';
+import { accelerationWords, type Priority } from '@backhaul/contracts';
 import { formatBytes, parseBytes, refusalLine } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { CommandFailure, exitCodes, failed, refused, usage } from '../exit.ts';
@@ -100,7 +100,7 @@ const watched = (runId: string): Watched<RecoveryProgress> => ({
 });
 
 function report(
-  { end }: RecoveryProgress,
+  { end, acceleration }: RecoveryProgress,
   { recoveryId, host, name }: { recoveryId: string; host: string; name: string },
   milliseconds: number,
   flags: RecoverFlags,
@@ -119,11 +119,13 @@ function report(
     );
   }
   const { writtenBytes, diskBytes, zeroBytes, verifiedBytes } = end.totals;
+  const how = acceleration === undefined ? '' : ` ${accelerationWords(acceleration)}`;
+  const runs = end.started ? ` and runs${how}` : '';
   if (flags.json !== true) {
     terminal.out(
       `Recovery ${recoveryId} completed in ${duration(milliseconds)}: ${formatBytes(writtenBytes)} written of ${formatBytes(diskBytes)} ` +
         `(${formatBytes((writtenBytes / Math.max(1, milliseconds)) * 1000)}/s), ${formatBytes(zeroBytes)} left as holes, ` +
-        `${formatBytes(verifiedBytes)} read back and compared. VM ${name} stands on host ${host}${end.started ? ' and runs' : ''}.`,
+        `${formatBytes(verifiedBytes)} read back and compared. VM ${name} stands on host ${host}${runs}.`,
     );
   }
   // It is whole, and whoever asked for a running VM has none.

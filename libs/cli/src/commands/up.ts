@@ -1,8 +1,10 @@
 /** `backhaul up`: everything on this machine, until it is told to stop. */
+
 import { mkdir, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { type BackhaulClient, backhaulClient } from '@backhaul/client';
+import { withoutNatsPassword } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { failed, usage } from '../exit.ts';
 import { readHost, withProxyNetworks } from '../host-flags.ts';
@@ -67,7 +69,9 @@ async function runStack(flags: UpFlags, { terminal, environment, signal }: Comma
     terminal.out('Backhaul is up.');
     terminal.out(`  console     ${consoleUrl}/api/v1`);
     terminal.out(`  trigger     ${triggerUrl}/api/v1`);
-    terminal.out(`  NATS        ${natsUrl}`);
+    terminal.out(
+      `  NATS        ${withoutNatsPassword(natsUrl)} (upstream systems log in: natsUrl in ${stackFile})`,
+    );
     terminal.out(`  repository  ${repository}`);
     for (const { hostId, kind, address } of hosts)
       terminal.out(`  host        ${hostId} (${kind}: ${address})`);

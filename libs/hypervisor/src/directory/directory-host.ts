@@ -6,10 +6,11 @@
  */
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { describeError, Fault, ok, type Result, refuse } from '@backhaul/kernel';
+import { Fault, ok, type Result, refuse } from '@backhaul/kernel';
 import type { HypervisorHost, Observation, SnapshotOrder } from '../host.ts';
 import { withoutInstantRecovery } from '../no-instant.ts';
 import { requireTools, storageTools } from '../required-tools.ts';
+import { sight } from '../sighting.ts';
 import { targetExportOf } from '../target-server.ts';
 import { Turns } from '../turns.ts';
 import { type DiskKey, exportNameOf, type GraphDisk } from './block-graph.ts';
@@ -208,8 +209,7 @@ async function observeSnapshot(
   state: SnapshotState,
 ): Promise<Observation['snapshots'][number]> {
   const { snapshotId, vmId, standing } = state;
-  const detail = await whyNotAlive(states, state, standing).catch(describeError);
-  return { snapshotId, vmId, alive: detail === undefined, detail: detail ?? '' };
+  return { snapshotId, vmId, ...(await sight(() => whyNotAlive(states, state, standing))) };
 }
 
 function requireDisk(target: StagedTarget, diskId: string): { targetId: string; diskId: string } {
@@ -226,8 +226,7 @@ async function observeTarget(
   target: StagedTarget,
 ): Promise<Observation['targets'][number]> {
   const { targetId, vmId } = target;
-  const detail = await whyTargetNotAlive(site, target).catch(describeError);
-  return { targetId, vmId, alive: detail === undefined, detail: detail ?? '' };
+  return { targetId, vmId, ...(await sight(() => whyTargetNotAlive(site, target))) };
 }
 
 async function whyNotAlive(

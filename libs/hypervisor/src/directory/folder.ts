@@ -5,7 +5,7 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { Name } from '@backhaul/contracts';
-import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import { listed, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import type { ImageFormat } from './block-graph.ts';
 
 export interface ImageFile {
@@ -134,7 +134,7 @@ const nameUnusable = (what: string): Refusal => ({
 
 async function vmUnknown(folder: string, vmId: string): Promise<Refusal> {
   const there = await listVms(folder);
-  const shown = there.slice(0, 20).join(', ') + (there.length > 20 ? ` and ${there.length - 20} more` : '');
+  const shown = listed(there, 20);
   return {
     code: 'VmUnknown',
     message: `There is no VM ${vmId} in ${folder}. ${there.length === 0 ? 'No VM is there.' : `There are: ${shown}.`}`,

@@ -171,8 +171,12 @@ export const FileMark = z.object({
 });
 export type FileMark = z.infer<typeof FileMark>;
 
+/** Undefined of a file that is not there. Throws where that cannot be told: storage that does not answer has replaced nothing. */
 export async function markFile(path: string): Promise<FileMark | undefined> {
-  const found = await stat(path, { bigint: true }).catch(() => undefined);
+  const found = await stat(path, { bigint: true }).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return undefined;
+    throw new Fault(`Looking at ${path} failed`, { cause });
+  });
   if (found === undefined) return undefined;
   return {
     inode: String(found.ino),

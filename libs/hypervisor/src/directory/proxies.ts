@@ -110,9 +110,9 @@ export class Proxies {
   }
 
   async #observe(proxyId: string): Promise<ObservedProxy> {
-    const notAlive = (detail: string): ObservedProxy => ({
+    const notAlive = (detail: string, state: 'gone' | 'silent' = 'gone'): ObservedProxy => ({
       proxyId,
-      alive: false,
+      state,
       detail,
       attachments: [],
       readings: [],
@@ -131,14 +131,14 @@ export class Proxies {
       const partly = [...somewhere.difference(everywhere)];
       return {
         proxyId,
-        alive: true,
+        state: 'alive',
         detail: partly.length === 0 ? '' : `attached at some ports only: ${partly.join(', ')}`,
         attachments: [...everywhere].sort().map(attachmentOf),
         // All that can honestly be said: its daemons share memory and processors with everything else here.
         readings: [{ ...healthReadings.answer, value: Math.round(milliseconds) }],
       };
     } catch (error) {
-      return notAlive(describeError(error));
+      return notAlive(describeError(error), 'silent');
     }
   }
 

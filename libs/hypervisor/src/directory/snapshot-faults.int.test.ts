@@ -56,12 +56,12 @@ describe('a snapshot of a directory host', () => {
     const before = await readExport(snapshot.disks[0]?.endpoint ?? '');
     await images.kill('snapshots/');
     expect((await host.observe()).snapshots).toMatchObject([
-      { alive: false, detail: expect.stringMatching(/gone/) },
+      { state: 'gone', detail: expect.stringMatching(/gone/) },
     ]);
 
     expect(must(await host.takeSnapshot(order))).toEqual(snapshot);
     expect((await readExport(snapshot.disks[0]?.endpoint ?? '')).equals(before)).toBe(true);
-    expect((await host.observe()).snapshots).toMatchObject([{ alive: true }]);
+    expect((await host.observe()).snapshots).toMatchObject([{ state: 'alive' }]);
   });
 
   test.each(['web/vda.qcow2', 'web/vdb.raw'])(
@@ -79,7 +79,7 @@ describe('a snapshot of a directory host', () => {
       await expect(host.takeSnapshot(order)).rejects.toMatchObject(lost);
       await expect(host.openDirectEndpoint(order.snapshotId, 1)).rejects.toMatchObject(lost);
       expect((await host.observe()).snapshots).toMatchObject([
-        { alive: false, detail: expect.stringMatching(/written or replaced/) },
+        { state: 'gone', detail: expect.stringMatching(/written or replaced/) },
       ]);
       await host.releaseSnapshot(order.snapshotId, 'web', 'discarded');
       expect(await images.leftovers()).toEqual([]);
@@ -98,7 +98,7 @@ describe('a snapshot of a directory host', () => {
   test('is seen as lost when something that minds no lock writes below it', async () => {
     must(await host.takeSnapshot(fullOrder(randomUUID())));
     await utimes(images.path('web/vdb.raw'), new Date(), new Date());
-    expect((await host.observe()).snapshots).toMatchObject([{ alive: false }]);
+    expect((await host.observe()).snapshots).toMatchObject([{ state: 'gone' }]);
   });
 
   test('that is refused for one disk has left nothing in the others', async () => {
@@ -144,7 +144,7 @@ describe('a snapshot of a directory host', () => {
     });
     await host.releaseSnapshot(order.snapshotId, 'web', 'discarded');
     expect(await host.observe()).toMatchObject({
-      proxies: [{ proxyId: 'p1', alive: true, attachments: [] }],
+      proxies: [{ proxyId: 'p1', state: 'alive', attachments: [] }],
       snapshots: [],
     });
     await images.guest('web/vda.qcow2', 'write 0 64k');
@@ -187,7 +187,9 @@ describe('a snapshot of a directory host', () => {
     await takeElsewhere(images, order, file);
     const { disks } = must(await host.takeSnapshot(order));
     for (const disk of disks) expect((await readExport(disk.endpoint)).length).toBe(disk.sizeBytes);
-    expect((await host.observe()).snapshots).toMatchObject([{ snapshotId: order.snapshotId, alive: true }]);
+    expect((await host.observe()).snapshots).toMatchObject([
+      { snapshotId: order.snapshotId, state: 'alive' },
+    ]);
     await host.releaseSnapshot(order.snapshotId, 'web', 'discarded');
     expect(await images.leftovers()).toEqual([]);
   });

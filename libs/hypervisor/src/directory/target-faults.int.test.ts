@@ -105,7 +105,7 @@ describe('a target of a directory host', () => {
       expect(await dyingAt(moment, images, 'createTarget', order)).toBe(true);
       expect(await host.listVms()).toEqual(['web']);
       if (moment > 1) {
-        expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, alive: false }]);
+        expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, state: 'gone' }]);
       }
       if (moment === 2) {
         await made(order, 3);
@@ -136,7 +136,7 @@ describe('a target of a directory host', () => {
     const order = await made(orderOf(false, 'second'), 3);
     await images.create('second.raw', '1M');
     expect(await keep(order)).toMatchObject({ ok: false, refusal: { code: 'VmExists' } });
-    expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, alive: true }]);
+    expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, state: 'alive' }]);
     await write(order.targetId, 4);
     await rename(images.path('second.raw'), images.path('third.raw'));
     must(await keep(order));
@@ -147,7 +147,7 @@ describe('a target of a directory host', () => {
     const order = await made(orderOf(true), 3);
     await images.turnOn();
     expect(await keep(order)).toMatchObject({ ok: false, refusal: { code: 'VmRunning' } });
-    expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, alive: true }]);
+    expect((await host.observe()).targets).toMatchObject([{ targetId: order.targetId, state: 'alive' }]);
     await images.turnOff();
     must(await keep(order));
     expect(await imageNames()).toEqual(['web/disk.qcow2']);

@@ -2,7 +2,6 @@ import { expect, test } from 'vitest';
 import { judge } from './checkpoints.ts';
 import { diskOfExport, exportIdOf, exportNameOf, nodesOf } from './node-names.ts';
 import type { VmDisk } from './vm-disks.ts';
-import { isExpiredLook, lookId } from './vm-exports.ts';
 
 const identity = { format: 'qcow2', inode: '7', sizeBytes: 1024 };
 const bitmap = { name: 'backhaul-1', granularity: 65_536, recording: true, inconsistent: false, busy: false };
@@ -41,10 +40,4 @@ test('names in QEMU lead back to their snapshot and disk, and fit', () => {
   expect(diskOfExport(exportIdOf(key))).toEqual(key);
   expect(exportNameOf(key)).toBe(`${key.snapshotId}.${key.diskId}`);
   expect(diskOfExport('somebody-elses')).toBeUndefined();
-});
-
-test('what a look left is taken away when its time is over, and not before', () => {
-  const id = `${lookId(1000, 'ab')}vda`;
-  expect([isExpiredLook(id, 999), isExpiredLook(id, 1001)]).toEqual([false, true]);
-  expect(isExpiredLook('backhaul.snapshot.vda', 2000)).toBe(false);
 });

@@ -72,7 +72,10 @@ export async function copyBitmap(
   await qmp.execute('transaction', { arguments: { actions } });
 }
 
-export async function removeBitmap(qmp: QmpClient, disk: VmDisk, name: string): Promise<void> {
+/** Where bitmaps are: a disk of the VM, or what is left in it of one. */
+export type BitmapNode = Pick<VmDisk, 'node' | 'bitmaps'>;
+
+export async function removeBitmap(qmp: QmpClient, disk: BitmapNode, name: string): Promise<void> {
   if (!disk.bitmaps.some((bitmap) => bitmap.name === name)) return;
   await qmp.execute('block-dirty-bitmap-remove', { arguments: { node: disk.node, name } });
 }
@@ -83,7 +86,7 @@ export async function removeBitmap(qmp: QmpClient, disk: VmDisk, name: string): 
  */
 export async function endCheckpoints(
   qmp: QmpClient,
-  disk: VmDisk,
+  disk: BitmapNode,
   snapshotId: string,
   outcome: 'committed' | 'discarded',
 ): Promise<void> {
@@ -95,6 +98,10 @@ export async function endCheckpoints(
     if (others || own) await removeBitmap(qmp, disk, name);
   }
 }
+
+/** Whether the snapshot began a checkpoint there, or keeps a parent's. */
+export const hasCheckpointOf = ({ bitmaps }: BitmapNode, snapshotId: string): boolean =>
+  bitmaps.some(({ name }) => name === checkpointOf(snapshotId) || name === frozenBitmapOf(snapshotId));
 
 const isOurs = (name: string): boolean =>
   name.startsWith(CHECKPOINT_PREFIX) && !name.startsWith(`${CHECKPOINT_PREFIX}look.`);

@@ -96,15 +96,15 @@ export async function addAccess(qmp: QmpClient, key: DiskKey): Promise<string> {
   return nodes.whole;
 }
 
-/** Takes everything of a snapshot from around the disk; the guest goes on all the while. */
-export async function removeNodes(qmp: QmpClient, key: DiskKey, disk: VmDisk): Promise<void> {
+/** Takes everything of a snapshot from around the disk; the guest goes on all the while. `disk`: undefined when the VM has it no more. */
+export async function removeNodes(qmp: QmpClient, key: DiskKey, disk: VmDisk | undefined): Promise<void> {
   const nodes = nodesOf(key);
   const present = await nodeNames(qmp);
   const remove = async (name: string): Promise<void> => {
     if (present.has(name)) await qmp.execute('blockdev-del', { arguments: { 'node-name': name } });
   };
   for (const name of [nodes.whole, nodes.pieces, nodes.access]) await remove(name);
-  if (disk.rootNode === nodes.filter) {
+  if (disk?.rootNode === nodes.filter) {
     await qmp.execute('qom-set', { arguments: { path: disk.device, property: 'drive', value: disk.node } });
   }
   for (const name of [nodes.filter, nodes.plain, nodes.scratch]) await remove(name);

@@ -253,7 +253,7 @@ test('caller and freezer killed together: whoever opens the host next lets the g
   expect(await fixture.vm().status()).toBe('paused');
   const host = await fixture.open();
   await expectUnharmed();
-  expect((await host.observe()).snapshots).toMatchObject([{ snapshotId: wanted.snapshotId, alive: false }]);
+  expect((await host.observe()).snapshots).toMatchObject([{ snapshotId: wanted.snapshotId, state: 'gone' }]);
   await host.close();
   await expectTakenAnew(wanted);
 });

@@ -70,9 +70,10 @@ test('a VM boots from mounts, is filled while it runs, goes on after it was kill
   const order = orderOf({ system: system.length, data: data.length }, mounts);
   const { targetId } = order;
   must(await host.createTarget(order));
-  expect((await host.observe()).targets).toEqual([{ targetId, vmId, alive: true, detail: '' }]);
+  expect((await host.observe()).targets).toEqual([{ targetId, vmId, state: 'alive', detail: '' }]);
   const kept = must(await host.keepTarget({ targetId, vmId, start: true }));
-  expect(kept).toEqual({ started: true, notStarted: null });
+  expect(kept).toMatchObject({ started: true, notStarted: null });
+  expect(kept.acceleration?.because).toMatch(/^KVM c/);
   expect((await host.observe()).targets).toEqual([]);
   expect(await fillOf(targetId)).toMatchObject({
     state: 'stopped',

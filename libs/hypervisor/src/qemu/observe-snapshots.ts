@@ -2,8 +2,8 @@
  * The snapshots that there are: those with notes, and those that only show in a VM, because the notes were lost. Looking also
  * lets go of guests that a crash has left held (rescue.ts).
  */
-import { describeError } from '@backhaul/kernel';
 import type { Observation } from '../host.ts';
+import { sight } from '../sighting.ts';
 import { diskOfExport } from './node-names.ts';
 import { rescueAbandoned } from './rescue.ts';
 import { exportIds } from './vm-exports.ts';
@@ -23,12 +23,11 @@ export async function observeSnapshots(site: VmSite): Promise<Observed[]> {
 
 async function observe(site: VmSite, state: VmSnapshotState): Promise<Observed> {
   const { snapshotId, vmId } = state;
-  const look = async (): Promise<string | undefined> => {
+  const seen = await sight(async () => {
     await rescueAbandoned(site.vms, state);
     return await whyNotStanding(site, state);
-  };
-  const detail = await look().catch(describeError);
-  return { snapshotId, vmId, alive: detail === undefined, detail: detail ?? '' };
+  });
+  return { snapshotId, vmId, ...seen };
 }
 
 /** A VM that cannot be asked now has no strays that could be named. */
@@ -38,7 +37,7 @@ async function straysIn(site: VmSite, vmId: string, known: ReadonlySet<string>):
   return [...strays.difference(known)].map((snapshotId) => ({
     snapshotId,
     vmId,
-    alive: false,
+    state: 'gone',
     detail: `${site.vms.nameOf(vmId)} serves it, and there are no notes about it`,
   }));
 }

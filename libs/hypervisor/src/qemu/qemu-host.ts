@@ -19,9 +19,7 @@ import { fillTarget, leaveTarget, observeFills } from './fill.ts';
 import { exportNameOf } from './node-names.ts';
 import { observeSnapshots } from './observe-snapshots.ts';
 import { claimFolder } from './owner-mark.ts';
-import type { ChosenAccelerator } from './proxy/accelerator.ts';
 import { type DiskSource, openQemuProxies, type QemuProxies } from './proxy/proxies.ts';
-import { ProxyStates } from './proxy/proxy-state.ts';
 import { releaseVmSnapshot } from './release-vm-snapshot.ts';
 import { rescueAbandoned } from './rescue.ts';
 import { boundConsoles } from './start-vm.ts';
@@ -57,6 +55,8 @@ export interface QemuHostOptions {
   readonly agentMilliseconds?: number;
   /** How long it may take to freeze its file systems. Default 10,000. */
   readonly freezeMilliseconds?: number;
+  /** How long a frozen disk may take to answer before nothing is said of it. Default 10,000. */
+  readonly answerMilliseconds?: number;
 }
 
 /** Throws permanent Faults: `ToolMissing`, `FolderMissing`, `SocketPathTooLong`, `HostOwned`. */
@@ -76,8 +76,17 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
     scratchFolder: resolve(options.scratchDirectory ?? join(own, 'scratch')),
     agentMilliseconds: options.agentMilliseconds ?? 3_000,
     freezeMilliseconds: options.freezeMilliseconds ?? 10_000,
+    answerMilliseconds: options.answerMilliseconds ?? 10_000,
   };
-  const proxies = proxiesOnDemand(options, join(own, 'proxies'));
+  const { applianceDirectory, proxyNetwork: network } = options;
+  const proxies = openQemuProxies({
+    ...{ hostId, stateDirectory: options.stateDirectory, applianceDirectory, network },
+  });
+  const proxyMode = (): Promise<{ available: boolean; reason?: string }> =>
+    proxies.requireBootable().then(
+      () => ({ available: true }),
+      (error) => ({ available: false, reason: describeError(error) }),
+    );
   const turns = new Turns();
   const vmTurn = (vmId: string): string => `vm ${vmId}`;
   const proxyTurn = (proxyId: string): string => `proxy ${proxyId}`;
@@ -85,9 +94,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
   const letGo = async (ownerId: string, diskIds: readonly string[]): Promise<void> => {
     for (const proxyId of await proxies.ids()) {
       for (const diskId of diskIds) {
-        await turns.take(proxyTurn(proxyId), async () =>
-          (await proxies.open()).detach({ proxyId, ownerId, diskId }),
-        );
+        await turns.take(proxyTurn(proxyId), () => proxies.detach({ proxyId, ownerId, diskId }));
       }
     }
   };
@@ -134,13 +141,13 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
 
     listVms: () => vms.list(),
 
-    async inspect(vmId, parent) {
+    async inspect(vmId, parent, looking) {
       requirePath(vmId);
-      const inspected = await turns.take(vmTurn(vmId), () => inspectVm(site, vmId, parent));
+      const inspected = await turns.take(vmTurn(vmId), () => inspectVm(site, vmId, parent, looking));
       if (!inspected.ok) return inspected;
       return ok({
         ...inspected.value,
-        modes: { ...inspected.value.modes, 'proxy-vm': await proxies.mode() },
+        modes: { ...inspected.value.modes, 'proxy-vm': await proxyMode() },
       });
     },
 
@@ -159,28 +166,27 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
         await releaseVmSnapshot(site, snapshotId, vmId, checkpoints);
       }),
 
-    activateProxy: (order) =>
-      turns.take(proxyTurn(order.proxyId), async () => (await proxies.open()).activate(order)),
+    activateProxy: (order) => turns.take(proxyTurn(order.proxyId), () => proxies.activate(order)),
 
     async attachDisk({ proxyId, ownerId, diskId, access }) {
       const vmId = await vmOfOwner(ownerId);
       // Always the VM's turn before the proxy's, so that no release comes in between and nobody waits in a circle.
       return await turns.take(vmTurn(vmId), async () => {
         const source = await sourceOf(ownerId, diskId, vmId, access);
-        return await turns.take(proxyTurn(proxyId), async () =>
-          (await proxies.open()).attach({ proxyId, ownerId, diskId, source }),
+        return await turns.take(proxyTurn(proxyId), () =>
+          proxies.attach({ proxyId, ownerId, diskId, source }),
         );
       });
     },
 
     async detachDisk(disk) {
       if (!(await proxies.ids()).includes(disk.proxyId)) return;
-      await turns.take(proxyTurn(disk.proxyId), async () => (await proxies.open()).detach(disk));
+      await turns.take(proxyTurn(disk.proxyId), () => proxies.detach(disk));
     },
 
     async deactivateProxy(proxyId) {
       if (!(await proxies.ids()).includes(proxyId)) return;
-      await turns.take(proxyTurn(proxyId), async () => (await proxies.open()).deactivate(proxyId));
+      await turns.take(proxyTurn(proxyId), () => proxies.deactivate(proxyId));
     },
 
     async openDirectEndpoint(ownerId, streams) {
@@ -210,7 +216,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
       turns.take(vmTurn(order.vmId), async () => {
         const inspected = await inspectTarget(targets, order);
         if (!inspected.ok) return inspected;
-        const modes = { 'proxy-vm': await proxies.mode(), 'direct-to-host': { available: true } };
+        const modes = { 'proxy-vm': await proxyMode(), 'direct-to-host': { available: true } };
         return ok({ modes, instant: { available: true }, freeBytes: inspected.value.freeBytes });
       }),
 
@@ -243,56 +249,10 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
 }
 
 /** Which appliance the host has is of interest only where something was booted from one. */
-async function observeProxies(proxies: ReturnType<typeof proxiesOnDemand>) {
-  if ((await proxies.ids()).length === 0) return { observed: [], appliance: undefined };
-  const opened = await proxies.open();
-  const [observed, appliance] = await Promise.all([
-    opened.observe(),
-    opened.appliance().catch(() => undefined),
-  ]);
-  return { observed, appliance };
-}
-
-/** Opened when first wanted: a host without an appliance can still be looked at, and backed up without proxies. */
-function proxiesOnDemand(options: QemuHostOptions, folder: string) {
-  const { hostId, stateDirectory, applianceDirectory, proxyNetwork: network } = options;
-  let opening: Promise<QemuProxies> | undefined;
-  const states = new ProxyStates(folder);
-  const open = async (): Promise<QemuProxies> => {
-    if (applianceDirectory === undefined) {
-      throw new Fault(`Host ${hostId} has no proxy appliance: BACKHAUL_APPLIANCE_DIRECTORY is not set`, {
-        permanent: true,
-        code: 'ApplianceMissing',
-      });
-    }
-    opening ??= openQemuProxies({ hostId, stateDirectory, applianceDirectory, network });
-    try {
-      return await opening;
-    } catch (error) {
-      // What was in the way may be gone the next time.
-      opening = undefined;
-      throw error;
-    }
-  };
-  return {
-    open,
-    mode: (): Promise<{ available: boolean; reason?: string }> =>
-      open().then(
-        () => ({ available: true }),
-        (error) => ({ available: false, reason: describeError(error) }),
-      ),
-    /** KVM is tried with the appliance: without one, emulation is what certainly works. */
-    accelerator: async (): Promise<ChosenAccelerator> => {
-      const opened = await open().catch((error) => describeError(error));
-      if (typeof opened !== 'string') return await opened.accelerator();
-      return { accelerator: 'tcg', because: `KVM could not be tried: ${opened}` };
-    },
-    ids: (): Promise<string[]> => states.ids(),
-    close: async (): Promise<void> => {
-      const opened = await opening?.catch(() => undefined);
-      await opened?.close();
-    },
-  };
+async function observeProxies(proxies: QemuProxies) {
+  const observed = await proxies.observe();
+  if (observed.length === 0) return { observed, appliance: undefined };
+  return { observed, appliance: await proxies.appliance().catch(() => undefined) };
 }
 
 function diskIn<Disk extends { diskId: string }>(

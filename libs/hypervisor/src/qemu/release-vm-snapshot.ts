@@ -6,16 +6,17 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { QmpClient } from '../qmp.ts';
-import { endCheckpoints } from './checkpoints.ts';
+import { endCheckpoints, hasCheckpointOf } from './checkpoints.ts';
 import { removeNodes } from './freeze-graph.ts';
 import { diskOfExport } from './node-names.ts';
 import { rescueSnapshot } from './rescue.ts';
-import { allDisksOf } from './vm-disks.ts';
-import { removeExports } from './vm-exports.ts';
+import { allDisksOf, allNodesOf } from './vm-disks.ts';
+import { allExportIds, removeExports } from './vm-exports.ts';
 import type { VmSite } from './vm-site.ts';
 import type { VmSnapshotState } from './vm-snapshot-state.ts';
 
 type Outcome = 'committed' | 'discarded';
+type Withdrawn = Pick<VmSnapshotState, 'snapshotId' | 'vmId'> & { readonly disks?: VmSnapshotState['disks'] };
 
 /** Once giving back has begun, its first outcome holds. */
 export async function releaseVmSnapshot(
@@ -37,28 +38,46 @@ export async function releaseVmSnapshot(
   await withdraw(site, await rescueSnapshot(vms, states, state), releasing);
 }
 
-/** Takes everything of a snapshot out of the VM, if that still runs, and forgets it. */
+/** Takes everything of a snapshot out of the VM, if that still runs, and forgets it. `disks`: those that the notes name, if there are any. */
 export async function withdraw(
   site: VmSite,
-  { snapshotId, vmId }: Pick<VmSnapshotState, 'snapshotId' | 'vmId'>,
+  { snapshotId, vmId, disks = [] }: Withdrawn,
   outcome: Outcome,
 ): Promise<void> {
+  const found = await readdir(site.scratchFolder).catch(() => []);
+  const scratch = found.filter((file) => file.startsWith(`${snapshotId}.`));
   if (await site.vms.isRunning(vmId)) {
-    await site.vms.tell(vmId, (qmp) => takeOut(qmp, snapshotId, outcome));
+    const filled = scratch.map((file) => file.slice(snapshotId.length + 1).split('.')[0] ?? '');
+    const diskIds = [...disks.map(({ diskId }) => diskId), ...filled];
+    await site.vms.tell(vmId, (qmp) => takeOut(qmp, snapshotId, diskIds, outcome));
   } else {
     await rm(site.vms.nbdSocketOf(vmId), { force: true });
   }
-  const scratch = await readdir(site.scratchFolder).catch(() => []);
-  for (const file of scratch) {
-    if (file.startsWith(`${snapshotId}.`)) await rm(join(site.scratchFolder, file), { force: true });
-  }
+  for (const file of scratch) await rm(join(site.scratchFolder, file), { force: true });
   await site.states.forget(snapshotId);
 }
 
-async function takeOut(qmp: QmpClient, snapshotId: string, outcome: Outcome): Promise<void> {
+/** `diskIds`: of disks that may be the snapshot's, as far as is known. One that was unplugged meanwhile still has filter and scratch. */
+async function takeOut(
+  qmp: QmpClient,
+  snapshotId: string,
+  diskIds: readonly string[],
+  outcome: Outcome,
+): Promise<void> {
+  const served = (await allExportIds(qmp)).map(diskOfExport).filter((key) => key?.snapshotId === snapshotId);
   await removeExports(qmp, (id) => diskOfExport(id)?.snapshotId === snapshotId);
-  for (const disk of await allDisksOf(qmp)) {
+  const disks = await allDisksOf(qmp);
+  for (const disk of disks) {
     await removeNodes(qmp, { snapshotId, diskId: disk.diskId }, disk);
     await endCheckpoints(qmp, disk, snapshotId, outcome);
+  }
+  // Before its filter goes, which is all that keeps the image of such a disk open: bitmaps in it would be kept there.
+  for (const node of await allNodesOf(qmp)) {
+    const isOfDisk = disks.some((disk) => disk.node === node.node);
+    if (!isOfDisk && hasCheckpointOf(node, snapshotId)) await endCheckpoints(qmp, node, snapshotId, outcome);
+  }
+  for (const diskId of new Set([...diskIds, ...served.map((key) => key?.diskId ?? '')])) {
+    if (!disks.some((disk) => disk.diskId === diskId))
+      await removeNodes(qmp, { snapshotId, diskId }, undefined);
   }
 }

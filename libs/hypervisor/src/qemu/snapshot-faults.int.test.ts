@@ -1,14 +1,17 @@
 /** Faults around a standing snapshot: each is seen, said, survived by the guest, and given back without a trace. */
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { eventually, hasCode, isPermanent } from '@backhaul/kernel';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { HypervisorHost, SnapshotOrder } from '../host.ts';
 import { must } from '../host-contract.ts';
 import { readExport } from '../testing/read-export.ts';
 import { makeVmHost, type VmHost } from '../testing/vm-host.ts';
 import { runTool } from '../tool.ts';
+import { allDisksOf } from './vm-disks.ts';
 import { isListening } from './vm-folder.ts';
 
 let fixture: VmHost;
@@ -61,7 +64,7 @@ test.skipIf(process.getuid?.() !== 0)(
     await expect(readExport(snapshot.disks[0]?.endpoint ?? '')).rejects.toThrow();
     expect((await host.observe()).snapshots).toMatchObject([
       {
-        alive: false,
+        state: 'gone',
         detail: expect.stringMatching(/frozen disk vda cannot be read any more.*scratch space/),
       },
     ]);
@@ -80,7 +83,7 @@ test.each(['committed', 'discarded'] as const)(
     must(await host.takeSnapshot(wanted));
     await fixture.vm().kill();
     expect((await host.observe()).snapshots).toEqual([
-      { snapshotId: wanted.snapshotId, vmId: 'web', alive: false, detail: 'VM web of host h1 is gone' },
+      { snapshotId: wanted.snapshotId, vmId: 'web', state: 'gone', detail: 'VM web of host h1 is gone' },
     ]);
     expect(await host.inspect('web', null)).toMatchObject({ ok: false, refusal: { code: 'VmNotRunning' } });
     await host.releaseSnapshot(wanted.snapshotId, 'web', outcome);
@@ -95,11 +98,85 @@ test('a VM that was started anew has no snapshot any more, and says so', async (
   await fixture.vm().quit();
   await fixture.start('web', [disk]);
   expect((await host.observe()).snapshots).toMatchObject([
-    { alive: false, detail: expect.stringContaining('does not serve disk vda') },
+    { state: 'gone', detail: expect.stringContaining('does not serve disk vda') },
   ]);
   await host.releaseSnapshot(wanted.snapshotId, 'web', 'discarded');
   expect(await fixture.leftovers()).toEqual([]);
 });
+
+test('storage that stalls costs a snapshot nothing: it is silent, not lost, and is what it was when the storage goes on', async () => {
+  await host.close();
+  await fixture.remove();
+  fixture = await makeVmHost({ answerMilliseconds: 500 });
+  host = await fixture.open();
+  const image = await fixture.create('vda.raw', '4M');
+  await fixture.io(image, 'write -P 0x11 0 4M');
+  const socket = fixture.path('storage.sock');
+  const storage = spawn('qemu-nbd', ['-t', '-f', 'raw', '-k', socket, image.path], { stdio: 'ignore' });
+  undo.push(async () => storage.kill('SIGKILL'));
+  await eventually('The storage', 10_000, async () => ((await isListening(socket)) ? true : undefined));
+  await fixture.start('web', [{ ...image, path: `nbd+unix:///?socket=${socket}` }]);
+  const wanted = order(['vda']);
+  const snapshot = must(await host.takeSnapshot(wanted));
+
+  storage.kill('SIGSTOP');
+  expect((await host.observe()).snapshots).toMatchObject([
+    { state: 'silent', detail: expect.stringMatching(/./) },
+  ]);
+  const refused = await host.openDirectEndpoint(wanted.snapshotId, 1).catch((error: unknown) => error);
+  expect([hasCode(refused, 'DisksSilent'), isPermanent(refused)]).toEqual([true, false]);
+  // It was taken, and its instant is the one that was told.
+  expect(must(await host.takeSnapshot(wanted)).takenAt).toBe(snapshot.takenAt);
+
+  storage.kill('SIGCONT');
+  expect((await host.observe()).snapshots).toMatchObject([{ state: 'alive', detail: '' }]);
+  await host.openDirectEndpoint(wanted.snapshotId, 1);
+  const frozen = await readExport(snapshot.disks[0]?.endpoint ?? '');
+  expect(frozen.equals(Buffer.alloc(4 << 20, 0x11))).toBe(true);
+  await host.releaseSnapshot(wanted.snapshotId, 'web', 'discarded');
+});
+
+test.each([
+  ['committed', true],
+  ['discarded', true],
+  ['discarded', false],
+] as const)(
+  'a disk that is unplugged while it is backed up is read to its end; given back (%s, with notes: %s), nothing holds its image',
+  async (outcome, hasNotes) => {
+    const disk = await fixture.create('vda.qcow2', '8M');
+    const more = await fixture.create('more.qcow2', '4M');
+    await fixture.io(more, 'write -P 0x31 0 1M');
+    await fixture.start(
+      'web',
+      [disk],
+      ...['-device', 'virtio-scsi-pci', '-drive', `if=none,id=d1,format=qcow2,file=${more.path}`],
+      ...['-device', 'scsi-hd,drive=d1,id=more'],
+    );
+    const wanted = order(['vda', 'more']);
+    const snapshot = must(await host.takeSnapshot(wanted));
+    await fixture.vm().tell((qmp) => qmp.execute('device_del', { arguments: { id: 'more' } }));
+    // In between, QEMU still names a device that cannot be found: giving back fails then, and is tried again.
+    await eventually('The end of the device', 10_000, () =>
+      fixture
+        .vm()
+        .tell(async (qmp) =>
+          (await allDisksOf(qmp)).some(({ diskId }) => diskId === 'more') ? undefined : true,
+        ),
+    );
+    const frozen = await readExport(snapshot.disks.find(({ diskId }) => diskId === 'more')?.endpoint ?? '');
+    expect(frozen.subarray(0, 1 << 20).equals(Buffer.alloc(1 << 20, 0x31))).toBe(true);
+    if (!hasNotes) await rm(join(fixture.stateFolder, 'snapshots'), { recursive: true });
+    await host.releaseSnapshot(wanted.snapshotId, 'web', outcome);
+    const left = outcome === 'committed' ? [expect.stringContaining('bitmap backhaul-')] : [];
+    expect(await fixture.leftovers()).toEqual(left);
+    // QEMU takes its lock.
+    await fixture.io(more, 'write -P 0x32 0 1M');
+    const { stdout } = await runTool('qemu-img', ['info', '--output=json', more.path], {
+      milliseconds: 10_000,
+    });
+    expect(stdout.includes(wanted.snapshotId)).toBe(outcome === 'committed');
+  },
+);
 
 test('a snapshot whose notes are lost is seen as a stray, and can be given back', async () => {
   await started('vda.qcow2');
@@ -116,7 +193,7 @@ test('a VM has one snapshot at a time', async () => {
   const first = order(['vda']);
   must(await host.takeSnapshot(first));
   await expect(host.takeSnapshot(order(['vda']))).rejects.toThrow(first.snapshotId);
-  expect((await host.observe()).snapshots).toMatchObject([{ snapshotId: first.snapshotId, alive: true }]);
+  expect((await host.observe()).snapshots).toMatchObject([{ snapshotId: first.snapshotId, state: 'alive' }]);
 });
 
 test('a VM is looked at while it has a snapshot, and both are right', async () => {

@@ -3,11 +3,14 @@
  * can be backed up at once. The end of what its serial console said is kept in its folder. It has no network: a copy of a VM that came back beside
  * the original must not answer in its name.
  */
+import { join } from 'node:path';
+import { Acceleration } from '@backhaul/contracts';
 import { eventually, Fault } from '@backhaul/kernel';
 import { requireSocketPath } from '../directory/storage-daemon.ts';
+import { readState, writeState } from '../state-file.ts';
 import type { DefinedVms, VmDefinition } from './defined-vms.ts';
 import { diskNode, isMounted, mountBlockdev, mountNode } from './mounted-disk.ts';
-import type { Accelerator, ChosenAccelerator } from './proxy/accelerator.ts';
+import type { Accelerator } from './proxy/accelerator.ts';
 import {
   boundConsole,
   consoleOf,
@@ -32,7 +35,7 @@ export interface VmStartSite {
   readonly hostId: string;
   readonly vms: VmFolder;
   readonly defined: DefinedVms;
-  accelerator(): Promise<ChosenAccelerator>;
+  accelerator(): Promise<Acceleration>;
 }
 
 export const processOf = ({ vms, defined }: VmStartSite, vmId: string): QemuProcess => ({
@@ -45,17 +48,27 @@ export async function isVmRunning(site: VmStartSite, vmId: string): Promise<bool
   return (await site.vms.isRunning(vmId)) || (await isQemuRunning(processOf(site, vmId)));
 }
 
-/** Resolves when the machine runs; whether the system on its disks comes up is for its console to say. One that runs is left alone. */
-export async function startVm(site: VmStartSite, definition: VmDefinition): Promise<void> {
+/** What it was started with is noted before, beside what else is of the process: another caller may find it running. */
+const accelerationFileOf = (process: QemuProcess): string => join(process.folder, 'acceleration.json');
+
+/**
+ * Resolves when the machine runs; whether the system on its disks comes up is for its console to say. One that runs is left alone.
+ * `acceleration`: absent where nobody noted it, as of a VM that was started by hand.
+ */
+export async function startVm(
+  site: VmStartSite,
+  definition: VmDefinition,
+): Promise<{ acceleration?: Acceleration }> {
   const { vmId } = definition;
   const process = processOf(site, vmId);
   let begun = false;
   try {
     for (const path of [site.vms.monitorOf(vmId), site.vms.nbdSocketOf(vmId)]) requireSocketPath(path);
     if (!(await isVmRunning(site, vmId))) {
-      const { accelerator } = await site.accelerator();
+      const acceleration = await site.accelerator();
+      await writeState(accelerationFileOf(process), acceleration);
       begun = true;
-      await startQemu(process, await vmArguments(site, definition, accelerator));
+      await startQemu(process, await vmArguments(site, definition, acceleration.accelerator));
     }
     await eventually('Its machine running', START_MILLISECONDS, async () => {
       const status = await statusOf(site, vmId);
@@ -65,6 +78,9 @@ export async function startVm(site: VmStartSite, definition: VmDefinition): Prom
         throw new Fault(`its process ended; ${await lastWordsOf(process)}`);
       return undefined;
     });
+    if (!(await isQemuRunning(process))) return {};
+    const acceleration = await readState(accelerationFileOf(process), Acceleration);
+    return acceleration === undefined ? {} : { acceleration };
   } catch (cause) {
     // Only what was started here: another may run well and not answer now.
     if (begun) await endQemu(process);

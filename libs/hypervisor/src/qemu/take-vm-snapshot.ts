@@ -9,11 +9,12 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exportUri, type SnapshotDisk } from '@backhaul/contracts';
-import { describeError, Fault, ok, type Result, refuse } from '@backhaul/kernel';
+import { describeError, Fault, hasCode, ok, type Result, refuse } from '@backhaul/kernel';
 import { checkpointOf, type Judgement } from '../directory/change-tracking.ts';
 import type { Snapshot, SnapshotOrder } from '../host.ts';
 import { changedContextOf } from '../measure-export.ts';
 import type { QmpClient } from '../qmp.ts';
+import { disksSilent, sight } from '../sighting.ts';
 import { runTool } from '../tool.ts';
 import { copyBitmap, judge, startCheckpoints } from './checkpoints.ts';
 import { addAccess, prepareFilter } from './freeze-graph.ts';
@@ -46,7 +47,10 @@ export async function takeVmSnapshot(site: VmSite, order: SnapshotOrder): Promis
     });
   }
   if (known?.standing != null) {
-    await requireStanding(site, known);
+    // One that does not answer now was taken all the same: whoever looks after it will say if it is lost.
+    await requireStanding(site, known).catch((error: unknown) => {
+      if (!hasCode(error, 'DisksSilent')) throw error;
+    });
     return ok(known.standing);
   }
   const there = await vms.require(order.vmId);
@@ -81,11 +85,13 @@ export async function takeVmSnapshot(site: VmSite, order: SnapshotOrder): Promis
   }
 }
 
-/** Throws a permanent Fault with code `SnapshotLost` when what stands is not the instant any more. */
+/** Throws a permanent Fault with code `SnapshotLost` when what stands is not the instant any more; `DisksSilent` when nobody can say. */
 export async function requireStanding(site: VmSite, state: VmSnapshotState): Promise<void> {
-  const wrong = await whyNotStanding(site, state);
-  if (wrong === undefined) return;
-  throw new Fault(`Snapshot ${state.snapshotId} of VM ${state.vmId} is lost: ${wrong}`, {
+  const seen = await sight(() => whyNotStanding(site, state));
+  const what = `Snapshot ${state.snapshotId} of VM ${state.vmId}`;
+  if (seen.state === 'alive') return;
+  if (seen.state !== 'gone') throw disksSilent(what, seen);
+  throw new Fault(`${what} is lost: ${seen.detail}`, {
     permanent: true,
     code: 'SnapshotLost',
   });

@@ -15,7 +15,8 @@ import {
   type StorageDaemon,
 } from '../directory/storage-daemon.ts';
 import { droppedDisks } from '../dropped-disks.ts';
-import type { Observation, Target, TargetOrder } from '../host.ts';
+import type { Kept, Observation, Target, TargetOrder } from '../host.ts';
+import { disksSilent, sight } from '../sighting.ts';
 import { syncFolder } from '../state-file.ts';
 import { withStorage } from '../storage-of.ts';
 import { targetGone } from '../target-gone.ts';
@@ -193,9 +194,11 @@ export async function standingTarget(site: TargetSite, targetId: string): Promis
   if (state?.phase !== 'made') {
     throw new Fault(`Host ${site.hostId} has no target ${targetId}`, { code: 'TargetUnknown' });
   }
-  const wrong = await whyTargetNotServed(serverOf(site, targetId), imagesOf(site, state));
-  if (wrong === undefined) return state;
-  throw new Fault(`Target ${targetId} of VM ${state.vmId} is not served: ${wrong}`, { code: 'TargetLost' });
+  const seen = await sight(() => whyTargetNotServed(serverOf(site, targetId), imagesOf(site, state)));
+  const what = `Target ${targetId} of VM ${state.vmId}`;
+  if (seen.state === 'alive') return state;
+  if (seen.state !== 'gone') throw disksSilent(what, seen);
+  throw new Fault(`${what} is not served: ${seen.detail}`, { code: 'TargetLost' });
 }
 
 export const socketOfTarget = (site: TargetSite, targetId: string): string =>
@@ -206,7 +209,7 @@ export const endpointOfTarget = (site: TargetSite, targetId: string): string =>
 export async function keepTarget(
   site: TargetSite,
   order: { targetId: string; vmId: string; start: boolean },
-): Promise<Result<{ started: boolean; notStarted: string | null }>> {
+): Promise<Result<Kept>> {
   const { targetId, vmId, start } = order;
   const state = await site.states.read(targetId);
   if ((await site.defined.read(vmId))?.targetId !== targetId) {
@@ -226,8 +229,7 @@ export async function keepTarget(
   if (state !== undefined) await site.states.forget(targetId);
   if (!start) return ok({ started: false, notStarted: null });
   try {
-    await startVm(site, definition);
-    return ok({ started: true, notStarted: null });
+    return ok({ started: true, notStarted: null, ...(await startVm(site, definition)) });
   } catch (error) {
     // The VM is whole. That it does not run is said, and does not undo it.
     return ok({ started: false, notStarted: describeError(error) });
@@ -240,9 +242,10 @@ async function startFromMounts(
   definition: VmDefinition,
   targetId: string,
   state: TargetState | undefined,
-): Promise<Result<{ started: boolean; notStarted: string | null }>> {
+): Promise<Result<Kept>> {
+  let running: Awaited<ReturnType<typeof startVm>>;
   try {
-    await startVm(site, definition);
+    running = await startVm(site, definition);
   } catch (error) {
     await removeVm(site, definition, targetId);
     if (state !== undefined) await site.states.forget(targetId);
@@ -253,7 +256,7 @@ async function startFromMounts(
     });
   }
   if (state !== undefined) await site.states.write({ ...state, phase: 'filling' });
-  return ok({ started: true, notStarted: null });
+  return ok({ started: true, notStarted: null, ...running });
 }
 
 /** Of a VM that nobody was told of. */
@@ -330,8 +333,7 @@ export async function observeTargets(site: TargetSite): Promise<Observation['tar
           : phase === 'made'
             ? await whyTargetNotServed(serverOf(site, targetId), imagesOf(site, state))
             : `it is ${phase === 'making' ? 'not made yet' : 'being discarded'}`;
-      const detail = await look().catch(describeError);
-      return { targetId, vmId, alive: detail === undefined, detail: detail ?? '' };
+      return { targetId, vmId, ...(await sight(look)) };
     }),
   );
   const ids = new Set(states.map(({ targetId }) => targetId));
@@ -339,7 +341,7 @@ export async function observeTargets(site: TargetSite): Promise<Observation['tar
     .filter(({ targetId }) => !ids.has(targetId))
     .map((stray) => ({
       ...stray,
-      alive: false,
+      state: 'gone' as const,
       detail: 'its disks are there, and there are no notes about it',
     }));
   return [...known.filter((one) => one !== undefined), ...strays];

@@ -34,6 +34,12 @@ const Bitmap = z.object({
   inconsistent: z.boolean().default(false),
 });
 
+const Bitmapped = z.array(
+  z.object({ 'node-name': z.string(), 'dirty-bitmaps': z.array(Bitmap).default([]) }),
+);
+
+const named = (bitmaps: readonly z.infer<typeof Bitmap>[]) => bitmaps.filter(({ name }) => name !== '');
+
 const Nodes = z.array(
   z.object({
     'node-name': z.string(),
@@ -121,10 +127,16 @@ export async function allDisksOf(qmp: QmpClient): Promise<VmDisk[]> {
       storage: await storageOf(node.image.filename),
       keepsBitmaps:
         node.drv === 'qcow2' && specific?.compat === '1.1' && specific['data-file'] === undefined && !node.ro,
-      bitmaps: node['dirty-bitmaps'].filter((bitmap) => bitmap.name !== ''),
+      bitmaps: named(node['dirty-bitmaps']),
     });
   }
   return disks.sort((a, b) => (a.diskId < b.diskId ? -1 : 1));
+}
+
+/** Every node that has a name, also those that no device uses any more. */
+export async function allNodesOf(qmp: QmpClient): Promise<Pick<VmDisk, 'node' | 'bitmaps'>[]> {
+  const nodes = await qmp.execute('query-named-block-nodes', { arguments: { flat: true }, reply: Bitmapped });
+  return nodes.map((one) => ({ node: one['node-name'], bitmaps: named(one['dirty-bitmaps']) }));
 }
 
 function belowOwnFilters(graph: z.infer<typeof Graph>, rootNode: string): string {

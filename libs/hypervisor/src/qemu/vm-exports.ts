@@ -2,7 +2,7 @@
  * The NBD server that every QEMU has one of: started when the first export is wanted, and then left to listen for as long as the
  * VM runs, because stopping it can hang the guest for ever (quirks.ts). So its socket stands beside the VM's monitor, where
  * every deployment of Backhaul finds it again.
- * Each function wants the monitor for as long as it runs, so two processes never mix their steps. A look's exports bear the time until which they may stand: whoever comes after that takes them away.
+ * Each function wants the monitor for as long as it runs, so two processes never mix their steps.
  */
 import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
@@ -11,7 +11,6 @@ import { isListening } from './vm-folder.ts';
 
 const Exports = z.array(z.object({ id: z.string(), 'shutting-down': z.boolean() }));
 const DELETE_MILLISECONDS = 30_000;
-const LOOK_PREFIX = 'backhaul-look.';
 
 export interface NbdExport {
   readonly id: string;
@@ -27,6 +26,10 @@ const allExports = (qmp: QmpClient): Promise<z.infer<typeof Exports>> =>
 export async function exportIds(qmp: QmpClient): Promise<string[]> {
   return (await allExports(qmp)).filter((one) => !one['shutting-down']).map((one) => one.id);
 }
+
+/** Those that are on their way out as well. */
+export const allExportIds = async (qmp: QmpClient): Promise<string[]> =>
+  (await allExports(qmp)).map(({ id }) => id);
 
 /** Serves all of these at the socket. Throws a Fault, code `NbdServerTaken`, when somebody else has the VM's server. */
 export async function addExports(
@@ -75,11 +78,3 @@ export async function removeExports(qmp: QmpClient, isDue: (id: string) => boole
     await gone;
   }
 }
-
-/** The id of everything of one look: exports and bitmaps begin with it. */
-export const lookId = (untilMilliseconds: number, nonce: string): string =>
-  `${LOOK_PREFIX}${untilMilliseconds}.${nonce}.`;
-
-/** Left by a look whose process died. */
-export const isExpiredLook = (id: string, nowMilliseconds: number): boolean =>
-  id.startsWith(LOOK_PREFIX) && Number(id.split('.')[1]) < nowMilliseconds;

@@ -7,7 +7,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { Name } from '@backhaul/contracts';
-import { Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import { Fault, listed, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { type QmpClient, withQmp } from '../qmp.ts';
 import { DefinedVms } from './defined-vms.ts';
 
@@ -100,7 +100,7 @@ export class VmFolder {
       };
     }
     const there = await this.list();
-    const shown = there.slice(0, 20).join(', ') + (there.length > 20 ? ` and ${there.length - 20} more` : '');
+    const shown = listed(there, 20);
     return {
       code: 'VmUnknown',
       message: `There is no VM ${vmId} in ${this.path}. ${there.length === 0 ? 'No VM is there.' : `There are: ${shown}.`}`,
@@ -120,7 +120,10 @@ export async function requireFolder(hostId: string, path: string): Promise<void>
 const isSocket = async (path: string): Promise<boolean> =>
   (await stat(path).catch(() => undefined))?.isSocket() ?? false;
 
-/** Whether a process listens at a unix socket. One whose queue is full (EAGAIN) does. */
+/** What connect(2) says where nobody listens: any other error (a full queue, no more files, no permission) does not say that. */
+const NOBODY = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'ENOTSOCK'];
+
+/** Whether a process listens at a unix socket, as far as we can tell: whoever goes on to talk to it hears what is in the way. */
 export async function isListening(path: string): Promise<boolean> {
   return await new Promise((resolve) => {
     const socket = createConnection({ path });
@@ -129,6 +132,6 @@ export async function isListening(path: string): Promise<boolean> {
       resolve(listening);
     };
     socket.once('connect', () => answer(true));
-    socket.once('error', (error: NodeJS.ErrnoException) => answer(error.code === 'EAGAIN'));
+    socket.once('error', (error: NodeJS.ErrnoException) => answer(!NOBODY.includes(error.code ?? '')));
   });
 }

@@ -12,6 +12,8 @@ export interface VmSite {
   readonly agentMilliseconds: number;
   /** How long it may take to freeze its file systems. */
   readonly freezeMilliseconds: number;
+  /** How long a frozen disk may take to answer. */
+  readonly answerMilliseconds: number;
 }
 
 export const nbdEndpointAt = (socketPath: string): string =>

@@ -1,10 +1,11 @@
 /**
  * Whether a snapshot still is the instant it was taken at, by looking: the VM runs, serves its frozen disks, and they can be read.
- * A frozen disk whose scratch space ran out stays where it is and fails every read: QEMU says so in no other way.
+ * A frozen disk whose scratch space ran out stays where it is and fails every read: QEMU says so in no other way. A disk that does not
+ * answer in time says nothing of the kind: storage stalls, and then goes on.
  */
 import { statfs } from 'node:fs/promises';
 import { exportUri } from '@backhaul/contracts';
-import { describeError, formatBytes } from '@backhaul/kernel';
+import { describeError, formatBytes, hasCode } from '@backhaul/kernel';
 import { connectNbd } from '@backhaul/nbd';
 import { exportIdOf, exportNameOf } from './node-names.ts';
 import { exportIds } from './vm-exports.ts';
@@ -12,9 +13,10 @@ import { nbdEndpointAt, type VmSite } from './vm-site.ts';
 import type { VmSnapshotState } from './vm-snapshot-state.ts';
 
 const SECTOR_BYTES = 512;
-const READ_MILLISECONDS = 10_000;
+/** What QEMU's NBD server says of a disk that cannot be read: a broken filter is EINVAL, a scratch file that failed EIO. */
+const BROKEN = ['EINVAL', 'EIO', 'ENOSPC', 'UnknownExport'];
 
-/** Undefined while it stands; else what is wrong with it. */
+/** Undefined while it stands; else what is wrong with it. Throws when that cannot be told now. */
 export async function whyNotStanding(site: VmSite, state: VmSnapshotState): Promise<string | undefined> {
   const { snapshotId, vmId, standing, releasing } = state;
   if (releasing !== null) return `being given back (${releasing})`;
@@ -43,8 +45,8 @@ async function whyUnreadable(
   try {
     const client = await connectNbd({
       uri,
-      connectMilliseconds: READ_MILLISECONDS,
-      requestMilliseconds: READ_MILLISECONDS,
+      connectMilliseconds: site.answerMilliseconds,
+      requestMilliseconds: site.answerMilliseconds,
     });
     try {
       await client.read(0, SECTOR_BYTES, Buffer.alloc(SECTOR_BYTES));
@@ -53,6 +55,7 @@ async function whyUnreadable(
       await client.close();
     }
   } catch (error) {
+    if (!hasCode(error, ...BROKEN)) throw error;
     const free = scratch === null ? undefined : await statfs(site.scratchFolder).catch(() => undefined);
     const space =
       free === undefined

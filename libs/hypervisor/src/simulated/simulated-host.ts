@@ -117,7 +117,7 @@ export function openSimulatedHost({ hostId, address }: { hostId: string; address
       fills: [],
       proxies: [...proxies].map(([proxyId, attachments]) => ({
         proxyId,
-        alive: true,
+        state: 'alive',
         detail: 'simulated',
         attachments: [...attachments],
         readings: [],
@@ -125,13 +125,13 @@ export function openSimulatedHost({ hostId, address }: { hostId: string; address
       snapshots: [...snapshots].map(([snapshotId, vmId]) => ({
         snapshotId,
         vmId,
-        alive: true,
+        state: 'alive',
         detail: 'simulated',
       })),
       targets: [...targets.values()].map(({ targetId, vmId }) => ({
         targetId,
         vmId,
-        alive: true,
+        state: 'alive',
         detail: 'simulated',
       })),
     }),

@@ -19,6 +19,8 @@ export interface RecoveringVmHost extends VmHost, RecoveryFixture {
   /** The console of a VM that was kept. */
   consoleOf(vmId: string): Promise<string>;
   statusOf(vmId: string): Promise<string>;
+  /** By QEMU's own word. */
+  hasKvm(vmId: string): Promise<boolean>;
   pidsOf(vmId: string): Promise<number[]>;
   /** A disk that is to be a VM's, as its image has it. */
   staged(vmId: string, targetId: string, diskId: string): Promise<Buffer>;
@@ -82,6 +84,10 @@ export async function makeRecoveringVmHost(options: {
     statusOf: (name) =>
       withQmp({ path: join(folder, `${name}.qmp`), target: name }, async (qmp) => {
         return (await qmp.execute('query-status', { reply: z.object({ status: z.string() }) })).status;
+      }),
+    hasKvm: (name) =>
+      withQmp({ path: join(folder, `${name}.qmp`), target: name }, async (qmp) => {
+        return (await qmp.execute('query-kvm', { reply: z.object({ enabled: z.boolean() }) })).enabled;
       }),
     async pidsOf(name) {
       return (await processesNaming(QEMU, join(folder, `${name}.qmp`))).map(({ pid }) => pid);

@@ -36,7 +36,7 @@ const Nodes = z.array(
 const Exports = z.array(z.object({ id: z.string() }));
 
 export async function makeVmHost(
-  options: { applianceDirectory?: string; scratchDirectory?: string } = {},
+  options: { applianceDirectory?: string; scratchDirectory?: string; answerMilliseconds?: number } = {},
 ): Promise<VmHost> {
   const root = await mkdtemp(join(tmpdir(), 'bh-'));
   const folder = join(root, 'vms');

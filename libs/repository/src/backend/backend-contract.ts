@@ -57,6 +57,17 @@ export function backendContract(makePlace: () => Promise<() => Backend>): void {
       await backend.delete('a/b');
     });
 
+    test('names the first of many that is missing', async () => {
+      const backend = (await makePlace())();
+      const names = Array.from({ length: 200 }, (_, n) => `many/${n}`);
+      await Promise.all(names.map((name) => backend.put(name, [text(name)])));
+      expect(await backend.firstMissing([])).toBeUndefined();
+      expect(await backend.firstMissing(names)).toBeUndefined();
+      await Promise.all([3, 150].map((n) => backend.delete(`many/${n}`)));
+      expect(await backend.firstMissing(names)).toBe('many/3');
+      expect(await backend.firstMissing(names.slice(4))).toBe('many/150');
+    });
+
     test('replaces a file whole, or keeps the first when asked to', async () => {
       const backend = (await makePlace())();
       await backend.put('a', [text('first')]);

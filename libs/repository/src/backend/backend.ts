@@ -33,6 +33,9 @@ export interface Backend {
   /** True when the file is there and would be after power loss, whoever put it. */
   has(name: string): Promise<boolean>;
 
+  /** The first of these files that is not there, many looked for at a time. Cheaper than `has`: says nothing of power loss. */
+  firstMissing(names: readonly string[]): Promise<string | undefined>;
+
   /** The names directly in a folder, unordered; none when there is no such folder. */
   list(folder: string): AsyncIterable<string>;
 

@@ -4,10 +4,11 @@
  * or a temporary file that a later open removes; never half a file under its name.
  */
 import { randomUUID } from 'node:crypto';
-import type { Stats } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { type FileHandle, link, mkdir, open, opendir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Fault } from '@backhaul/kernel';
+import { storageFault } from '../faults.ts';
 import type { Backend, PutOptions, PutOutcome, StagedFile } from './backend.ts';
 import { DirectFiles } from './direct-files.ts';
 import { FolderSync } from './folder-sync.ts';
@@ -19,6 +20,8 @@ export const TEMPORARY_FOLDER = 'tmp';
  * id, because the processes may run on different machines.
  */
 const ABANDONED_MILLISECONDS = 60 * 60 * 1000;
+/** Looks that wait for a network's file system wait together. */
+const LOOKS_AT_ONCE = 64;
 const STREAM_BYTES = 256 * 1024;
 
 /** Backups hold what the disks hold: nobody else may read them. */
@@ -37,6 +40,21 @@ export class LocalFolder implements Backend {
     this.location = location;
   }
 
+  /** Makes the folder itself, which no put ever does: a location that is not there is one that is not mounted. */
+  async make(): Promise<void> {
+    try {
+      await mkdir(this.location, { mode: FOLDER_MODE, recursive: true });
+      await this.#folders.sync(dirname(this.location));
+    } catch (error) {
+      throw storageFault(`Making the folder ${this.location}`, error);
+    }
+  }
+
+  /** What lies at the location is not what was there before: its folders have to be made, or looked for, anew. */
+  forget(): void {
+    this.#made.clear();
+  }
+
   async put(name: string, parts: readonly Uint8Array[], options: PutOptions = {}): Promise<PutOutcome> {
     const temporary = await this.#temporary();
     try {
@@ -48,7 +66,7 @@ export class LocalFolder implements Backend {
       if (!isWritten) for (const part of parts) await writeAll(temporary.handle, part);
       return await this.#moveInto(name, temporary, options.ifAbsent ?? false);
     } catch (error) {
-      throw fault(`Storing ${name} in ${this.location}`, error);
+      throw storageFault(`Storing ${name} in ${this.location}`, error);
     } finally {
       await temporary.discard();
     }
@@ -59,13 +77,13 @@ export class LocalFolder implements Backend {
     return {
       write: (bytes) =>
         writeAll(temporary.handle, bytes).catch((error) => {
-          throw fault(`Writing a temporary file in ${this.location}`, error);
+          throw storageFault(`Writing a temporary file in ${this.location}`, error);
         }),
       commit: async (name) => {
         try {
           await this.#moveInto(name, temporary, false);
         } catch (error) {
-          throw fault(`Storing ${name} in ${this.location}`, error);
+          throw storageFault(`Storing ${name} in ${this.location}`, error);
         }
       },
       discard: temporary.discard,
@@ -78,7 +96,32 @@ export class LocalFolder implements Backend {
       return await readAt(handle, 0, await lengthOf(handle, name, bytesMax));
     } catch (error) {
       if (isMissing(error)) return undefined;
-      throw fault(`Reading ${name} of ${this.location}`, error);
+      throw storageFault(`Reading ${name} of ${this.location}`, error);
+    }
+  }
+
+  /** Tells a file from any other that may come to lie under its name. Undefined when there is none. */
+  async markOf(name: string): Promise<string | undefined> {
+    try {
+      return markOf(await stat(join(this.location, name), { bigint: true }));
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw storageFault(`Looking for ${name} in ${this.location}`, error);
+    }
+  }
+
+  /** The file with the mark of the very file that was read. */
+  async getMarked(
+    name: string,
+    bytesMax: number,
+  ): Promise<{ bytes: Uint8Array<ArrayBuffer>; mark: string } | undefined> {
+    try {
+      await using handle = await open(join(this.location, name), 'r');
+      const bytes = await readAt(handle, 0, await lengthOf(handle, name, bytesMax));
+      return { bytes, mark: markOf(await handle.stat({ bigint: true })) };
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw storageFault(`Reading ${name} of ${this.location}`, error);
     }
   }
 
@@ -89,7 +132,7 @@ export class LocalFolder implements Backend {
       return await fill(handle, 0, target.subarray(0, length));
     } catch (error) {
       if (isMissing(error)) return undefined;
-      throw fault(`Reading ${name} of ${this.location}`, error);
+      throw storageFault(`Reading ${name} of ${this.location}`, error);
     }
   }
 
@@ -98,7 +141,7 @@ export class LocalFolder implements Backend {
     try {
       return await readAt(handle, position, length);
     } catch (error) {
-      throw fault(`Reading ${name} of ${this.location}`, error);
+      throw storageFault(`Reading ${name} of ${this.location}`, error);
     }
   }
 
@@ -106,7 +149,7 @@ export class LocalFolder implements Backend {
     try {
       return await open(join(this.location, name), 'r');
     } catch (error) {
-      if (!isMissing(error)) throw fault(`Reading ${name} of ${this.location}`, error);
+      if (!isMissing(error)) throw storageFault(`Reading ${name} of ${this.location}`, error);
       throw new Fault(`${name} is missing in ${this.location}`, {
         permanent: true,
         code: 'Missing',
@@ -121,7 +164,7 @@ export class LocalFolder implements Backend {
       const piece = Buffer.allocUnsafeSlow(STREAM_BYTES);
       for (;;) {
         const { bytesRead } = await handle.read(piece, 0, piece.length).catch((error) => {
-          throw fault(`Reading ${name} of ${this.location}`, error);
+          throw storageFault(`Reading ${name} of ${this.location}`, error);
         });
         if (bytesRead === 0) return;
         yield piece.subarray(0, bytesRead);
@@ -132,28 +175,40 @@ export class LocalFolder implements Backend {
   }
 
   async has(name: string): Promise<boolean> {
+    if (!(await this.#isThere(name))) return false;
     const path = join(this.location, name);
-    let found: Stats;
-    try {
-      found = await stat(path);
-    } catch (error) {
-      if (isMissing(error)) return false;
-      throw fault(`Looking for ${name} in ${this.location}`, error);
-    }
-    // No file of the format is empty: an empty one is what some file systems leave of a file after a crash.
-    if (found.size === 0) return false;
     // Another process may have renamed it a moment ago and not yet synced the folder.
     await this.#folders.sync(dirname(path)).catch((error) => {
-      throw fault(`Syncing the folder of ${name} in ${this.location}`, error);
+      throw storageFault(`Syncing the folder of ${name} in ${this.location}`, error);
     });
     return true;
+  }
+
+  /** No file of the format is empty: an empty one is what some file systems leave of a file after a crash. */
+  async #isThere(name: string): Promise<boolean> {
+    try {
+      return (await stat(join(this.location, name))).size > 0;
+    } catch (error) {
+      if (isMissing(error)) return false;
+      throw storageFault(`Looking for ${name} in ${this.location}`, error);
+    }
+  }
+
+  async firstMissing(names: readonly string[]): Promise<string | undefined> {
+    for (let at = 0; at < names.length; at += LOOKS_AT_ONCE) {
+      const some = names.slice(at, at + LOOKS_AT_ONCE);
+      const there = await Promise.all(some.map(async (name) => await this.#isThere(name)));
+      const missing = there.indexOf(false);
+      if (missing >= 0) return some[missing];
+    }
+    return undefined;
   }
 
   async *list(folder: string): AsyncIterable<string> {
     try {
       for await (const entry of await opendir(join(this.location, folder))) yield entry.name;
     } catch (error) {
-      if (!isMissing(error)) throw fault(`Listing ${folder} of ${this.location}`, error);
+      if (!isMissing(error)) throw storageFault(`Listing ${folder} of ${this.location}`, error);
     }
   }
 
@@ -163,7 +218,7 @@ export class LocalFolder implements Backend {
       await rm(path, { force: true });
       await this.#folders.sync(dirname(path));
     } catch (error) {
-      if (!isMissing(error)) throw fault(`Deleting ${name} of ${this.location}`, error);
+      if (!isMissing(error)) throw storageFault(`Deleting ${name} of ${this.location}`, error);
     }
   }
 
@@ -188,7 +243,7 @@ export class LocalFolder implements Backend {
       await this.#makeFolder(folder);
       return new TemporaryFile(path, await open(path, 'wx', FILE_MODE));
     } catch (error) {
-      throw fault(`Making a temporary file in ${this.location}`, error);
+      throw storageFault(`Making a temporary file in ${this.location}`, error);
     }
   }
 
@@ -216,17 +271,20 @@ export class LocalFolder implements Backend {
 
   /** Once for each folder and process: made if needed, and its own name synced, also when another process made it. */
   #makeFolder(folder: string): Promise<void> {
+    if (folder === this.location) return Promise.resolve();
     const known = this.#made.get(folder);
     if (known !== undefined) return known;
     const work = (async () => {
-      if (folder !== this.location) await this.#makeFolder(dirname(folder));
-      await mkdir(folder, { mode: FOLDER_MODE, recursive: folder === this.location }).catch((error) => {
+      await this.#makeFolder(dirname(folder));
+      await mkdir(folder, { mode: FOLDER_MODE }).catch((error) => {
         if (error.code !== 'EEXIST') throw error;
       });
       await this.#folders.sync(dirname(folder));
     })();
     this.#made.set(folder, work);
-    work.catch(() => this.#made.delete(folder));
+    work.catch(() => {
+      if (this.#made.get(folder) === work) this.#made.delete(folder);
+    });
     return work;
   }
 }
@@ -259,14 +317,7 @@ async function fill(handle: FileHandle, position: number, target: Uint8Array): P
   return filled;
 }
 
+/** The time of the last change is in it because device and inode are used again: a server that is mounted next may get both. */
+const markOf = ({ dev, ino, ctimeNs }: BigIntStats): string => `${dev}:${ino}:${ctimeNs}`;
+
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
-
-/** Out of space, input and output errors: the same call may succeed later. What is permanent stays so. */
-const fault = (what: string, cause: unknown): Fault =>
-  new Fault(`${what} failed`, {
-    cause,
-    permanent: cause instanceof Fault && cause.permanent,
-    ...(codeOf(cause) === undefined ? {} : { code: codeOf(cause) as string }),
-  });
-
-const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;

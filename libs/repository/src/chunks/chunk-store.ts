@@ -5,6 +5,7 @@
  */
 import { copyBytes, Fault, invariant } from '@backhaul/kernel';
 import type { Backend } from '../backend/backend.ts';
+import { AWAY } from '../faults.ts';
 import { CHUNK_BYTES_MAX, chunkName } from '../format/bounds.ts';
 import { CHUNK_FILE_BYTES_MAX } from '../format/chunk-file.ts';
 import type { ChunkBuffer, HeldChunk, StoredChunk } from '../repository.ts';
@@ -19,6 +20,16 @@ export interface ChunkStoreOptions {
   readonly workers: number;
   readonly buffers: number;
   readonly zstdLevel: number;
+  /** Throws when the repository is not there; a number that grows when something else was put in its place (presence.ts). */
+  check(): Promise<number>;
+}
+
+/** Chunks that are being written, or known to be durable, in what lay there then. */
+interface Epoch {
+  readonly number: number;
+  readonly known: Recent<true>;
+  /** By this process: a second put of the same bytes waits for the first. */
+  readonly storing: Map<string, Promise<unknown>>;
 }
 
 export class ChunkStore {
@@ -26,15 +37,15 @@ export class ChunkStore {
   readonly #memory: ChunkMemory;
   readonly #workers: WorkerPool;
   readonly #zstdLevel: number;
-  readonly #known = new Recent<true>(KNOWN_MAX);
-  /** Chunks being written by this process: a second put of the same bytes waits for the first. */
-  readonly #storing = new Map<string, Promise<unknown>>();
+  readonly #check: () => Promise<number>;
+  #epoch: Epoch = epochOf(0);
 
   constructor(backend: Backend, options: ChunkStoreOptions) {
     this.#backend = backend;
     this.#memory = new ChunkMemory(options.buffers);
     this.#workers = new WorkerPool(options.workers, this.#memory.memory);
     this.#zstdLevel = options.zstdLevel;
+    this.#check = options.check;
   }
 
   takeBuffer(): Promise<ChunkBuffer> {
@@ -60,26 +71,40 @@ export class ChunkStore {
     return digest === null ? { digest, storedBytes: 0 } : await this.#store(digest, buffer, length);
   }
 
+  /** Asked before and after: what was put while the repository went or came lies who knows where. */
   async #store(digest: string, buffer: Slot, length: number): Promise<StoredChunk> {
+    const { number, known, storing } = this.#epochOf(await this.#check());
     for (;;) {
-      if (this.#known.get(digest) === true) return { digest, storedBytes: 0 };
-      const storing = this.#storing.get(digest);
-      if (storing === undefined) break;
+      if (known.get(digest) === true) return { digest, storedBytes: 0 };
+      const other = storing.get(digest);
+      if (other === undefined) break;
       // When the other put fails, this one tries for itself: it has the bytes.
-      await storing.catch(() => undefined);
+      await other.catch(() => undefined);
     }
-    const work = this.#storeOnce(digest, buffer, length);
-    this.#storing.set(digest, work);
+    const work = this.#storeOnce(digest, buffer, length, number);
+    storing.set(digest, work);
     try {
       const storedBytes = await work;
-      this.#known.set(digest, true);
+      known.set(digest, true);
       return { digest, storedBytes };
     } finally {
-      this.#storing.delete(digest);
+      storing.delete(digest);
     }
   }
 
-  async #storeOnce(digest: string, buffer: Slot, length: number): Promise<number> {
+  #epochOf(number: number): Epoch {
+    if (this.#epoch.number < number) this.#epoch = epochOf(number);
+    return this.#epoch;
+  }
+
+  async #storeOnce(digest: string, buffer: Slot, length: number, epoch: number): Promise<number> {
+    const storedBytes = await this.#storeWhereItIs(digest, buffer, length);
+    if ((await this.#check()) === epoch) return storedBytes;
+    const where = this.#backend.location;
+    throw new Fault(`${where} was mounted anew while chunk ${digest} was stored there`, { code: AWAY });
+  }
+
+  async #storeWhereItIs(digest: string, buffer: Slot, length: number): Promise<number> {
     const name = chunkName(digest);
     if (await this.#backend.has(name)) return 0;
     const job = { slot: buffer.slot, length, level: this.#zstdLevel };
@@ -126,11 +151,18 @@ export class ChunkStore {
     return this.#backend.has(chunkName(digest));
   }
 
+  async firstMissing(digests: readonly string[]): Promise<string | undefined> {
+    const missing = await this.#backend.firstMissing(digests.map(chunkName));
+    return digests.find((digest) => chunkName(digest) === missing);
+  }
+
   async close(): Promise<void> {
     this.#memory.close();
     await this.#workers.close();
   }
 }
+
+const epochOf = (number: number): Epoch => ({ number, known: new Recent(KNOWN_MAX), storing: new Map() });
 
 function assertChunkLength(length: number): void {
   invariant(length > 0, 'A chunk is not empty');

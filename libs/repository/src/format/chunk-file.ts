@@ -35,8 +35,9 @@ export function encodeInPlace(file: Uint8Array, plainLength: number, level: numb
   const plain = file.subarray(CHUNK_HEADER_BYTES, CHUNK_HEADER_BYTES + plainLength);
   const body = looksCompressible(plain) ? zstd(plain, level) : undefined;
   const packed = body !== undefined && body.length <= plainLength * WORTH_KEEPING ? body : undefined;
-  if (packed !== undefined) copyBytes(plain, 0, packed);
   const bodyLength = packed?.length ?? plainLength;
+  if (packed !== undefined) copyBytes(plain, 0, packed);
+  if (body !== undefined) giveBack(body);
   const header = new DataView(file.buffer, file.byteOffset, CHUNK_HEADER_BYTES);
   header.setUint32(0, MAGIC);
   header.setUint8(4, VERSION);
@@ -109,14 +110,19 @@ export function decodeInPlace(file: Uint8Array, fileLength: number, digest: stri
   const plain = plainBytes(file.subarray(0, fileLength), digest);
   const { length, buffer } = plain;
   if (buffer === file.buffer) return length;
-  // Packed bytes cannot be unpacked over themselves. Where they were unpacked to is given back at once: the collector comes by too seldom.
+  // Packed bytes cannot be unpacked over themselves.
   copyBytes(file, CHUNK_HEADER_BYTES, plain);
-  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
+  giveBack(plain);
   return length;
 }
 
-/** What zlib answers below this may lie in the pool of memory that all of Node shares, which cannot be given to a thread. */
+/** What zlib answers below this may lie in the pool of memory that all of Node shares, which can be given to no thread and not back. */
 const POOLED_BYTES_MAX = 64 * KiB;
+
+/** Of what zlib answered, at once: the collector comes by too seldom for buffers of this size, and costs more when it does. */
+function giveBack({ buffer }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength > POOLED_BYTES_MAX) buffer.transfer(0);
+}
 
 const ofItsOwn = (bytes: Buffer<ArrayBuffer>): Uint8Array<ArrayBuffer> =>
   bytes.length <= POOLED_BYTES_MAX

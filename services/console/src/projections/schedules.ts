@@ -20,6 +20,8 @@ export const schedules: Projection<ScheduleView> = {
     fired: 'integer',
     lastDueAt: 'instant',
     lastBackupId: 'text',
+    setBackFrom: 'instant',
+    setBackAt: 'instant',
     position: 'bigint',
   },
   indexes: [],
@@ -36,6 +38,8 @@ export const schedules: Projection<ScheduleView> = {
           fired: row?.fired ?? 0,
           lastDueAt: row?.lastDueAt ?? null,
           lastBackupId: row?.lastBackupId ?? null,
+          setBackFrom: null,
+          setBackAt: null,
         };
       case 'ScheduleFired':
         return row === undefined
@@ -45,6 +49,15 @@ export const schedules: Projection<ScheduleView> = {
               fired: row.fired + 1,
               lastDueAt: event.data.dueAt,
               lastBackupId: event.data.backupId,
+            };
+      case 'ScheduleSetBack':
+        return row === undefined
+          ? undefined
+          : {
+              ...row,
+              lastDueAt: event.data.to,
+              setBackFrom: event.data.from,
+              setBackAt: event.data.setBackAt,
             };
       case 'ScheduleRemoved':
         return undefined;

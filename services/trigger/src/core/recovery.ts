@@ -4,7 +4,7 @@
  * business of the planner and the host, which look.
  */
 import type { DiskId, InstantRecovery, RecoveryRequested } from '@backhaul/contracts';
-import { ok, type Result, refuse } from '@backhaul/kernel';
+import { listed, ok, type Result, refuse } from '@backhaul/kernel';
 import { asNamed } from './backup.ts';
 import type { Recoverable } from './recoverable.ts';
 import type { AskedFor, Ground } from './run.ts';
@@ -60,7 +60,7 @@ export function askForRecovery(
   if (unknown.length > 0) {
     return refuse({
       code: 'UnknownDisk',
-      message: `Backup ${backupId} has no disk ${unknown.join(', ')}: it has ${there.join(', ')}.`,
+      message: `Backup ${backupId} has no disk ${listed(unknown)}: it has ${listed(there)}.`,
       wayOut: 'Name disks that it has, or leave them out for all of them.',
     });
   }

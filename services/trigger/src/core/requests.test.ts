@@ -43,6 +43,21 @@ test('every field that does not fit is named, and the request id is found for th
   expect(!read.ok && read.refusal.message).toMatch(/vm: must be 1 to 63.*kind: .*"extra"/);
 });
 
+test('of a request with thousands of wrong fields the first are named, in few words, and how many more there are', () => {
+  const wrong = (length: number) => Array.from({ length }, () => '!');
+  const body = { requestId: 'r1', backup: '6f1fba4c-65cb-5d3c-9d53-5a8e0a4d8e38', host: 'lab', vm: 'web-1' };
+  const read = readRequest('RecoveryRequested', json({ ...body, disks: wrong(1_000) }));
+  const message = read.ok ? '' : read.refusal.message;
+  expect(message).toMatch(/disks\.0: must be 1 to 63 .*disks\.17: .*; and 980 more\.$/);
+  expect(message.length).toBeLessThan(2_200);
+  const misspelt = Object.fromEntries(wrong(30_000).map((_, index) => [`field${index}`, 1]));
+  const strange = readRequest('RecoveryRequested', json({ ...body, ...misspelt }));
+  expect(!strange.ok && strange.refusal.message).toMatch(/"field0".* characters more\)/);
+  expect(!strange.ok && strange.refusal.message.length).toBeLessThan(2_200);
+  const many = readRequest('RecoveryRequested', json({ ...body, disks: wrong(30_000) }));
+  expect(!many.ok && many.refusal.message).toMatch(/ fit: disks: .*1000 items\.$/);
+});
+
 test('an unknown request is refused with the names that there are, also names that every object has', () => {
   for (const name of ['EverythingDeleted', 'toString', '__proto__']) {
     expect(readRequest(name, json(good))).toMatchObject({

@@ -3,7 +3,7 @@
  * a bad request is expected; and as much as can be read of it is handed back, so that its sender gets an answer.
  */
 import { RequestId, type RequestName, requests } from '@backhaul/contracts';
-import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
+import { ok, type Refusal, type Result, refuse, shortened } from '@backhaul/kernel';
 import type { z } from 'zod';
 
 export type Understood = {
@@ -71,10 +71,17 @@ function parsed(body: Uint8Array): { value?: unknown; error?: string } {
   }
 }
 
-const issuesOf = (error: z.ZodError): string =>
-  error.issues
-    .map(({ path, message }) => (path.length === 0 ? message : `${path.join('.')}: ${message}`))
-    .join('; ');
+/** There is an issue for every wrong item of a list, and one may name whatever was sent: the sender needs some of it. */
+const ISSUES_MAX = 20;
+const ISSUES_CHARACTERS_MAX = 2_000;
+
+function issuesOf({ issues }: z.ZodError): string {
+  const words = issues
+    .slice(0, ISSUES_MAX)
+    .map(({ path, message }) => (path.length === 0 ? message : `${path.join('.')}: ${message}`));
+  const rest = issues.length > ISSUES_MAX ? `; and ${issues.length - ISSUES_MAX} more` : '';
+  return shortened(words.join('; '), ISSUES_CHARACTERS_MAX) + rest;
+}
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -16,7 +16,7 @@ import {
   type StreamName,
   streamName,
 } from '@backhaul/contracts';
-import { type Decider, derivedId, ok, type Refusal, unreachable } from '@backhaul/kernel';
+import { type Decider, derivedId, ok, type Refusal, shortened, unreachable } from '@backhaul/kernel';
 import { cancel, type Order, pause, resume } from './run-orders.ts';
 
 export const runStream = (purpose: Purpose, runId: string): StreamName => streamName(purpose, runId);
@@ -175,11 +175,13 @@ function queued(asked: Asked, behind: string): RunEvent {
 }
 
 const requestBytesMax = 16 * 1024;
+const refusalCharactersMax = 4_000;
 
 /** What was asked is kept as it came, as far as it fits: never cut in the middle of a character. */
 function refused({ purpose, runId, origin, refusal, request, refusedAt }: RefuseRun): RunEvent {
   const kept = Buffer.from(request, 'utf8').subarray(0, requestBytesMax);
-  const data = { origin, refusal, request: new TextDecoder().decode(kept, { stream: true }), refusedAt };
+  const why = { ...refusal, message: shortened(refusal.message, refusalCharactersMax) };
+  const data = { origin, refusal: why, request: new TextDecoder().decode(kept, { stream: true }), refusedAt };
   return purpose === 'backup'
     ? { type: 'BackupRefused', data: { backupId: runId, ...data } }
     : { type: 'RecoveryRefused', data: { recoveryId: runId, ...data } };

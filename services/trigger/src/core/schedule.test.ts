@@ -1,7 +1,14 @@
 import { fold } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
 import { backupIdOf, given } from './requests.fixture.ts';
-import { approachingTime, type Definition, dueTime, type ScheduleEvent, schedule } from './schedule.ts';
+import {
+  approachingTime,
+  type Definition,
+  dueTime,
+  futureOf,
+  type ScheduleEvent,
+  schedule,
+} from './schedule.ts';
 
 const definition: Definition = {
   scheduleId: 'nightly',
@@ -127,6 +134,11 @@ describe('a schedule', () => {
     expect(history(defined, removed).when(fire('2026-01-09T02:00:00.000Z'))).toEqual({ ok: true, value: [] });
   });
 
+  test('does not fire before its due time has come', () => {
+    const early = { ...fire('2026-01-02T02:00:00.000Z'), firedAt: '2026-01-02T01:59:59.999Z' };
+    expect(history(defined).when(early)).toEqual({ ok: true, value: [] });
+  });
+
   test('defined again as it is stays as it is, and keeps its missed due times', () => {
     const again = { ...definition, definedAt: '2026-02-01T00:00:00.000Z' };
     expect(history(defined).when({ type: 'DefineSchedule', definition: again })).toEqual({
@@ -157,5 +169,91 @@ describe('a schedule', () => {
       expect(decision).toMatchObject({ ok: false, refusal: { code: 'InvalidSchedule' } });
       expect(!decision.ok && decision.refusal.message).toContain(Object.values(wrong)[0]);
     }
+  });
+});
+
+describe('a schedule that a clock left in the future', () => {
+  const inTime = '2026-01-02T02:00:00.000Z';
+  const ahead = '2030-01-05T02:00:00.000Z';
+  const now = '2026-01-02T12:00:00.000Z';
+  const history2030 = [defined, firedFor(inTime), firedFor(ahead)];
+  const setBack = (to: string | null, from = ahead): ScheduleEvent => ({
+    type: 'ScheduleSetBack',
+    data: { scheduleId: 'nightly', from, to, setBackAt: now },
+  });
+  const command = (...fired: string[]) => ({ type: 'SetBackSchedule' as const, fired, setBackAt: now });
+
+  test('is set back to the newest due time before, and that one is not fired again', () => {
+    expect(futureOf(after(...history2030), now)).toBe(ahead);
+    expect(history(...history2030).when(command(ahead, inTime))).toEqual({
+      ok: true,
+      value: [setBack(inTime)],
+    });
+    const state = after(...history2030, setBack(inTime));
+    expect(futureOf(state, now)).toBeUndefined();
+    expect(dueTime(state, now)).toBeUndefined();
+    expect(dueTime(state, '2026-01-03T02:00:00.000Z')).toBe('2026-01-03T02:00:00.000Z');
+    expect(history(...history2030, setBack(inTime)).when(command(ahead, inTime))).toEqual({
+      ok: true,
+      value: [],
+    });
+  });
+
+  test('fires the latest due time that it missed while it stood there', () => {
+    const state = after(...history2030, setBack(inTime));
+    expect(dueTime(state, '2026-01-09T12:00:00.000Z')).toBe('2026-01-09T02:00:00.000Z');
+    expect(dueTime(after(defined, firedFor(ahead), setBack(null)), now)).toBe(inTime);
+  });
+
+  test('starts anew when it is defined again, as it is or otherwise, also after it was removed', () => {
+    for (const [events, cron] of [
+      [history2030, definition.cron],
+      [history2030, '0 3 * * *'],
+      [[...history2030, removed], definition.cron],
+    ] as const) {
+      const again = { ...definition, cron, definedAt: now };
+      const decision = history(...events).when({ type: 'DefineSchedule', definition: again });
+      expect(decision).toEqual({ ok: true, value: [{ type: 'ScheduleDefined', data: again }] });
+      const state = after(...events, ...(decision.ok ? decision.value : []));
+      expect(dueTime(state, now)).toBeUndefined();
+      expect(dueTime(state, '2026-01-03T12:00:00.000Z')).toBe(`2026-01-03T0${cron[2]}:00:00.000Z`);
+    }
+  });
+
+  test('is set back where it was defined in the future, and what came due before that was found is nobody’s', () => {
+    const definedAhead: ScheduleEvent = {
+      type: 'ScheduleDefined',
+      data: { ...definition, definedAt: '2030-01-04T00:00:00.000Z' },
+    };
+    const decision = history(definedAhead).when(command());
+    expect(decision).toEqual({ ok: true, value: [setBack(null, '2030-01-04T00:00:00.000Z')] });
+    const state = after(definedAhead, setBack(null, '2030-01-04T00:00:00.000Z'));
+    expect(dueTime(state, now)).toBeUndefined();
+    expect(dueTime(state, '2026-01-03T02:00:00.000Z')).toBe('2026-01-03T02:00:00.000Z');
+  });
+
+  test('is left alone where two clocks are a little apart: a due time is not fired twice for that', () => {
+    const slow = '2026-01-02T01:58:00.000Z';
+    const state = after(defined, firedFor(inTime));
+    expect(futureOf(state, slow)).toBeUndefined();
+    expect(dueTime(state, slow)).toBeUndefined();
+    expect(dueTime(state, now)).toBeUndefined();
+  });
+
+  test('announces its next due time, whatever was announced for the future', () => {
+    const announced: ScheduleEvent = {
+      type: 'ScheduleApproaching',
+      data: {
+        ...{ scheduleId: 'nightly', hostId: 'lab', vmId: 'web-1', dueAt: ahead },
+        ...{ backupId: backupIdOf(ahead), announcedAt: '2030-01-05T01:55:00.000Z' },
+      },
+    };
+    const state = after(defined, announced);
+    expect(approachingTime(state, '2026-01-03T01:58:00.000Z', 5)).toBe('2026-01-03T02:00:00.000Z');
+  });
+
+  test('is nobody’s concern once it was removed', () => {
+    expect(futureOf(after(...history2030, removed), now)).toBeUndefined();
+    expect(history(...history2030, removed).when(command(ahead))).toEqual({ ok: true, value: [] });
   });
 });

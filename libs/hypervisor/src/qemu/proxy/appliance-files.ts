@@ -1,6 +1,6 @@
 /** The appliance as it was built: which kernel and which initramfs proxies boot. What is not whole is not booted. */
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
 import { readState } from '../../state-file.ts';
@@ -46,8 +46,8 @@ export async function readAppliance(directory: string): Promise<ApplianceFiles> 
 }
 
 /** Throws a permanent Fault, code `ApplianceMissing`, for an appliance of before there were ports on a network. */
-export function requireNetworkPorts({ networkPorts }: ApplianceFiles, directory: string): void {
-  if (!networkPorts) throw missing(`The appliance in ${directory} is too old for ports on a network`);
+export function requireNetworkPorts({ networkPorts, kernel }: ApplianceFiles): void {
+  if (!networkPorts) throw missing(`The appliance in ${dirname(kernel)} is too old for ports on a network`);
 }
 
 const missing = (problem: string): Fault =>

@@ -1,7 +1,7 @@
 /**
  * A disk, hot-added to a running proxy VM over QMP: an NBD client node, and a virtio disk on it, read-only or writable as the source.
  *
- * virtio-blk, one PCI slot each, and not disks of one SCSI controller: the machine has 29 free slots, and products of this
+ * virtio-blk, one PCI slot each, and not disks of one SCSI controller: the machine has 29 free slots, 28 with a network card, and products of this
  * kind hold at most 25 hot-added disks per proxy. A SCSI disk is probed more when it comes, and waits longer when it goes.
  * A source that is gone, or has no room left, makes errors, at once (`reconnect-delay` 0, `werror`), and not a guest that hangs.
  * A flush of the guest is one of the source: the disk says that it has a cache, and QEMU hands every flush on.
@@ -14,8 +14,9 @@ import type { DiskSource } from './proxies.ts';
 /** A source that accepts and then says nothing holds up the whole proxy for as long as this: it is local and answers in ms. */
 const SOURCE_OPEN_SECONDS = 3;
 
-/** Free PCI slots of the machine. */
-export const HOT_ADDS_MAX = 29;
+/** Free PCI slots of the machine. A proxy on a network has its card in one. */
+export const hotAddsMax = ({ isOnNetwork }: { readonly isOnNetwork: boolean }): number =>
+  isOnNetwork ? 28 : 29;
 
 const deviceOf = (serial: string): string => `disk-${serial}`;
 /** Node names have 31 characters at most. */

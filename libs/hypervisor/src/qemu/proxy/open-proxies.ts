@@ -1,15 +1,15 @@
 /** Proxy VMs, composed: the state file says what was meant, QMP and the control channel what is there (`proxies.ts`). */
 import { join, resolve } from 'node:path';
-import type { ProxyNetwork } from '@backhaul/contracts';
+import type { Acceleration, ProxyNetwork } from '@backhaul/contracts';
 import { describeError, Fault, MiB } from '@backhaul/kernel';
 import { requireSocketPath } from '../../directory/storage-daemon.ts';
 import { removeFolder } from '../../state-file.ts';
 import { Turns } from '../../turns.ts';
-import { type Accelerator, type ChosenAccelerator, chooseAccelerator } from './accelerator.ts';
+import { type Accelerator, acceleratorHere, bareTrial } from './accelerator.ts';
 import { type ApplianceFiles, readAppliance, requireNetworkPorts } from './appliance-files.ts';
-import { askAppliance, type ControlOptions } from './control-channel.ts';
-import { addDisk, HOT_ADDS_MAX, removeDisk } from './hot-add.ts';
-import { observeProxy } from './observe-proxy.ts';
+import { askAppliance, type Report } from './control-channel.ts';
+import { addDisk, hotAddsMax, removeDisk } from './hot-add.ts';
+import { observeProxy, type TurnsOfProxies } from './observe-proxy.ts';
 import type {
   DiskOfProxy,
   DiskSource,
@@ -34,51 +34,48 @@ import {
 } from './proxy-vm.ts';
 import { waitUntilReady } from './readiness.ts';
 
-const KVM_TRIAL_MILLISECONDS = 6000;
+/** It takes a second; this is for a machine that does much else. */
+const KVM_TRIAL_MILLISECONDS = 10_000;
 /** A guest hot-adds in half a second; this is for a machine that does much else. */
 const ATTACH_MILLISECONDS = 30_000;
 const DETACH_MILLISECONDS = 20_000;
 
-/** Throws permanent Faults: `ApplianceMissing`, `SocketPathTooLong`, `ProxyNetworkMissing`, `ProxyNetworkUnusable`. */
-export async function openQemuProxies(options: QemuProxiesOptions): Promise<QemuProxies> {
-  const folder = resolve(options.stateDirectory, options.hostId, 'proxies');
-  // Ids of proxies have this length. Better now than in the middle of a backup.
-  requireSocketPath(join(folder, 'p0000-00000000', 'p30'));
-  const directory = resolve(options.applianceDirectory);
-  const appliance = await readAppliance(directory);
-  if (options.network !== undefined) {
-    requireNetworkPorts(appliance, directory);
-    await requireBridge(options.network);
-  }
-  return new BootedProxies(folder, options, directory);
-}
+/** Looks at nothing yet: what is there is given back and observed whatever has become of the appliance and of the network. */
+export const openQemuProxies = (options: QemuProxiesOptions): QemuProxies =>
+  new BootedProxies(resolve(options.stateDirectory, options.hostId, 'proxies'), options);
 
 class BootedProxies implements QemuProxies {
   readonly #states: ProxyStates;
   readonly #trialFolder: string;
+  readonly #folder: string;
   readonly #options: QemuProxiesOptions;
-  readonly #applianceDirectory: string;
-  /** One step at a time per proxy; and one conversation at a time per monitor, which an observer needs as well. */
-  readonly #steps = new Turns();
-  readonly #monitors = new Turns();
+  /** One step at a time; and one conversation at a time, which an observer wants as well. */
+  readonly #turns: TurnsOfProxies = { steps: new Turns(), monitors: new Turns(), controls: new Turns() };
 
-  constructor(folder: string, options: QemuProxiesOptions, applianceDirectory: string) {
+  constructor(folder: string, options: QemuProxiesOptions) {
+    this.#folder = folder;
     this.#states = new ProxyStates(folder);
     this.#trialFolder = join(folder, '..', 'kvm-trial');
     this.#options = options;
-    this.#applianceDirectory = applianceDirectory;
+  }
+
+  async requireBootable(): Promise<void> {
+    // Ids of proxies have this length. Better now than in the middle of a backup.
+    requireSocketPath(join(this.#folder, 'p0000-00000000', 'p30'));
+    await this.#bootable();
   }
 
   activate(order: Parameters<QemuProxies['activate']>[0]): ReturnType<QemuProxies['activate']> {
     const { proxyId, ports } = order;
     const deadline = Date.now() + order.deadlineSeconds * 1000;
-    return this.#steps.take(proxyId, async () => {
+    return this.#turns.steps.take(proxyId, async () => {
       const known = await this.#states.read(proxyId);
       requirePorts(proxyId, ports, known);
       let vm = this.#vm(proxyId, known ?? { ports, address: null });
       try {
         if (known?.lost !== null || !(await isVmRunning(vm))) vm = await this.#boot(vm, deadline);
-        await waitUntilReady(vm, deadline - Date.now());
+        const booted = vm;
+        await this.#turns.controls.take(proxyId, () => waitUntilReady(booted, deadline - Date.now()));
         await this.#update(proxyId, (state) => ({ ...state, ready: true }));
       } catch (cause) {
         await this.#remove(vm);
@@ -88,11 +85,12 @@ class BootedProxies implements QemuProxies {
       return {
         ports: Array.from({ length: ports }, (_, port) => ({ port, endpoint: portEndpoint(vm, port) })),
         characteristics: {
-          sessionsMax: HOT_ADDS_MAX,
+          sessionsMax: hotAddsMax({ isOnNetwork: vm.address !== null }),
           memoryBytes: memoryMiBOf(vm) * MiB,
           processors: CPUS,
           appliance: state?.appliance ?? null,
           accelerator: state?.accelerator ?? null,
+          acceleratorBecause: state?.acceleratorBecause ?? null,
         },
       };
     });
@@ -101,7 +99,7 @@ class BootedProxies implements QemuProxies {
   attach(order: DiskOfProxy & { source: DiskSource }): Promise<{ exportName: string }> {
     const { proxyId, ownerId, diskId, source } = order;
     const serial = serialOf(order);
-    return this.#steps.take(proxyId, async () => {
+    return this.#turns.steps.take(proxyId, async () => {
       const failure = `Attaching disk ${diskId} of ${ownerId} to proxy ${proxyId} failed`;
       const vm = await this.#livingVm(failure, proxyId);
       await this.#update(proxyId, (state) => ({
@@ -122,7 +120,7 @@ class BootedProxies implements QemuProxies {
 
   detach(disk: DiskOfProxy): Promise<void> {
     const { proxyId, ownerId, diskId } = disk;
-    return this.#steps.take(proxyId, async () => {
+    return this.#turns.steps.take(proxyId, async () => {
       const state = await this.#states.read(proxyId);
       if (!state?.disks.some((one) => one.serial === serialOf(disk))) return;
       const vm = this.#vm(proxyId, state);
@@ -140,7 +138,7 @@ class BootedProxies implements QemuProxies {
   }
 
   deactivate(proxyId: string): Promise<void> {
-    return this.#steps.take(proxyId, async () => {
+    return this.#turns.steps.take(proxyId, async () => {
       const state = await this.#states.read(proxyId);
       await this.#remove(this.#vm(proxyId, state ?? { ports: 0, address: null }));
     });
@@ -149,7 +147,7 @@ class BootedProxies implements QemuProxies {
   async observe(): Promise<ObservedQemuProxy[]> {
     return await Promise.all(
       (await this.ids()).map((proxyId) =>
-        observeProxy(proxyId, this.#states, (state) => this.#vm(proxyId, state), this.#monitors),
+        observeProxy(proxyId, this.#states, (state) => this.#vm(proxyId, state), this.#turns),
       ),
     );
   }
@@ -158,19 +156,39 @@ class BootedProxies implements QemuProxies {
     return this.#states.ids();
   }
 
-  async accelerator(): Promise<ChosenAccelerator> {
+  async accelerator(): Promise<Acceleration> {
     const said = this.#options.accelerator;
     if (said !== undefined) return { accelerator: said, because: 'it is configured' };
-    return await chooseAccelerator(await this.#appliance(), () => this.#tryBoot('kvm'));
+    const appliance = await this.#appliance().catch(() => undefined);
+    if (appliance === undefined) return await acceleratorHere.choose(bareTrial);
+    return await acceleratorHere.choose({
+      name: appliance.digest,
+      doing: 'boot the appliance',
+      run: () => this.#tryBoot(appliance, 'kvm'),
+    });
   }
 
   async appliance(): Promise<string> {
     return (await this.#appliance()).build;
   }
 
+  /** What a proxy would be booted from now, and where its ports would be; or a Fault that says what is missing. */
+  async #bootable() {
+    const { network } = this.#options;
+    const appliance = await this.#appliance();
+    if (network === undefined) return { appliance, onNetwork: null };
+    requireNetworkPorts(appliance);
+    return { appliance, onNetwork: { given: network, ...(await requireBridge(network)) } };
+  }
+
   /** Read anew each time: another may be built while this process runs, and is booted from then on. */
-  #appliance(): Promise<ApplianceFiles> {
-    return readAppliance(this.#applianceDirectory);
+  async #appliance(): Promise<ApplianceFiles> {
+    const { hostId, applianceDirectory } = this.#options;
+    if (applianceDirectory !== undefined) return await readAppliance(resolve(applianceDirectory));
+    throw new Fault(`Host ${hostId} has no proxy appliance: BACKHAUL_APPLIANCE_DIRECTORY is not set`, {
+      permanent: true,
+      code: 'ApplianceMissing',
+    });
   }
 
   /** Sockets are opened for one call at a time, and nothing else is held. */
@@ -179,18 +197,16 @@ class BootedProxies implements QemuProxies {
   /** The VM as it was booted: with the address that it was given. */
   async #boot({ proxyId, ports, ...old }: ProxyVm, deadline: number): Promise<ProxyVm> {
     await endVm({ proxyId, ports, ...old });
+    const { appliance, onNetwork } = await this.#bootable();
     const { accelerator, because } = await this.accelerator();
-    const appliance = await this.#appliance();
-    const { network } = this.#options;
     const noted = async (address: string | null) => {
       const never = { ready: false, disks: [], lost: null };
       const booted = { accelerator, acceleratorBecause: because, appliance: appliance.build };
       await this.#states.write({ schema: 1, proxyId, ports, address, ...booted, ...never });
       return this.#vm(proxyId, { ports, address });
     };
-    const vm = await (network === undefined ? noted(null) : this.#withAddress(proxyId, network, noted));
+    const vm = await (onNetwork === null ? noted(null) : this.#withAddress(proxyId, onNetwork.given, noted));
     if (Date.now() > deadline) throw new Fault('Its time was over before it could be started');
-    const onNetwork = network === undefined ? null : { given: network, ...(await requireBridge(network)) };
     await startVm(vm, { appliance, accelerator, network: onNetwork });
     return vm;
   }
@@ -201,7 +217,7 @@ class BootedProxies implements QemuProxies {
     network: ProxyNetwork,
     noted: (address: string) => Promise<T>,
   ): Promise<T> {
-    return this.#steps.take('addresses', async () => {
+    return this.#turns.steps.take('addresses', async () => {
       const all = await this.#states.all().catch((cause: unknown) => {
         throw new Fault('Which addresses proxies have cannot be told, so none is given', { cause });
       });
@@ -217,11 +233,11 @@ class BootedProxies implements QemuProxies {
   }
 
   /** Boots a proxy of no use, and ends it. */
-  async #tryBoot(accelerator: Accelerator): Promise<void> {
-    await this.#steps.take('the trial', async () => {
+  async #tryBoot(appliance: ApplianceFiles, accelerator: Accelerator): Promise<void> {
+    await this.#turns.steps.take('the trial', async () => {
       const vm: ProxyVm = { proxyId: 'kvm-trial', folder: this.#trialFolder, ports: 1, address: null };
       try {
-        await startVm(vm, { appliance: await this.#appliance(), accelerator, network: null });
+        await startVm(vm, { appliance, accelerator, network: null });
         await waitUntilReady(vm, KVM_TRIAL_MILLISECONDS);
       } finally {
         await endVm(vm);
@@ -238,7 +254,7 @@ class BootedProxies implements QemuProxies {
   }
 
   async #untilServed(vm: ProxyVm, serial: string, { sizeBytes, access }: DiskSource): Promise<void> {
-    const report = await askAppliance(this.#control(vm), `Serving disk ${serial}`, ({ disks }) =>
+    const report = await this.#ask(vm, `Serving disk ${serial}`, ({ disks }) =>
       disks.some((disk) => disk.serial === serial),
     );
     const disk = report.disks.find((one) => one.serial === serial);
@@ -256,8 +272,8 @@ class BootedProxies implements QemuProxies {
     if (await isVmRunning(vm)) {
       await this.#tell(vm, (qmp) => removeDisk(qmp, serial, DETACH_MILLISECONDS));
       // Until the guest has seen it go: attached again, it would be taken for served by the report of before.
-      await askAppliance(
-        this.#control(vm),
+      await this.#ask(
+        vm,
         `Disk ${serial} being served no more`,
         ({ disks }) => !disks.some((one) => one.serial === serial),
       );
@@ -280,11 +296,18 @@ class BootedProxies implements QemuProxies {
   }
 
   #tell<T>(vm: ProxyVm, work: Parameters<typeof tellVm<T>>[1]): Promise<T> {
-    return this.#monitors.take(vm.proxyId, () => tellVm(vm, work));
+    return this.#turns.monitors.take(vm.proxyId, () => tellVm(vm, work));
   }
 
-  #control(vm: ProxyVm): ControlOptions {
-    return { path: controlSocketOf(vm), target: `proxy ${vm.proxyId}`, milliseconds: ATTACH_MILLISECONDS };
+  /** The time begins when others have had their say. */
+  #ask(vm: ProxyVm, what: string, found: (report: Report) => boolean): Promise<Report> {
+    const { proxyId } = vm;
+    const options = {
+      path: controlSocketOf(vm),
+      target: `proxy ${proxyId}`,
+      milliseconds: ATTACH_MILLISECONDS,
+    };
+    return this.#turns.controls.take(proxyId, () => askAppliance(options, what, found));
   }
 
   #vm(proxyId: string, { ports, address }: Pick<ProxyState, 'ports' | 'address'>): ProxyVm {

@@ -35,7 +35,9 @@ describe.skipIf(!canMakeNetworks())('a proxy VM whose ports are on a network', (
     network = await makeTestNetwork();
     proxies = await lab.open({ network: onlyFrom(10, 13) });
     source = await lab.makeSource(8 * MiB);
-    ({ ports } = await proxies.activate(order));
+    const activated = await proxies.activate(order);
+    ports = activated.ports;
+    expect(activated.characteristics.sessionsMax).toBe(28);
     ({ exportName } = await proxies.attach({ proxyId, ownerId: 'backup-1', diskId: 'vda', source }));
   }, 2 * 120_000);
   afterAll(async () => {
@@ -176,9 +178,11 @@ describe.skipIf(!canMakeNetworks())('a proxy VM whose ports are on a network', (
 
   test('a bridge that keeps a new proxy silent, and an appliance that knows no such ports, are refused', async () => {
     await network.delayForwarding(15);
-    await expect(lab.open({ network: onlyFrom(10, 13) })).rejects.toThrow('forward delay of 15 s');
-    await network.delayForwarding(0);
-    await lab.open({ network: onlyFrom(10, 13) });
+    const opened = await lab.open({ network: onlyFrom(10, 13) });
+    await expect(opened.requireBootable().finally(() => network.delayForwarding(0))).rejects.toThrow(
+      'forward delay of 15 s',
+    );
+    await opened.requireBootable();
 
     const old = await mkdtemp(join(tmpdir(), 'bo-'));
     try {
@@ -190,10 +194,9 @@ describe.skipIf(!canMakeNetworks())('a proxy VM whose ports are on a network', (
         ...described
       } = JSON.parse(await readFile(join(defaultApplianceDirectory(), 'appliance.json'), 'utf8'));
       await writeFile(join(old, 'appliance.json'), JSON.stringify(described));
-      await lab.open({ applianceDirectory: old });
-      await expect(lab.open({ applianceDirectory: old, network: onlyFrom(10, 13) })).rejects.toThrow(
-        'too old for ports on a network',
-      );
+      await (await lab.open({ applianceDirectory: old })).requireBootable();
+      const onNetwork = await lab.open({ applianceDirectory: old, network: onlyFrom(10, 13) });
+      await expect(onNetwork.requireBootable()).rejects.toThrow('too old for ports on a network');
     } finally {
       await rm(old, { recursive: true, force: true });
     }
@@ -206,7 +209,8 @@ describe.skipIf(!canMakeNetworks())('a proxy VM whose ports are on a network', (
       proxies.activate({ proxyId: 'p4-0a0b0c0d', ports: 1, deadlineSeconds: 110 }),
     ).rejects.toMatchObject({ cause: { code: 'AddressesUsedUp' } });
     const nowhere = { ...onlyFrom(10, 13), bridge: 'br-nowhere' };
-    await expect(lab.open({ network: nowhere })).rejects.toThrow('There is no bridge br-nowhere');
+    const misled = await lab.open({ network: nowhere });
+    await expect(misled.requireBootable()).rejects.toThrow('There is no bridge br-nowhere');
   });
 
   test('killed, it can be activated anew, and leaves nothing when it is given back', async () => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defaultApplianceDirectory } from '@backhaul/appliance';
 import { exportUri, healthReadings, type Port } from '@backhaul/contracts';
-import { eventually, KiB, MiB } from '@backhaul/kernel';
+import { describeError, eventually, isPermanent, KiB, MiB } from '@backhaul/kernel';
 import { connectNbd } from '@backhaul/nbd';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readExport } from '../../testing/read-export.ts';
@@ -61,7 +61,7 @@ describe('a proxy VM that runs', () => {
 
   test('is ready with its ports, empty, and says how it is', async () => {
     const { proxy, health, accelerator } = await observed(proxyId);
-    expect(proxy).toMatchObject({ proxyId, alive: true, detail: '', attachments: [] });
+    expect(proxy).toMatchObject({ proxyId, state: 'alive', detail: '', attachments: [] });
     expect(proxy.readings.map(({ name }) => name)).toEqual(
       Object.values(healthReadings).map(({ name }) => name),
     );
@@ -106,7 +106,7 @@ describe('a proxy VM that runs', () => {
     expect(await proxies.attach({ ...disk('vda'), source })).toEqual(attached);
     expect((await observed(proxyId)).proxy).toEqual({
       proxyId,
-      alive: true,
+      state: 'alive',
       detail: '',
       attachments: [{ ownerId: 'backup-1', diskId: 'vda' }],
       readings: expect.any(Array),
@@ -172,7 +172,7 @@ describe('a proxy VM that runs', () => {
     await proxies.detach(disk('vda'));
     await expect(client.read(4 * MiB, 512, Buffer.alloc(512))).rejects.toThrow();
     await client.close();
-    expect((await observed(proxyId)).proxy).toMatchObject({ alive: true, attachments: [] });
+    expect((await observed(proxyId)).proxy).toMatchObject({ state: 'alive', attachments: [] });
     await expect(readExport(uriAt(1, exportName))).rejects.toThrow();
     await proxies.attach({ ...disk('vda'), source });
     expect(sameBytes(await readExport(uriAt(1, exportName)), source.contents)).toBe(true);
@@ -186,9 +186,29 @@ describe('a proxy VM that runs', () => {
     await dying.kill();
     await expect(client.read(3 * MiB, 4096, Buffer.alloc(4096))).rejects.toThrow(/EIO|failed/);
     await client.close();
-    expect((await observed(proxyId)).proxy.alive).toBe(true);
+    expect((await observed(proxyId)).proxy.state).toBe('alive');
     await proxies.detach(disk('vdd'));
   });
+
+  test('a hot-add that takes long costs the proxy nothing: it is alive, or nobody could ask it', async () => {
+    const slow = await lab.makeSource(1 * MiB, 18);
+    let done = false;
+    const attaching = proxies
+      .attach({ ...disk('vds'), source: slow })
+      .catch(() => undefined)
+      .finally(() => {
+        done = true;
+      });
+    const looks: string[] = [];
+    const began = Date.now();
+    while (!done) looks.push((await observed(proxyId)).proxy.state);
+    await attaching;
+    expect(Date.now() - began).toBeGreaterThan(16_000);
+    expect(looks.filter((state) => state !== 'alive' && state !== 'unknown')).toEqual([]);
+    await slow.kill();
+    await proxies.detach(disk('vds'));
+    expect((await observed(proxyId)).proxy).toMatchObject({ state: 'alive', detail: '' });
+  }, 150_000);
 
   test("a hot-add that is refused says QEMU's reason and leaves nothing", async () => {
     const gone = await lab.makeSource(1 * MiB);
@@ -212,7 +232,7 @@ describe('a proxy VM that runs', () => {
     );
     expect(await lab.processes(proxyId)).toEqual([]);
     const { proxy, health } = await observed(proxyId);
-    expect(proxy).toMatchObject({ alive: false, attachments: [] });
+    expect(proxy).toMatchObject({ state: 'gone', attachments: [] });
     expect(health).toBeNull();
     await expect(proxies.attach({ ...disk('vda'), source })).rejects.toThrow(proxyId);
     await proxies.detach(disk('vda'));
@@ -260,9 +280,15 @@ describe('a proxy VM that cannot be', () => {
     expect(await lab.leftovers()).toEqual([]);
   });
 
-  test('an appliance that was not built is a fault that says how to build it', async () => {
-    await expect(lab.open({ applianceDirectory: '/nowhere' })).rejects.toThrow(
-      'infra/appliance/src/build.ts',
-    );
+  test('an appliance that was not built is a fault that says how to build it, and nothing is left', async () => {
+    const opened = await lab.open({ applianceDirectory: '/nowhere' });
+    await expect(opened.requireBootable()).rejects.toThrow('infra/appliance/src/build.ts');
+    const order = { proxyId: 'p4-0a0b0c0d', ports: 1, deadlineSeconds: 20 };
+    const failure = await opened.activate(order).catch((error: unknown) => error);
+    expect([describeError(failure), isPermanent(failure)]).toEqual([
+      expect.stringContaining('infra/appliance/src/build.ts'),
+      true,
+    ]);
+    expect(await lab.leftovers()).toEqual([]);
   });
 });

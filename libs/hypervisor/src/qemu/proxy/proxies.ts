@@ -4,9 +4,8 @@
  * - Everything is idempotent by ids; what is made outlives the caller and is found again by looking.
  * - No call waits for ever: a guest that does not answer makes a Fault, and its proxy is seen as lost from then on.
  */
-import type { Port, ProxyCharacteristics, ProxyNetwork } from '@backhaul/contracts';
+import type { Acceleration, Port, ProxyCharacteristics, ProxyNetwork } from '@backhaul/contracts';
 import type { Observation } from '../../host.ts';
-import type { ChosenAccelerator } from './accelerator.ts';
 
 export { openQemuProxies } from './open-proxies.ts';
 
@@ -16,8 +15,8 @@ export interface QemuProxiesOptions {
   readonly stateDirectory: string;
   /** Tried when not said: KVM if it boots the appliance, else emulation (TCG). */
   readonly accelerator?: 'kvm' | 'tcg';
-  /** Where the appliance was built to: `vmlinuz`, `initramfs.cpio`, `appliance.json`. */
-  readonly applianceDirectory: string;
+  /** Where the appliance was built to: `vmlinuz`, `initramfs.cpio`, `appliance.json`. Without it none can be booted. */
+  readonly applianceDirectory?: string | undefined;
   /** Where ports are reached over TCP. Without it they are virtio-serial channels, reached on this machine. */
   readonly network?: ProxyNetwork | undefined;
 }
@@ -64,6 +63,8 @@ export interface ObservedQemuProxy {
 }
 
 export interface QemuProxies {
+  /** Throws permanent Faults: `ApplianceMissing`, `SocketPathTooLong`, `ProxyNetworkMissing`, `ProxyNetworkUnusable`. Nothing but `activate` needs it. */
+  requireBootable(): Promise<void>;
   /** Boots what does not run; resolves when the appliance is ready. A proxy that is not in time is ended and leaves nothing. */
   activate(order: {
     proxyId: string;
@@ -82,9 +83,9 @@ export interface QemuProxies {
   observe(): Promise<ObservedQemuProxy[]>;
   /** Every proxy that there is, alive or not. */
   ids(): Promise<string[]>;
-  /** What proxies run with: tried, the first time. */
-  accelerator(): Promise<ChosenAccelerator>;
-  /** The build of the appliance that a proxy would be booted from now. */
+  /** What VMs that are started now run with, proxies and others, appliance or none (accelerator.ts). */
+  accelerator(): Promise<Acceleration>;
+  /** The build of the appliance that a proxy would be booted from now; throws where there is none. */
   appliance(): Promise<string>;
   close(): Promise<void>;
 }

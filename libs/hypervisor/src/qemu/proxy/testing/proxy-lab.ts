@@ -26,7 +26,8 @@ export interface TestSource extends DiskSource {
 export interface ProxyLab {
   readonly stateDirectory: string;
   open(options?: { applianceDirectory?: string; network?: ProxyNetwork }): Promise<QemuProxies>;
-  makeSource(sizeBytes: number): Promise<TestSource>;
+  /** `readSeconds`: how long each read of it takes. */
+  makeSource(sizeBytes: number, readSeconds?: number): Promise<TestSource>;
   /** Ends the NBD server of a port inside the guest, by SIGKILL. */
   killServer(proxyId: string, port: number): Promise<void>;
   processes(proxyId: string): Promise<ProcessMark[]>;
@@ -47,18 +48,17 @@ export async function makeProxyLab(): Promise<ProxyLab> {
   return {
     stateDirectory,
     processes,
-    open: (options = {}) =>
+    open: async (options = {}) =>
       openQemuProxies({ hostId: 'h1', stateDirectory, applianceDirectory: appliance.directory, ...options }),
 
-    async makeSource(sizeBytes) {
+    async makeSource(sizeBytes, readSeconds = 0) {
       const name = `source-${sources.length}`;
       const path = (suffix: string) => join(root, `${name}.${suffix}`);
       const contents = randomBytes(sizeBytes);
       await writeFile(path('raw'), contents);
-      const args = ['--foreground', '--readonly', '--unix', path('sock'), '--filter=log'];
-      const child = spawn('nbdkit', [...args, 'file', path('raw'), `logfile=${path('log')}`], {
-        stdio: 'ignore',
-      });
+      const args = ['--foreground', '--readonly', '--unix', path('sock'), '--filter=log', '--filter=delay'];
+      const settings = [`logfile=${path('log')}`, `rdelay=${readSeconds}`];
+      const child = spawn('nbdkit', [...args, 'file', path('raw'), ...settings], { stdio: 'ignore' });
       sources.push(child);
       await eventually(`The start of ${name}`, milliseconds, () => accepts(path('sock')));
       return {

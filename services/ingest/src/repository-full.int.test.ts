@@ -1,0 +1,132 @@
+/** A backup into a file system that is full: a real one, of a few MiB of memory. */
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Recorded } from '@backhaul/contracts';
+import { eventually, MiB } from '@backhaul/kernel';
+import { serveNbd } from '@backhaul/nbd';
+import { restoreDisk } from '@backhaul/repository';
+import { expect, onTestFinished, test } from 'vitest';
+import {
+  type BackupLab,
+  backupOf,
+  endOf,
+  leaseOf,
+  never,
+  openBackupLab,
+  upToSnapshot,
+} from './backup-lab.fixture.ts';
+import { childJobStream } from './child-job.ts';
+import { completeBackup } from './complete-backup.ts';
+import { patienceOf } from './patience.fixture.ts';
+import { runChildJob } from './run-child-job.ts';
+
+const run = promisify(execFile);
+const SIZE = 24 * MiB;
+/** Room for some of the disk. */
+const ROOM = 'size=10m';
+
+/** Only root may mount, and not in every container: elsewhere these tests say that they were skipped. */
+async function mountAt(folder: string): Promise<boolean> {
+  return await run('mount', ['-t', 'tmpfs', '-o', ROOM, 'backhaul-test', folder]).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function fullLab(skip: (why: string) => never): Promise<{ lab: BackupLab; location: string }> {
+  const location = await mkdtemp(join(tmpdir(), 'bh-full-'));
+  onTestFinished(() => rm(location, { recursive: true, force: true }));
+  if (!(await mountAt(location))) skip('a file system cannot be mounted here');
+  onTestFinished(async () => void (await run('umount', ['--lazy', location])));
+  const lab = await openBackupLab({ location });
+  onTestFinished(() => lab.close());
+  return { lab, location };
+}
+
+/** A disk of noise, which nothing can make smaller, behind a port. */
+async function served(directory: string) {
+  const content = randomBytes(SIZE);
+  const server = await serveNbd({
+    exports: [
+      {
+        ...{ name: 'vda', sizeBytes: SIZE, readOnly: true },
+        read: async (offset, length) => [content.subarray(offset, offset + length)],
+        extents: async (_, length) => [{ length, isHole: false }],
+      },
+    ],
+    listen: { kind: 'unix', socketPath: join(directory, 'port') },
+    log: () => undefined,
+  });
+  onTestFinished(() => server.close());
+  return { content, uri: server.uri.replace('///', '///vda') };
+}
+
+async function leased(lab: BackupLab, name: string) {
+  const { content, uri } = await served(lab.directory);
+  const one = backupOf(lab, name, { sizeBytes: SIZE });
+  await upToSnapshot(lab, one);
+  const lease = leaseOf(one, 1);
+  const event = {
+    ...lease,
+    data: {
+      ...lease.data,
+      ...{ length: SIZE, diskBytes: SIZE, kind: 'full', ports: [{ port: 0, uri }] },
+      extents: { uri, changedContext: null },
+    },
+  } as Recorded<'PortsLeased'>;
+  const story = (): Promise<Recorded[]> =>
+    Array.fromAsync(lab.parts.store.readStream(childJobStream(one.childJobId)));
+  return { one, event, story, content };
+}
+
+test('a child job goes on under its lease when there is room again, reads nothing twice, and its restore point is whole', async ({
+  skip,
+}) => {
+  const { lab, location } = await fullLab(skip);
+  const { one, event, story, content } = await leased(lab, 'full');
+  const working = runChildJob(lab.parts, event, never);
+  await eventually(
+    'a wait for room',
+    20_000,
+    () => lab.parts.patience.reason?.includes('ENOSPC') || undefined,
+  );
+  const types = async () => new Set((await story()).map(({ type }) => type));
+  await eventually('the pieces that had room', 10_000, async () =>
+    (await types()).has('ChunkReceived') ? true : undefined,
+  );
+  await run('mount', ['-o', 'remount,size=64m', location]);
+  await working;
+
+  const events = await story();
+  const completed = events.at(-1) as Recorded<'ChildJobCompleted'>;
+  expect(events.map(({ type }) => type)).toEqual([
+    'ChildJobStarted',
+    ...Array(SIZE / (4 * MiB)).fill('ChunkReceived'),
+    'ChildJobCompleted',
+  ]);
+  expect(completed.data).toMatchObject({ readBytes: SIZE, resumedBytes: 0, attempt: 1 });
+  expect(lab.parts.patience.reason).toBeUndefined();
+
+  await completeBackup(lab.parts, completed, never);
+  expect((await endOf(lab, one.backupId)).map(({ type }) => type)).toEqual(['BackupCompleted']);
+  const stored = await lab.repository.readManifest(one.backupId);
+  if (stored === undefined) throw new Error('The backup was completed');
+  const target = join(lab.directory, 'restored');
+  await restoreDisk({ repository: lab.repository, manifest: stored.manifest, diskId: 'vda', target });
+  expect(content.equals(await readFile(target))).toBe(true);
+});
+
+test('a repository that stays full ends the backup and says so, and nobody is told that a proxy was interrupted', async ({
+  skip,
+}) => {
+  const { lab } = await fullLab(skip);
+  const { one, event, story } = await leased(lab, 'stays full');
+  await runChildJob({ ...lab.parts, patience: patienceOf(0.3) }, event, never);
+  expect((await story()).map(({ type }) => type)).not.toContain('ChildJobInterrupted');
+  const refusal = { code: 'RepositoryFull', message: expect.stringContaining('ENOSPC') };
+  expect(await endOf(lab, one.backupId)).toMatchObject([{ type: 'BackupFailed', data: { refusal } }]);
+});
