@@ -16,6 +16,7 @@ import {
 } from '@backhaul/contracts';
 import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import type { z } from 'zod';
+import { caughtUp } from './caught-up.ts';
 import { findRun, type Run } from './find-run.ts';
 import { type FollowOptions, follow } from './follow.ts';
 import { type Exchange, exchange, ProblemFault } from './http.ts';
@@ -109,10 +110,12 @@ export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string })
     return found as Page<consoleApi.ListItem<L>>;
   };
 
-  const one = async <Item extends z.ZodType>(path: string, item: Item): Promise<z.output<Item>> => {
+  const status = () => exchange(console, { path: '/api/v1/status' }, consoleApi.ConsoleStatus);
+  const known = async <Item extends z.ZodType>(path: string, item: Item): Promise<z.output<Item>> => {
     const answer = await exchange(console, { path }, consoleApi.oneOf(item as z.ZodType));
     return answer.item as z.output<Item>;
   };
+  const one = <Item extends z.ZodType>(path: string, item: Item) => caughtUp(() => known(path, item), status);
   const backup = (id: string) => one(backupPath(id), consoleApi.BackupView);
   const recovery = (id: string) => one(recoveryPath(id), consoleApi.RecoveryView);
 
@@ -185,13 +188,21 @@ export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string })
     recovery,
     explainRecovery: (id) => one(`${recoveryPath(id)}/explain`, consoleApi.RecoveryExplanation),
     recoveryStory: (id, query) => eventsAt(recoveryPath(id), query),
-    run: (id) => findRun(id, { backup, recovery }),
+    run: (id) =>
+      caughtUp(
+        () =>
+          findRun(id, {
+            backup: (of) => known(backupPath(of), consoleApi.BackupView),
+            recovery: (of) => known(recoveryPath(of), consoleApi.RecoveryView),
+          }),
+        status,
+      ),
     follow: (options = {}) => follow(console, options),
     async queue(host) {
       const answer = consoleApi.listOf(consoleApi.QueueView);
       return (await exchange(console, { path: '/api/v1/queue', query: { host } }, answer)).items;
     },
-    status: () => exchange(console, { path: '/api/v1/status' }, consoleApi.ConsoleStatus),
+    status,
     rebuildProjections: () =>
       exchange(console, { method: 'POST', path: '/api/v1/projections/rebuild' }, consoleApi.RebuildStarted),
   };

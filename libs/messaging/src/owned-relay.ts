@@ -79,17 +79,19 @@ export function startRelay(options: {
 
   return {
     async health() {
+      // Taken before the checkpoint is read: whoever is stuck has saved what is before it.
+      const stuckAt = stuck;
       const { rows } = await sql<{ position: string }>`
         select position from public.relay_checkpoints where service = ${service}`.execute(store.kysely);
       const after = Number(rows[0]?.position ?? 0);
       const oldest = (await store.readLog(after, { categories, limit: 1 })).events[0];
       const behindMilliseconds = oldest === undefined ? 0 : Date.now() - Date.parse(oldest.recordedAt);
       return {
-        ok: behindMilliseconds <= BEHIND_MILLISECONDS_MAX && stuck === undefined,
+        ok: behindMilliseconds <= BEHIND_MILLISECONDS_MAX && stuckAt === undefined,
         behindMilliseconds,
         detail:
           `at position ${after}, ${(behindMilliseconds / 1000).toFixed(1)} s behind${exclusive.inCharge() ? ', in charge here' : ''}` +
-          (stuck === undefined ? '' : `. ${stuck.message}`),
+          (stuckAt === undefined ? '' : `. ${stuckAt.message}`),
       };
     },
     async refill() {

@@ -6,7 +6,7 @@ import type { EventStore } from '@backhaul/event-store';
 import { derivedId, eventually } from '@backhaul/kernel';
 import { startNats } from '@backhaul/local';
 import { connect } from 'nats';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { silentLog } from './log.ts';
 import { claimed, refusedOf, vmStream } from './test-events.fixture.ts';
 import { openTestMessaging, type TestMessaging } from './testing.ts';
@@ -17,6 +17,7 @@ let servers: TestMessaging;
 beforeAll(async () => {
   servers = await openTestMessaging();
 });
+afterEach(() => servers.disconnect());
 afterAll(() => servers.close());
 
 /** The positions on the stream EVENTS, in its order. */

@@ -31,6 +31,8 @@ export interface TestMessaging {
   readonly postgres: TestStore;
   /** One instance of a service, closed with the rest. */
   connect(service: Service, options?: Partial<MessagingOptions>): Promise<TestService>;
+  /** Closes all that are connected: what a failed test left open is not to stand in the way of the next one. */
+  disconnect(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -49,6 +51,9 @@ export async function openTestMessaging(): Promise<TestMessaging> {
     throw error;
   }
   const connected: Messaging[] = [];
+  const disconnect = async (): Promise<void> => {
+    await Promise.all(connected.splice(0).map((messaging) => messaging.close()));
+  };
   let appends = 0;
   return {
     nats,
@@ -80,8 +85,9 @@ export async function openTestMessaging(): Promise<TestMessaging> {
         },
       };
     },
+    disconnect,
     async close() {
-      await Promise.all(connected.map((messaging) => messaging.close()));
+      await disconnect();
       await postgres.close();
       await removeNats();
     },

@@ -115,7 +115,8 @@ async function pause(purpose: 'backup' | 'recovery', runId: string): Promise<voi
 
 describe('a backup', () => {
   const stages = {
-    'that was just asked for': async () => undefined,
+    // Its turn may come a moment after the answer: whoever was there before gives it back when the trigger hears of its end.
+    'that was just asked for': (runId: string) => lab.until(runId, 'BackupTriggered', 1),
     'that is planned': (runId: string) => lab.until(runId, 'ProxiesCalculated', 1),
     'that takes its snapshot': (runId: string) => lab.until(runId, 'SnapshotRequested', 1),
     'whose proxies are activated': (runId: string) => lab.until(runId, 'ProxiesChosen', 1),
@@ -175,7 +176,7 @@ describe('a backup', () => {
 
 describe('a recovery', () => {
   const stages = {
-    'that was just asked for': async () => undefined,
+    'that was just asked for': (runId: string) => lab.until(runId, 'RecoveryTriggered', 1),
     'whose disks are made': (runId: string) => lab.until(runId, 'TargetRequested', 1),
     'that writes': (runId: string) => lab.until(runId, 'ChunkExported', 1),
     async 'that is paused'(runId: string) {
