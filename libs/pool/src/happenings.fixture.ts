@@ -222,7 +222,8 @@ export function live(
         pool.appliance = `build ${pick % 2}`;
         break;
       case 'restart':
-        pool.restart();
+        if (pick % 2 === 0) pool.restart();
+        else pool.restartFromKept();
         break;
       default:
         // Sometimes past what may be overtaken.

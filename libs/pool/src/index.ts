@@ -4,6 +4,7 @@ export { confirmsSomething, deactivated } from './confirmation.ts';
 export { findDrift, type Settled, settledIn } from './drift.ts';
 export { countsAsTry, givenUp, triesOf } from './given-up.ts';
 export { idleUntil } from './idle-time.ts';
+export { poolFrom, stateOf } from './kept-state.ts';
 export { decisionsNow, dueActions } from './next-steps.ts';
 export { type Occasion, occasionText, readOccasion } from './occasion.ts';
 export * from './pool.ts';

@@ -1,4 +1,5 @@
 /** A host without a hypervisor: drives the pure core in tests by confirming, refusing or losing what it is asked to do. */
+import assert from 'node:assert/strict';
 import {
   defaultPolicy,
   type HealthState,
@@ -14,6 +15,7 @@ import type { Action } from './actions.ts';
 import { carryOut, type HostCommand } from './commands.ts';
 import { confirmed, FILL_BYTES } from './confirmed.fixture.ts';
 import { findDrift, settledIn } from './drift.ts';
+import { poolFrom, stateOf } from './kept-state.ts';
 import { decisionsNow, dueActions } from './next-steps.ts';
 import type { Occasion } from './occasion.ts';
 import { emptyPool, evolve, type HostEvent, isInstant, type Pool, type RecoveryOrder } from './pool.ts';
@@ -163,6 +165,14 @@ export class TestPool {
   /** What a process that starts now would know. */
   restart(): void {
     this.pool = this.history.reduce(evolve, emptyPool(HOST));
+  }
+
+  /** The same, from what was kept. */
+  restartFromKept(): void {
+    const kept = poolFrom(stateOf(this.pool));
+    this.restart();
+    assert.deepStrictEqual(kept, this.pool);
+    this.pool = kept;
   }
 
   command(command: HostCommand, at = this.instant()): HostEvent[] {

@@ -9,6 +9,7 @@ import { carryOut } from '@backhaul/pool';
 import type { Health } from '@backhaul/service';
 import type { Logger } from 'pino';
 import { HostWorker } from './host-worker.ts';
+import type { KeptPools } from './kept-pools.ts';
 import { Ledger } from './ledger.ts';
 import { openPatiently } from './open-patiently.ts';
 
@@ -17,6 +18,7 @@ interface Parts {
   /** What all hosts are opened with, whatever their kind. */
   readonly site: Omit<HostOptions, keyof HostConfiguration>;
   readonly store: EventStore;
+  readonly kept: KeptPools;
   readonly log: Logger;
 }
 
@@ -33,7 +35,7 @@ export class HostPlace {
 
   constructor(parts: Parts) {
     this.#parts = parts;
-    this.ledger = new Ledger(parts.configured.hostId);
+    this.ledger = new Ledger(parts.configured.hostId, parts.kept);
     this.#log = parts.log.child({ host: parts.configured.hostId });
   }
 

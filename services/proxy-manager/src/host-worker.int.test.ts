@@ -7,6 +7,7 @@ import { carryOut, hostStream } from '@backhaul/pool';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { HostWorker } from './host-worker.ts';
+import { keptPools } from './kept-pools.ts';
 import { Ledger } from './ledger.ts';
 
 let server: TestStore;
@@ -60,7 +61,7 @@ test('a proxy that answers every detachment with an error is given up with the r
       throw new Error('the guest is stuck');
     },
   };
-  const ledger = new Ledger('lab');
+  const ledger = new Ledger('lab', keptPools({ store, log: pino({ level: 'silent' }) }));
   const worker = new HostWorker({ host, ledger, store, log: pino({ level: 'silent' }) });
   const stop = new AbortController();
   const working = worker.run(stop.signal);

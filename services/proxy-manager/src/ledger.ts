@@ -1,12 +1,12 @@
 /**
- * The pool of one host as far as the log tells it: read whole once a process, then kept up with what is appended here, and read on
- * from where it stands when somebody else has appended. One flow at a time may use it.
+ * The pool of one host as far as the log tells it: read once a process, from where one was kept, then kept up with what is appended here, and
+ * read on from where it stands when somebody else has appended. One flow at a time may use it.
  *
  * A decision is made on what is known, without asking the log first: the exact version that an append expects proves it was the
  * newest. That nothing is to be done proves nothing, and is believed only of a pool that was just read.
  */
 import { randomUUID } from 'node:crypto';
-import type { Event, EventMetadata } from '@backhaul/contracts';
+import type { Event, EventMetadata, Recorded } from '@backhaul/contracts';
 import type { AppendContext, EventTransaction } from '@backhaul/event-store';
 import {
   emptyPool,
@@ -17,8 +17,12 @@ import {
   occasionText,
   type Pool,
 } from '@backhaul/pool';
+import type { KeptPools } from './kept-pools.ts';
 
 type Log = Pick<EventTransaction, 'readStreamPage' | 'append'>;
+
+/** Folded in a tenth of a second: what a start may cost. */
+const KEEP_EVERY_EVENTS = 10_000;
 
 /** Either the occasion in the pool's own life, or the news that led to each event: it has to say which, or nobody could decide it again. */
 type Cause = { readonly occasion: Occasion } | Required<Pick<AppendContext, 'commandId' | 'causeOf'>>;
@@ -27,12 +31,17 @@ type Decide = (pool: Pool) => HostEvent[];
 export class Ledger {
   readonly hostId: string;
   readonly #metadata: EventMetadata;
+  readonly #kept: KeptPools;
   #pool: Pool;
   #version = 0;
+  /** The event of that version. */
+  #newest = '';
+  #keptVersion = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(hostId: string) {
+  constructor(hostId: string, kept: KeptPools) {
     this.hostId = hostId;
+    this.#kept = kept;
     this.#pool = emptyPool(hostId);
     this.#metadata = { correlation: `host-${hostId}`, causation: `host-${hostId}`, actor: 'proxy-manager' };
   }
@@ -47,7 +56,11 @@ export class Ledger {
 
   /** Decides on the newest pool and appends what was decided; how many events. `decide` may run several times. */
   async decide(log: Log, occasion: Occasion, decide: Decide): Promise<number> {
-    return await this.#inTurn(() => this.#decide(log, decide, { occasion }));
+    return await this.#inTurn(async () => {
+      const decided = await this.#decide(log, decide, { occasion });
+      this.#keepSometimes();
+      return decided;
+    });
   }
 
   /** The same within a transaction: `begin` opens it around the work it is given, and resolves when it is committed. */
@@ -69,6 +82,13 @@ export class Ledger {
   #forget(): void {
     this.#pool = emptyPool(this.hostId);
     this.#version = 0;
+  }
+
+  /** Only where all that was folded is committed: a transaction may still be undone. */
+  #keepSometimes(): void {
+    if (this.#version - this.#keptVersion < KEEP_EVERY_EVENTS) return;
+    this.#keptVersion = this.#version;
+    void this.#kept.keep({ pool: this.#pool, version: this.#version }, this.#newest);
   }
 
   async #decide(log: Log, decide: Decide, cause: Cause): Promise<number> {
@@ -105,6 +125,7 @@ export class Ledger {
   }
 
   async #catchUp(log: Log): Promise<true> {
+    if (this.#version === 0) await this.#goOnFromKept();
     for (let more = true; more; ) {
       const page = await log.readStreamPage(hostStream(this.hostId), this.#version);
       this.#fold(page.events);
@@ -114,10 +135,19 @@ export class Ledger {
     return true;
   }
 
-  #fold(events: readonly (HostEvent & { readonly version: number })[]): void {
+  async #goOnFromKept(): Promise<void> {
+    const kept = await this.#kept.newest(this.hostId);
+    if (kept === undefined) return;
+    this.#pool = kept.pool;
+    this.#version = kept.version;
+    this.#keptVersion = kept.version;
+  }
+
+  #fold(events: readonly Recorded[]): void {
     for (const event of events) {
       evolve(this.#pool, event);
       this.#version = event.version;
+      this.#newest = event.eventId;
     }
   }
 

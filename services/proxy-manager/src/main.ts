@@ -10,6 +10,7 @@ import { poolNews } from '@backhaul/pool';
 import { runService } from '@backhaul/service';
 import { z } from 'zod';
 import { HostPlace } from './host-place.ts';
+import { keptPools } from './kept-pools.ts';
 import { takeNews } from './take-news.ts';
 
 await runService({
@@ -27,9 +28,10 @@ await runService({
       applianceDirectory: configuration.BACKHAUL_APPLIANCE_DIRECTORY,
       scratchDirectory: configuration.BACKHAUL_SCRATCH_DIRECTORY,
     };
+    const kept = keptPools({ store, log });
     for (const configured of configuration.BACKHAUL_HOSTS) {
       const { hostId } = configured;
-      const place = new HostPlace({ configured, site, store, log });
+      const place = new HostPlace({ configured, site, store, kept, log });
       places.set(hostId, place);
       onStop(`host ${hostId}`, () => place.close());
       part(`host ${hostId}`, () => place.health());

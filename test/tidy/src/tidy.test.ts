@@ -21,7 +21,7 @@ const PURE = [
   '@backhaul/replay',
   '@backhaul/simulation',
 ];
-const PURE_NODE = ['node:assert/strict', 'node:crypto'];
+const PURE_NODE = ['node:assert/strict', 'node:crypto', 'node:v8'];
 
 describe('imports', () => {
   test('every package that a file imports is declared by its own package', () => {
