@@ -17,7 +17,7 @@ export interface HighWater {
   ask(): Promise<number>;
 }
 
-/** `barrier` answers undefined when it did not get through in its time. */
+/** `barrier` answers undefined when it did not get through in its time; it rejects when the log is another one than before. */
 export function highWaterOf(barrier: () => Promise<number | undefined>): HighWater {
   let known = 0;
   let running: Promise<number> | undefined;

@@ -15,11 +15,26 @@ import type {
 import { highWaterOf } from './high-water.ts';
 import { inTransaction, kyselyOn, kyselyWithin, openPool } from './pool.ts';
 import { postgresFault, stateOf } from './postgres-fault.ts';
-import { readLogRows, readStoredRows, readStreamPage, readStreamPages } from './reading.ts';
+import { eventIdAt, readLogRows, readStoredRows, readStreamPage, readStreamPages } from './reading.ts';
 import { requireSchema } from './schema.ts';
 import { knownEvents, lastPosition, type StoredEvent, storedRecord } from './stored-event.ts';
+import { LogWentBack, Witness } from './witness.ts';
 
 const PAGE_EVENTS = 1_000;
+
+/** The barrier, and the newest event that was committed when it was asked for. */
+const HIGH_WATER = {
+  name: 'high_water',
+  text: `select high.position, newest.position as newest, newest.event_id from (select public.high_water() as position) high
+         left join lateral (select position, event_id from public.events e where e.position <= high.position
+           order by e.position desc limit 1) newest on true`,
+};
+interface HighWaterRow {
+  /** Null when it did not get through in its time. */
+  readonly position: number | null;
+  readonly newest: number | null;
+  readonly event_id: string | null;
+}
 
 /**
  * Connects as the user of `url` (see serviceUrl), once, to find a wrong address or password at the start. Afterwards
@@ -30,6 +45,8 @@ export async function connectEventStore(options: {
   service?: Service;
   poolSize?: number;
   applicationName?: string;
+  /** Called when the log is an earlier one than this process has read. By default it is thrown outside everything, which ends the process. */
+  onWentBack?: (fault: LogWentBack) => void;
 }): Promise<EventStore> {
   const { url, service, poolSize = 10 } = options;
   const applicationName = options.applicationName ?? `backhaul-${service ?? 'reader'}`;
@@ -40,21 +57,33 @@ export async function connectEventStore(options: {
     await pool.end();
     throw postgresFault(`Connecting to the event store at ${new URL(url).host}`, cause);
   }
-  return eventStoreOn(pool);
+  return eventStoreOn(pool, options.onWentBack ?? throwOutside);
 }
 
-function eventStoreOn(pool: Pool): EventStore {
+function throwOutside(fault: LogWentBack): void {
+  queueMicrotask(() => {
+    throw fault;
+  });
+}
+
+function eventStoreOn(pool: Pool, onWentBack: (fault: LogWentBack) => void): EventStore {
   const listeners = new Set<(events: readonly Recorded[]) => void>();
+  const witness = new Witness((position) => eventIdAt(pool, position));
+  pool.on('connect', () => witness.doubt());
   const announce = (events: readonly Recorded[]): void => {
     for (const listener of listeners) listener(events);
   };
   const appendGrouped = groupingAppends((commands) => send(pool, commands));
   const highWater = highWaterOf(async () => {
-    const { rows } = await pool.query<{ position: number | null }>({
-      name: 'high_water',
-      text: 'select public.high_water() as position',
+    const { rows } = await pool.query<HighWaterRow>(HIGH_WATER);
+    const { position, newest, event_id: eventId } = rows[0] ?? {};
+    if (position == null) return undefined;
+    await witness.confirm(position).catch((error: unknown) => {
+      if (error instanceof LogWentBack) onWentBack(error);
+      throw error;
     });
-    return rows[0]?.position ?? undefined;
+    if (newest != null && eventId != null) witness.saw(newest, eventId);
+    return position;
   });
 
   type Range = { after: number; upTo: number; limit: number };

@@ -77,6 +77,15 @@ const BY_ID = {
 } as const;
 
 /** One page of a stream. No barrier is needed: a stream's versions are given under its row lock, one commit after the other. */
+/** Undefined when no event stands there. */
+export async function eventIdAt(pool: Pool, position: number): Promise<string | undefined> {
+  const { rows } = await pool.query<{ event_id: string }>(
+    'select event_id from public.events where position = $1',
+    [position],
+  );
+  return rows[0]?.event_id;
+}
+
 export async function readStreamPage(
   connection: Pool | PoolClient,
   stream: StreamName,

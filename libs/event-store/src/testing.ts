@@ -9,6 +9,8 @@ import { migrate } from './migrate.ts';
 import { connectEventStore } from './postgres-event-store.ts';
 import { serviceUrl } from './roles.ts';
 
+export { type EarlierDatabase, earlierDatabase } from './earlier-database.ts';
+
 export interface TestStore {
   readonly adminUrl: string;
   urlOf(service: Service): string;

@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { earlierDatabase } from '@backhaul/event-store/testing';
 import { derivedId, eventually } from '@backhaul/kernel';
 import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
@@ -121,6 +122,42 @@ test('a wrong configuration stops the start with 78 and one line per variable, w
     'BACKHAUL_TEST_NUMBER: must be a whole number from 1 to 9, for example 5',
   ]);
   expect(service.lines.join()).not.toContain('hunter2');
+});
+
+test('a database that went back to an earlier state ends the service with 70 and the reason', async () => {
+  const database = await servers.postgres.openDatabase('earlier');
+  const { remember, putBack } = earlierDatabase(servers.postgres.adminUrl, 'earlier');
+  const writer = await database.store('trigger');
+  const claimed = async (vmId: string): Promise<void> => {
+    const data = { hostId: 'h1', vmId, runId: derivedId('backup', vmId) };
+    await writer.append(
+      [{ stream: `vm-h1.${vmId}`, expected: 'none', events: [{ type: 'VmClaimed', data }] }],
+      {
+        commandId: derivedId('test', vmId),
+        metadata: { correlation: data.runId, causation: data.runId, actor: 'trigger' },
+      },
+    );
+  };
+  await claimed('web-1');
+  await remember();
+  const service = run({ BACKHAUL_POSTGRES_URL: database.urlOf('planner') });
+  const port = await service.port();
+  await eventually('an append on a new connection', 10_000, () =>
+    claimed('web-2').then(
+      () => true,
+      () => undefined,
+    ),
+  );
+  await eventually('the service to have looked since', 10_000, async () => {
+    const { text } = await get(port, '/health/ready');
+    return /at position 2\b/.test(text) ? true : undefined;
+  });
+  await putBack();
+  expect(await service.end()).toBe(70);
+  expect(JSON.stringify(await service.line('an exception that nobody caught'))).toContain(
+    'The log went back',
+  );
+  await database.close();
 });
 
 test('a started service says where it listens, is ready, counts, serves its routes, and ends with 0', async () => {
