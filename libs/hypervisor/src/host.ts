@@ -191,7 +191,10 @@ export interface HypervisorHost {
    */
   fillTarget(order: { targetId: string; vmId: string; bytesPerSecond: number | null }): Promise<Filling>;
 
-  /** Forgets that a VM was being filled, once it has ended, and leaves all that there is of it. A Fault with the code `VmRunning` before. */
+  /**
+   * Forgets that a VM was being filled, once it has ended or its guest has powered itself off, and leaves all that there is of it. A Fault
+   * with the code `VmRunning` before.
+   */
   leaveTarget(targetId: string, vmId: string): Promise<void>;
 
   /** Nothing of the target is left; no such target is success. A VM that was kept, and is whole, is not touched. */

@@ -80,11 +80,15 @@ async function standsAlone(
   targetId: string,
   state: TargetState | undefined,
 ): Promise<Filling> {
-  const status = await statusOf(site, vmId);
-  if (status === 'shutdown') await endQemu(processOf(site, vmId));
+  await endIfOff(site, vmId);
   if (state !== undefined) await site.states.forget(targetId);
   const totalBytes = state === undefined ? 0 : bytesOf(state);
   return { filledBytes: totalBytes, totalBytes, filled: true };
+}
+
+/** The process of a guest that powered itself off is there for the sake of its disks alone (start-vm.ts). */
+async function endIfOff(site: TargetSite, vmId: string): Promise<void> {
+  if ((await statusOf(site, vmId)) === 'shutdown') await endQemu(processOf(site, vmId));
 }
 
 /** Starts what is not being filled, and has what is copied stand alone. */
@@ -207,11 +211,15 @@ const whyStopped = ({ diskId, job }: FilledDisk): string =>
     ? `disk ${diskId} is not being filled`
     : `filling disk ${diskId} failed: ${job['io-status'] === 'nospace' ? 'no space is left for its image' : 'its mount could not be read, or its image not written'}`;
 
-/** Its definition goes on naming the mounts: it is not whole, and says so to whoever starts it. */
+/**
+ * Refused while its guest runs: a Fault, code `VmRunning`. Its definition goes on naming the mounts: it is not whole, and says so to whoever
+ * starts it.
+ */
 export async function leaveTarget(site: TargetSite, targetId: string, vmId: string): Promise<void> {
   const state = await site.states.read(targetId);
   if (state === undefined) return;
   const isOurs = (await site.defined.read(vmId))?.targetId === targetId;
+  if (isOurs) await endIfOff(site, vmId);
   if (isOurs && (await isVmRunning(site, vmId)))
     throw new Fault(`${site.vms.nameOf(vmId)} still runs from its mounts`, { code: 'VmRunning' });
   await site.states.forget(targetId);

@@ -196,6 +196,43 @@ test('a guest that powers itself off has its disks filled all the same, and its 
   expect((await fixture.defined.read(vmId))?.mounts).toBeUndefined();
 });
 
+test('a VM that cannot be filled is left alone while its guest runs, and is over once its guest has powered itself off', async () => {
+  const image = join(fixture.folder, '..', 'boot.raw');
+  await makeBootableDisk(image, 'and-cannot-be-filled', { off: true });
+  const system = await readFile(image);
+  const data = Buffer.alloc(8 * MiB, 0x17);
+  const damaged: NbdExport = {
+    ...mounted('data', data),
+    read: async (offset, length) => {
+      if (offset + length > 4 * MiB) throw new Fault('damaged', { code: 'EIO' });
+      return [data.subarray(offset, offset + length)];
+    },
+  };
+  server = await serveNbd({
+    exports: [mounted('system', system), damaged],
+    listen: { kind: 'unix', socketPath: join(fixture.folder, '..', 'mount.sock') },
+  });
+  const mounts = { system: exportUri(server.uri, 'system'), data: exportUri(server.uri, 'data') };
+  const order = orderOf({ system: system.length, data: data.length }, mounts);
+  const { targetId } = order;
+  must(await host.createTarget(order));
+  must(await host.keepTarget({ targetId, vmId, start: true }));
+  expect(await host.fillTarget({ targetId, vmId, bytesPerSecond: null })).toMatchObject({ filled: false });
+  await expect(host.leaveTarget(targetId, vmId)).rejects.toMatchObject({ code: 'VmRunning' });
+
+  await eventually('The guest off', patience, async () =>
+    (await fixture.statusOf(vmId)) === 'shutdown' ? true : undefined,
+  );
+  expect(await fixture.pidsOf(vmId)).toHaveLength(1);
+  await host.leaveTarget(targetId, vmId);
+  expect(await fixture.pidsOf(vmId)).toEqual([]);
+  expect((await host.observe()).fills).toEqual([]);
+  expect(server.connections).toBe(0);
+  // Its disks are left to a person, and still say that they are not whole.
+  expect((await fixture.defined.read(vmId))?.mounts).toEqual(mounts);
+  await host.leaveTarget(targetId, vmId);
+});
+
 test('a VM that cannot be started from its mounts is none: nothing is left of it, and its name is free', async () => {
   const order = orderOf({ system: 1 * MiB }, { system: 'nbd+unix:///system?socket=/nonexistent/mount.sock' });
   const before = [await fixture.leftovers(), await host.listVms()];

@@ -119,7 +119,7 @@ async function vmArguments(
     }),
   );
   return [
-    // One that powers itself off stays until its disks are filled (fill.ts).
+    // One that powers itself off stays until its disks are filled, or will not be (fill.ts).
     ...(mounts === undefined ? [] : ['-action', 'shutdown=pause']),
     ...['-name', vmId, '-M', 'pc', '-accel', accelerator, '-cpu', accelerator === 'kvm' ? 'host' : 'max'],
     ...['-smp', String(machine.cpus), '-m', String(machine.memoryMiB)],
