@@ -1,6 +1,6 @@
 /** Two instances at once, of two services, on one Postgres. */
 import { type Event, hostPolicyStream, noHostPolicy } from '@backhaul/contracts';
-import type { EventStore } from '@backhaul/event-store';
+import { connectEventStore, type EventStore } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { derivedId, eventually } from '@backhaul/kernel';
 import { sql } from 'kysely';
@@ -101,6 +101,27 @@ test('where there is no limit, it is asked about once and nothing is written', a
   await expect(sql`select * from public.byte_rates`.execute(admin.kysely)).rejects.toThrow(
     /permission denied/,
   );
+});
+
+test('a clock that was ahead holds nobody up for longer than half a minute, and a limit that is lifted nobody', async () => {
+  await limitHost('ahead', MiB);
+  const admin = await connectEventStore({ url: servers.adminUrl });
+  await sql`insert into public.byte_rates values ('host ahead', now() + interval '60 days')`.execute(
+    admin.kysely,
+  );
+  const { rows } = await sql<{
+    seconds: number;
+  }>`select public.take_slice('host ahead', 0.25) as seconds`.execute(admin.kysely);
+  await admin.close();
+  expect(rows[0]?.seconds).toBeGreaterThan(25);
+  expect(rows[0]?.seconds).toBeLessThan(31);
+
+  const begun = performance.now();
+  const taking = instances[0]?.take('ahead', MiB, AbortSignal.timeout(40_000));
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await limitHost('ahead', null);
+  await taking;
+  expect(performance.now() - begun).toBeLessThan(5_000);
 });
 
 test('only who moves data may take', async () => {

@@ -71,9 +71,18 @@ class Scope {
       }
       const seconds = await this.#patiently('Taking bytes', signal, () => this.#takeSlice());
       // Counted when the slice is over: what is moved is never ahead of what is allowed.
-      await sleep(Math.max(0, seconds * 1000), undefined, { signal });
-      this.#bytes += limit * SLICE_SECONDS;
+      if (await this.#waitedFor(seconds, signal)) this.#bytes += limit * SLICE_SECONDS;
     }
+  }
+
+  /** False when the limit was lifted meanwhile. */
+  async #waitedFor(seconds: number, signal: AbortSignal): Promise<boolean> {
+    const end = performance.now() + seconds * 1000;
+    for (let left = seconds * 1000; left > 0; left = end - performance.now()) {
+      await sleep(Math.min(left, LIMIT_MILLISECONDS), undefined, { signal });
+      if (left > LIMIT_MILLISECONDS && (await this.#currentLimit(signal)) === null) return false;
+    }
+    return true;
   }
 
   async #takeSlice(): Promise<number> {

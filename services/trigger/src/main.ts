@@ -5,9 +5,9 @@ import { runService } from '@backhaul/service';
 import { z } from 'zod';
 import { serveHttp } from './adapters/http-api.ts';
 import { consumeFromNats } from './adapters/nats.ts';
-import { runScheduler } from './adapters/scheduler.ts';
+import { schedulerOf } from './adapters/scheduler.ts';
 import { schedule } from './core/schedule.ts';
-import { deskOn } from './subjects.ts';
+import { deskOn, LONG_STREAMS_CACHED } from './subjects.ts';
 
 await runService({
   name: 'trigger',
@@ -15,9 +15,10 @@ await runService({
   async start({ configuration, store, messaging, http, log, singleton }) {
     const hosts = new Set(configuration.BACKHAUL_HOSTS.map(({ hostId }) => hostId));
     const desk = deskOn(store, hosts, () => new Date().toISOString());
-    const schedules = commandService(store, schedule);
+    const schedules = commandService(store, schedule, { cachedStreams: LONG_STREAMS_CACHED });
     serveHttp(http, desk, schedules, messaging.answer);
     await consumeFromNats(messaging, desk, schedules);
-    singleton('schedules', (signal) => runScheduler({ desk, schedules, log }, signal));
+    const scheduler = schedulerOf({ desk, schedules, log });
+    singleton('schedules', (signal) => scheduler.run(signal));
   },
 });

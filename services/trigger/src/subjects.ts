@@ -33,6 +33,12 @@ export const causeOf = ({ eventId, metadata }: Recorded): Cause => ({
   ...(metadata.traceparent === undefined ? {} : { traceparent: metadata.traceparent }),
 });
 
+/**
+ * VMs and schedules have streams that grow for years (a third of a second to read), and states of a kilobyte: more than a deployment has of
+ * either that are busy in one night.
+ */
+export const LONG_STREAMS_CACHED = 10_000;
+
 export interface Subjects {
   readonly runStream: StreamName;
   readonly vmStream: StreamName;
@@ -45,7 +51,7 @@ export type Desk = ReturnType<typeof deskOn>;
 /** `hosts`: those of this deployment. `now`: the clock. */
 export function deskOn(store: EventStore, hosts: ReadonlySet<string>, now: () => string) {
   const runs = commandService(store, run);
-  const vms = commandService(store, vm);
+  const vms = commandService(store, vm, { cachedStreams: LONG_STREAMS_CACHED });
   const policies = commandService(store, policy);
   const ofHosts = commandService(store, hostLimits);
   const ofDeployment = commandService(store, deploymentLimits);

@@ -6,9 +6,9 @@ import Fastify, { type FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { serveHttp } from './adapters/http-api.ts';
 import { consumeFromNats } from './adapters/nats.ts';
-import { runScheduler } from './adapters/scheduler.ts';
+import { schedulerOf } from './adapters/scheduler.ts';
 import { schedule } from './core/schedule.ts';
-import { deskOn } from './subjects.ts';
+import { deskOn, LONG_STREAMS_CACHED } from './subjects.ts';
 
 /** One instance. Its host is `lab`. `now`: the clock of its machine. `time`: the clock of the log, where it is to be another. */
 export async function startTrigger(
@@ -17,19 +17,15 @@ export async function startTrigger(
 ) {
   const service = await servers.connect('trigger');
   const desk = deskOn(service.store, new Set(['lab']), now);
-  const schedules = commandService(service.store, schedule);
+  const schedules = commandService(service.store, schedule, { cachedStreams: LONG_STREAMS_CACHED });
   const http = Fastify();
   serveHttp(http, desk, schedules, service.messaging.answer);
   await consumeFromNats(service.messaging, desk, schedules);
-  return {
-    service,
-    http,
-    runSchedules: (signal: AbortSignal): Promise<void> =>
-      runScheduler(
-        { desk, schedules, log: pino({ level: 'silent' }), ...(time === undefined ? {} : { time }) },
-        signal,
-      ),
-  };
+  const scheduler = schedulerOf({
+    ...{ desk, schedules, log: pino({ level: 'silent' }) },
+    ...(time === undefined ? {} : { time }),
+  });
+  return { service, http, runSchedules: (signal: AbortSignal): Promise<void> => scheduler.run(signal) };
 }
 
 /** Checked by nobody but the trigger. */

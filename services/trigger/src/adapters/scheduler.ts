@@ -28,27 +28,39 @@ const TICK_MILLISECONDS = 500;
 /** In one go: some ten milliseconds of computing, when all are to be computed. Requests and transactions get their turn in between. */
 const SCHEDULES_PER_LOOK = 25;
 
-/** Runs until the signal aborts. Throws what the log throws; whoever runs this runs it again. */
-export async function runScheduler(parts: SchedulerParts, signal: AbortSignal): Promise<void> {
+export interface Scheduler {
+  /**
+   * Works until the signal aborts. Throws what the log throws; run again, it goes on from what it has read of the log, and does what was
+   * left undone.
+   */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export function schedulerOf(parts: SchedulerParts): Scheduler {
   const { store } = parts.desk;
   const time = parts.time ?? (() => logTime(store));
   const agenda = new Agenda();
   let position = 0;
-  while (!signal.aborted) {
-    for (let more = true; more && !signal.aborted; ) {
-      const page = await store.readLog(position, { types: FOLLOWED });
-      for (const event of page.events as unknown as readonly (ScheduleEvent | PolicyEvent)[])
-        if (event.type === 'HostPolicyDefined' || 'scheduleId' in event.data) agenda.apply(event);
-      more = page.next < page.highWater;
-      position = page.next;
-    }
-    for (let more = true; more && !signal.aborted; ) {
-      const look = agenda.look(await time(), SCHEDULES_PER_LOOK);
-      for (const each of look.due) if (!signal.aborted) await carryOut(parts, each, look.now);
-      more = look.more;
-    }
-    await pause(TICK_MILLISECONDS, undefined, { signal }).catch(() => undefined);
-  }
+  return {
+    async run(signal) {
+      agenda.lookAtAll();
+      while (!signal.aborted) {
+        for (let more = true; more && !signal.aborted; ) {
+          const page = await store.readLog(position, { types: FOLLOWED });
+          for (const event of page.events as unknown as readonly (ScheduleEvent | PolicyEvent)[])
+            if (event.type === 'HostPolicyDefined' || 'scheduleId' in event.data) agenda.apply(event);
+          more = page.next < page.highWater;
+          position = page.next;
+        }
+        for (let more = true; more && !signal.aborted; ) {
+          const look = agenda.look(await time(), SCHEDULES_PER_LOOK);
+          for (const each of look.due) if (!signal.aborted) await carryOut(parts, each, look.now);
+          more = look.more;
+        }
+        await pause(TICK_MILLISECONDS, undefined, { signal }).catch(() => undefined);
+      }
+    },
+  };
 }
 
 async function carryOut({ desk, schedules, log }: SchedulerParts, due: Due, now: string): Promise<void> {

@@ -124,3 +124,14 @@ test('one look has a bound, and the next goes on where it ended', () => {
   }
   expect(seen.size).toBe(SCHEDULES);
 });
+
+test('what was said and may not have been done is said again by a look at all, and only what was not done', () => {
+  const now = '2026-01-02T02:00:00.000Z';
+  const said = dueAt(agenda, now);
+  expect(said).toHaveLength(10);
+  expect(dueAt(agenda, now)).toEqual([]);
+  const [done, ...undone] = said;
+  if (done !== undefined) agenda.apply(fired(done, now));
+  agenda.lookAtAll();
+  expect(dueAt(agenda, now)).toEqual(undone);
+});

@@ -76,7 +76,7 @@ export class Agenda {
    * within the margin is taken to stand still.
    */
   look(time: string, schedulesMax: number): Look {
-    if (Date.parse(time) < this.#lookedAt - CLOCK_MARGIN_MILLISECONDS) this.#computeAllAgain();
+    if (Date.parse(time) < this.#lookedAt - CLOCK_MARGIN_MILLISECONDS) this.lookAtAll();
     const at = Math.max(this.#lookedAt, Date.parse(time));
     const now = new Date(at).toISOString();
     this.#lookedAt = at;
@@ -93,6 +93,15 @@ export class Agenda {
     }
     this.#wakeAt = first;
     return { now, due, more: first <= at };
+  }
+
+  /** Computes everything anew, and says again what is to be done: what was said before may not have been done. */
+  lookAtAll(): void {
+    for (const entry of this.#entries.values()) {
+      entry.times = undefined;
+      this.#wake(entry);
+    }
+    this.#lookedAt = AT_ONCE;
   }
 
   #lookAt(scheduleId: string, entry: Entry, now: string, due: Due[]): void {
@@ -130,14 +139,6 @@ export class Agenda {
     const following = this.#dueTimes.firstAfter(rule, known.next);
     if (following !== undefined && following <= now) return this.#dueTimes.around(rule, now);
     return { newest: known.next, next: following };
-  }
-
-  #computeAllAgain(): void {
-    for (const entry of this.#entries.values()) {
-      entry.times = undefined;
-      this.#wake(entry);
-    }
-    this.#lookedAt = AT_ONCE;
   }
 
   #wake(entry: Entry): void {
