@@ -23,6 +23,8 @@ export interface StackOptions {
   /** Servers that exist already; without them the stack starts its own. */
   readonly postgresUrl?: string | undefined;
   readonly natsUrl?: string | undefined;
+  /** What trigger and console ask of whoever asks them; without it, one from the secret of the directory. */
+  readonly apiToken?: string | undefined;
   /** Keep the data of the stack's own servers when it stops. */
   readonly keep?: boolean;
   /** Server settings for the stack's own PostgreSQL. */
@@ -43,6 +45,8 @@ export interface Stack {
   readonly services: ReadonlyMap<Service, ServiceProcess>;
   readonly triggerUrl: string;
   readonly consoleUrl: string;
+  /** What both of them are to be shown. */
+  readonly apiToken: string;
   /** As the console logs in. */
   readonly consolePostgresUrl: string;
   /** The key that the console seals the log with. */
@@ -82,6 +86,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const rolePassword =
       options.postgresUrl === undefined ? passwordOf : derivedFrom(new URL(options.postgresUrl).password);
     const natsUrl = options.natsUrl ?? nats?.url ?? '';
+    const apiToken = options.apiToken ?? passwordOf('api');
     await migrate({ adminUrl, rolePassword });
     const sealKeyFile = join(directory, 'seal-key.pem');
 
@@ -98,6 +103,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
           BACKHAUL_STATE_DIRECTORY: stateDirectory,
           BACKHAUL_REPOSITORY: options.repository,
           BACKHAUL_SEAL_KEY_FILE: sealKeyFile,
+          BACKHAUL_API_TOKEN: apiToken,
           ...(options.applianceDirectory === undefined
             ? {}
             : { BACKHAUL_APPLIANCE_DIRECTORY: options.applianceDirectory }),
@@ -120,6 +126,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       services,
       triggerUrl: services.get('trigger')?.url ?? '',
       consoleUrl: services.get('console')?.url ?? '',
+      apiToken,
       consolePostgresUrl: serviceUrl(adminUrl, 'console', rolePassword('console')),
       sealKeyFile,
       stop,

@@ -1,4 +1,6 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -44,4 +46,55 @@ test('a file that was cut off counts as none, and a wrong URL is named', async (
   await expect(locationsOf({ consoleUrl: 'zork' }, {}).client()).rejects.toThrow(
     /"zork" is no URL of the console/,
   );
+});
+
+/** Says what it was shown. */
+async function listener(): Promise<{ url: string; server: Server; shown: (string | undefined)[] }> {
+  const shown: (string | undefined)[] = [];
+  const server = createServer(({ headers }, response) => {
+    shown.push(headers.authorization);
+    response.end('{}');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server, shown };
+}
+
+test('the token that "backhaul up" wrote is shown to the services that it started, and to no others', async () => {
+  const [ours, other] = [await listener(), await listener()];
+  try {
+    const stackFile = join(folder, 'token.json');
+    await writeStackFile(stackFile, {
+      pid: 1,
+      consoleUrl: ours.url,
+      triggerUrl: ours.url,
+      natsUrl: 'nats://x',
+      repository: '/r',
+      apiToken: 'from-file',
+    });
+    expect((await stat(stackFile)).mode & 0o777).toBe(0o600);
+    const BACKHAUL_STACK_FILE = stackFile;
+    const asked = async (flags: object, environment: NodeJS.ProcessEnv): Promise<void> => {
+      const locations = locationsOf(flags, { BACKHAUL_STACK_FILE, ...environment });
+      for (const client of [await locations.client(), await locations.requester()])
+        await client.status().catch(() => undefined);
+    };
+    await asked({}, {});
+    await asked({ triggerUrl: ours.url }, { BACKHAUL_API_TOKEN: 'from-environment' });
+    expect(ours.shown).toEqual([
+      'Bearer from-file',
+      'Bearer from-file',
+      'Bearer from-environment',
+      'Bearer from-environment',
+    ]);
+    await asked({ consoleUrl: other.url }, {});
+    await asked({ consoleUrl: other.url }, { BACKHAUL_API_TOKEN: 'from-environment' });
+    expect(other.shown).toEqual([undefined, undefined, 'Bearer from-environment', 'Bearer from-environment']);
+    // Where one of the two is another's, the client for both shows nothing.
+    ours.shown.length = 0;
+    const half = locationsOf({ triggerUrl: other.url }, { BACKHAUL_STACK_FILE });
+    await (await half.requester()).status().catch(() => undefined);
+    expect(ours.shown).toEqual([undefined]);
+  } finally {
+    for (const { server } of [ours, other]) server.close();
+  }
 });

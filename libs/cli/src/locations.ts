@@ -1,5 +1,8 @@
-/** Where console, trigger and repository are: a flag wins over the environment, and that over what `backhaul up` wrote. */
-import { type BackhaulClient, backhaulClient } from '@backhaul/client';
+/**
+ * Where console, trigger and repository are, and the token for both services: a flag wins over the environment, and that over what
+ * `backhaul up` wrote. The token is no flag: the arguments of a process are anybody's to read.
+ */
+import { type BackhaulClient, backhaulClient, type Deployment } from '@backhaul/client';
 import { usage } from './exit.ts';
 import { readStackFile, stackFilePath } from './stack-file.ts';
 
@@ -37,14 +40,24 @@ export function locationsOf(flags: LocationFlags, environment: NodeJS.ProcessEnv
     }
     return found;
   };
+  const clientOf = async (urls: Deployment): Promise<BackhaulClient> => {
+    const apiToken = environment.BACKHAUL_API_TOKEN || (await tokenOf(urls));
+    return backhaulClient({ ...urls, apiToken });
+  };
+  /** What `backhaul up` wrote is for the services that it started, and is shown to no others. */
+  const tokenOf = async ({ consoleUrl, triggerUrl }: Deployment): Promise<string | undefined> => {
+    const stack = await readStackFile(stackFilePath(environment));
+    const theirs = [stack?.consoleUrl, stack?.triggerUrl];
+    return theirs.includes(consoleUrl) && theirs.includes(triggerUrl) ? stack?.apiToken : undefined;
+  };
   return {
     // Whoever only asks the console does not have to say where the trigger is.
     client: async () => {
       const consoleUrl = await find('consoleUrl');
-      return backhaulClient({ consoleUrl, triggerUrl: consoleUrl });
+      return await clientOf({ consoleUrl, triggerUrl: consoleUrl });
     },
     requester: async () =>
-      backhaulClient({ consoleUrl: await find('consoleUrl'), triggerUrl: await find('triggerUrl') }),
+      await clientOf({ consoleUrl: await find('consoleUrl'), triggerUrl: await find('triggerUrl') }),
     repository: () => find('repository'),
   };
 }

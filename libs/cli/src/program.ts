@@ -29,7 +29,8 @@ import type { Terminal } from './terminal.ts';
 const EXIT_CODES = `
 Exit codes: 0 done; 1 failed; 2 the command was not understood; 3 refused, with the reason.
 Console, trigger and repository are found by flag, by environment (BACKHAUL_CONSOLE_URL, BACKHAUL_TRIGGER_URL,
-BACKHAUL_REPOSITORY), or in the file that "backhaul up" writes (~/.backhaul/stack.json, or BACKHAUL_STACK_FILE).
+BACKHAUL_REPOSITORY), or in the file that "backhaul up" writes (~/.backhaul/stack.json, or BACKHAUL_STACK_FILE). The token of
+both services is found there, too, or in BACKHAUL_API_TOKEN.
 The id of a backup or a recovery may be shortened to any beginning that no other has.`;
 
 const runArgument = () => new Argument('<id>', 'the id of a backup or a recovery, or a beginning of it');

@@ -28,7 +28,7 @@ export async function runCli(
 
 function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CommandFailure) return error.exitCode;
-  if (error instanceof ProblemFault && error.problem.status === 400) return exitCodes.usage;
+  if (error instanceof ProblemFault && [400, 401].includes(error.problem.status)) return exitCodes.usage;
   return exitCodes.failed;
 }
 

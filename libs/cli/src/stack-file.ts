@@ -9,6 +9,8 @@ export const StackFile = z.object({
   consoleUrl: z.string(),
   triggerUrl: z.string(),
   natsUrl: z.string(),
+  /** What console and trigger are to be shown. */
+  apiToken: z.string().optional(),
   repository: z.string(),
   /** As the console logs in: it reads the log and can append nothing. */
   postgresUrl: z.string().optional(),

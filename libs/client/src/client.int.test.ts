@@ -45,6 +45,38 @@ test('a request over HTTP is accepted, and the same request again is the same ba
   expect(await client.requestBackup(request)).toEqual(first);
 });
 
+test('who does not show the token is told nothing and starts nothing, also by the live stream', async () => {
+  for (const [apiToken, code] of [
+    [undefined, 'TokenMissing'],
+    [`${stack.apiToken}x`, 'TokenWrong'],
+  ] as const) {
+    const stranger = backhaulClient({ ...stack, apiToken });
+    const wish = { requestId: 'stranger', host: 'lab', vm: 'web-1' };
+    await expect(stranger.requestBackup(wish)).rejects.toMatchObject({ code, permanent: true });
+    await expect(stranger.status()).rejects.toThrow(/BACKHAUL_API_TOKEN/);
+    await expect(stranger.rebuildProjections()).rejects.toMatchObject({ code });
+    await expect(stranger.follow({ after: 0 }).next()).rejects.toMatchObject({ code });
+  }
+});
+
+test('a web page of another site starts no backup, whatever it says it sends', async () => {
+  for (const headers of [
+    { 'content-type': 'text/plain', origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' },
+    { 'content-type': 'text/plain' },
+    { 'content-type': 'application/json', 'sec-fetch-site': 'same-site' },
+  ]) {
+    const authorization = `Bearer ${stack.apiToken}`;
+    const body = JSON.stringify({ requestId: 'page', host: 'lab', vm: 'web-1' });
+    const answer = await fetch(`${stack.triggerUrl}/api/v1/backups`, {
+      method: 'POST',
+      headers: { ...headers, authorization },
+      body,
+    });
+    expect(answer.status).toBeGreaterThanOrEqual(400);
+    expect(await answer.json()).toMatchObject({ wayOut: expect.any(String) });
+  }
+});
+
 test('a request over NATS is stored, answered, and told of in the log', async () => {
   const answer = await requestBackup({
     natsUrl: stack.natsUrl,

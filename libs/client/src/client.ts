@@ -88,15 +88,24 @@ export interface BackhaulClient {
 const PAGE_ITEMS = 200;
 const STORY_EVENTS = 500;
 
-export function backhaulClient(urls: { consoleUrl: string; triggerUrl: string }): BackhaulClient {
-  const console = { name: 'console', url: urls.consoleUrl };
-  const trigger = { name: 'trigger', url: urls.triggerUrl };
+/** Where both services answer, and the token that they ask for, where they do. */
+export interface Deployment {
+  readonly consoleUrl: string;
+  readonly triggerUrl: string;
+  readonly apiToken?: string | undefined;
+}
+
+export function backhaulClient({ consoleUrl, triggerUrl, apiToken: token }: Deployment): BackhaulClient {
+  const console = { name: 'console', url: consoleUrl, token };
+  const trigger = { name: 'trigger', url: triggerUrl, token };
 
   const request = async (asked: Exchange): Promise<Result<Answer>> => {
     try {
       return ok(await exchange(trigger, asked, Answer));
     } catch (error) {
-      if (error instanceof ProblemFault && error.permanent) return refuse(refusalOf(error.problem));
+      // Who may not ask was not refused what was asked.
+      const isRefusal = error instanceof ProblemFault && error.permanent && error.problem.status !== 401;
+      if (isRefusal) return refuse(refusalOf(error.problem));
       throw error;
     }
   };

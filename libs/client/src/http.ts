@@ -23,6 +23,8 @@ export interface Service {
   /** For people: `console`. */
   readonly name: string;
   readonly url: string;
+  /** Shown with everything that is asked. */
+  readonly token?: string | undefined;
 }
 
 export interface Exchange {
@@ -65,6 +67,7 @@ export async function reach(service: Service, asked: Exchange): Promise<Response
   const response = await fetch(url, {
     method: asked.method ?? 'GET',
     headers: {
+      ...(service.token === undefined ? {} : { authorization: `Bearer ${service.token}` }),
       ...(asked.body === undefined ? {} : { 'content-type': 'application/json' }),
       ...asked.headers,
     },

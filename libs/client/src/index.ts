@@ -1,6 +1,7 @@
 export {
   type BackhaulClient,
   backhaulClient,
+  type Deployment,
   type ListQuery,
   type NewBackup,
   type NewPolicy,

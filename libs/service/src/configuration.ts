@@ -4,6 +4,7 @@
  */
 import { ok, type Result, refuse } from '@backhaul/kernel';
 import { z } from 'zod';
+import { isLoopback } from './who-may-ask.ts';
 
 const postgresUrl = z
   .string()
@@ -36,6 +37,12 @@ export const baseConfiguration = z.object({
   BACKHAUL_HTTP_HOST: z.string().default('127.0.0.1'),
   /** 0 takes any free port. */
   BACKHAUL_HTTP_PORT: whole(0, 65_535, 8080).default(0),
+  /** Asked of whoever asks the service's own routes (who-may-ask.ts). */
+  BACKHAUL_API_TOKEN: z
+    .string()
+    .regex(/^[\x21-\x7e]{16,}$/, 'must be 16 or more characters without spaces')
+    .optional()
+    .meta({ examples: ['what "openssl rand -hex 32" says'] }),
   BACKHAUL_LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
     .default('info')
@@ -76,6 +83,15 @@ export function readConfiguration<Shape extends z.ZodRawShape>(
     lines.set(name, `${name}: ${problem}${example === undefined ? '' : `, for example ${example}`}`);
   }
   return refuse([...lines.values()]);
+}
+
+/** What is wrong where anybody who reaches the machine could ask, and nobody is asked for a token. */
+export function openToAll({
+  BACKHAUL_HTTP_HOST: host,
+  BACKHAUL_API_TOKEN: token,
+}: Pick<BaseConfiguration, 'BACKHAUL_HTTP_HOST' | 'BACKHAUL_API_TOKEN'>): string | undefined {
+  if (token !== undefined || isLoopback(host)) return undefined;
+  return `BACKHAUL_API_TOKEN: is not set, and BACKHAUL_HTTP_HOST=${host} is open to others than this machine. Set a token, for example ${exampleOf(baseConfiguration.shape.BACKHAUL_API_TOKEN)}, or listen at 127.0.0.1`;
 }
 
 /** The example given with `.meta({ examples: [...] })`, also when it stands below a default or an optional. */

@@ -7,6 +7,7 @@ import { describeError, Fault } from '@backhaul/kernel';
 import Fastify, { type FastifyInstance } from 'fastify';
 import type { Registry } from 'prom-client';
 import type { Readiness } from './readiness.ts';
+import { type Unwelcome, unwelcome } from './who-may-ask.ts';
 
 export interface ServiceHttp {
   /** Where the service adds its routes, before its start has finished. */
@@ -22,6 +23,8 @@ export interface ServiceHttp {
 export function serviceHttp(options: {
   readiness: Readiness;
   registry: Registry;
+  /** What whoever asks the service's own routes has to show. */
+  token: string | undefined;
   onError(error: unknown, request: string): void;
 }): ServiceHttp {
   const shell = Fastify();
@@ -50,6 +53,11 @@ export function serviceHttp(options: {
     const isShells = /^\/(health\/|metrics\b)/.test(request.url ?? '');
     if (isShells || !isOpen) {
       shell.routing(request, response);
+      return;
+    }
+    const refusal = unwelcome(request.headers, options.token);
+    if (refusal !== undefined) {
+      turnAway(request, response, refusal);
       return;
     }
     atWork += 1;
@@ -93,4 +101,16 @@ export function serviceHttp(options: {
       await Promise.all([closed, routes.close(), shell.close()]);
     },
   };
+}
+
+/** A problem document (RFC 9457). The body is not waited for: the connection ends. */
+function turnAway(request: IncomingMessage, response: ServerResponse, refusal: Unwelcome): void {
+  const { status, code } = refusal;
+  const problem = { type: `urn:backhaul:problem:${code}`, ...refusal, instance: request.url };
+  response.writeHead(status, {
+    'content-type': 'application/problem+json',
+    connection: 'close',
+    ...(status === 401 ? { 'www-authenticate': 'Bearer realm="backhaul"' } : {}),
+  });
+  response.end(JSON.stringify(problem));
 }

@@ -93,8 +93,12 @@ function run(environment: NodeJS.ProcessEnv = {}): ServiceProcess {
   return service;
 }
 
-const get = async (port: number, path: string): Promise<{ status: number; text: string }> => {
-  const response = await fetch(`http://127.0.0.1:${port}${path}`);
+const get = async (
+  port: number,
+  path: string,
+  init?: RequestInit,
+): Promise<{ status: number; text: string }> => {
+  const response = await fetch(`http://127.0.0.1:${port}${path}`, init);
   return { status: response.status, text: await response.text() };
 };
 
@@ -158,6 +162,34 @@ test('a database that went back to an earlier state ends the service with 70 and
     'The log went back',
   );
   await database.close();
+});
+
+test('a service that others than its machine can reach does not start without a token', async () => {
+  const service = run({ BACKHAUL_HTTP_HOST: '0.0.0.0' });
+  expect(await service.end()).toBe(78);
+  await eventually('a line', 5_000, () => service.lines.length >= 1 || undefined);
+  expect(service.lines).toEqual([
+    expect.stringMatching(/^BACKHAUL_API_TOKEN: is not set, and BACKHAUL_HTTP_HOST=0.0.0.0 is open/),
+  ]);
+});
+
+test('what a service is asked has to carry its token and come from no other page; health and metrics are open', async () => {
+  const token = 'a-token-of-this-test';
+  const service = run({ BACKHAUL_HTTP_HOST: '0.0.0.0', BACKHAUL_API_TOKEN: token });
+  const port = await service.port();
+  await service.line('listening');
+  const known = { authorization: `Bearer ${token}` };
+  for (const path of ['/number', '/nothing', '//number', '/metricsx/../number'])
+    expect([path, (await get(port, path)).status]).toEqual([path, 401]);
+  expect(await get(port, '/number', { headers: known })).toEqual({ status: 200, text: '{"number":1}' });
+  const page = await get(port, '/number', { headers: { ...known, origin: 'https://evil.example' } });
+  expect([page.status, JSON.parse(page.text).code]).toEqual([403, 'ForeignPage']);
+  const text = { method: 'POST', headers: { ...known, 'content-type': 'text/plain' }, body: '{}' };
+  expect((await get(port, '/number', text)).status).toBe(415);
+  for (const path of ['/health/live', '/health/ready', '/metrics'])
+    expect([path, (await get(port, path)).status]).toEqual([path, 200]);
+  expect(service.lines.join()).not.toContain(token);
+  expect(await service.end('SIGTERM')).toBe(0);
 });
 
 test('a started service says where it listens, is ready, counts, serves its routes, and ends with 0', async () => {

@@ -9,7 +9,7 @@ import { connectMessaging, runExclusively } from '@backhaul/messaging';
 import { type Logger, pino } from 'pino';
 import { z } from 'zod';
 import { awaitStore } from './await-store.ts';
-import { type BaseConfiguration, baseConfiguration, readConfiguration } from './configuration.ts';
+import { type BaseConfiguration, baseConfiguration, openToAll, readConfiguration } from './configuration.ts';
 import { serviceHttp } from './http.ts';
 import { serviceMetrics } from './metrics.ts';
 import { exitCodes, type ProcessEnd, watchProcessEnd } from './process-end.ts';
@@ -34,12 +34,11 @@ export async function runService<Shape extends z.ZodRawShape>(
 ): Promise<never> {
   const schema = z.object({ ...baseConfiguration.shape, ...definition.configuration.shape });
   const read = readConfiguration(schema, process.env);
-  if (!read.ok) {
-    for (const line of read.refusal) process.stderr.write(`${line}\n`);
-    process.exit(exitCodes.wrongConfiguration);
-  }
+  if (!read.ok) notStarted(read.refusal);
   // What two schemas check together is what each of them checks; the type does not see that through the spread.
   const configuration = read.value as Shell<Shape>['configuration'];
+  const exposed = definition.isAsked === true ? openToAll(configuration) : undefined;
+  if (exposed !== undefined) notStarted([exposed]);
   // Before anything is written: images, scratch files, consoles and sockets are made by tools that ask for no mode of their own.
   process.umask(configuration.BACKHAUL_UMASK);
   const instanceId = randomUUID().slice(0, 8);
@@ -69,6 +68,11 @@ export async function runService<Shape extends z.ZodRawShape>(
   process.exit(open.length + failed.length > 0 ? exitCodes.somethingOpen : exitCodes.stopped);
 }
 
+function notStarted(lines: readonly string[]): never {
+  for (const line of lines) process.stderr.write(`${line}\n`);
+  process.exit(exitCodes.wrongConfiguration);
+}
+
 async function start<Shape extends z.ZodRawShape>(
   definition: ServiceDefinition<Shape>,
   { configuration, instanceId, log, end, plan }: Shell<Shape>,
@@ -83,6 +87,7 @@ async function start<Shape extends z.ZodRawShape>(
   const http = serviceHttp({
     readiness,
     registry: metrics.registry,
+    token: configuration.BACKHAUL_API_TOKEN,
     onError(error, request) {
       if (error instanceof AssertionError) end.die('an invariant failed in a request', error);
       log.warn({ request, error: describeError(error) }, 'a request failed');
@@ -148,6 +153,8 @@ async function start<Shape extends z.ZodRawShape>(
   });
 
   if (end.asked.aborted) return;
+  if (definition.isAsked === true && configuration.BACKHAUL_API_TOKEN === undefined)
+    log.warn('whoever is on this machine may ask: BACKHAUL_API_TOKEN is not set');
   await http.open();
   readiness.start();
   log.info({ port }, 'listening');

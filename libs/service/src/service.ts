@@ -12,6 +12,8 @@ export interface ServiceDefinition<Shape extends z.ZodRawShape> {
   readonly name: Service;
   /** The service's own environment variables; those of every service are added. */
   readonly configuration: z.ZodObject<Shape>;
+  /** It is asked over HTTP, and so has to know who may ask. Without it only health and metrics are there. */
+  readonly isAsked?: true;
   /** Wires the service. When it resolves, the service is ready. */
   start(context: ServiceContext<z.infer<z.ZodObject<Shape>>>): Promise<void>;
 }

@@ -10,6 +10,7 @@ import { apiRoutes, serveApi } from './api/api.ts';
 
 await runService({
   name: 'console',
+  isAsked: true,
   configuration: z.object({
     /** The key that seals are signed with; made where there is none. Without it the log is not sealed. */
     BACKHAUL_SEAL_KEY_FILE: z

@@ -11,6 +11,7 @@ import { deskOn, LONG_STREAMS_CACHED } from './subjects.ts';
 
 await runService({
   name: 'trigger',
+  isAsked: true,
   configuration: z.object({ BACKHAUL_HOSTS: HostsSetting }),
   async start({ configuration, store, messaging, http, log, singleton }) {
     const hosts = new Set(configuration.BACKHAUL_HOSTS.map(({ hostId }) => hostId));

@@ -200,11 +200,8 @@ async function firstChunk(note: Note, { directory, vms, applianceDirectory }: Pl
   });
   const log = await connectEventStore({ url: stack.consolePostgresUrl });
   try {
-    const { consoleUrl, triggerUrl } = stack;
     const limits = { fullThresholdBytes: MiB, maxProxiesPerHost: 1, childJobBytes: 64 * MiB };
-    await backhaulClient({ consoleUrl, triggerUrl }).definePolicy(
-      Policy.parse({ policyId: 'bench', ...limits }),
-    );
+    await backhaulClient(stack).definePolicy(Policy.parse({ policyId: 'bench', ...limits }));
     for (const name of ['cold', 'warm', 'warm']) {
       const begun = Date.now();
       const answer = await requestBackup({

@@ -117,7 +117,7 @@ test('the same request twice, over NATS and over HTTP, is one backup', async () 
   const body = { requestId: 'nightly-1', host: HOST, vm: 'db', policy: 'proxies' };
   const first = await lab.ask('BackupRequested', body);
   const again = await lab.ask('BackupRequested', body);
-  const http = await fetch(`${lab.stack.triggerUrl}/api/v1/backups`, {
+  const http = await lab.fetch('trigger', '/api/v1/backups', {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),

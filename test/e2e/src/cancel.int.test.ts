@@ -48,7 +48,7 @@ async function leftNothing(runId: string): Promise<void> {
   everythingWasGivenBack(story);
   portsWereExclusive(story);
   await eventually(`The console knowing that run ${runId} owes nothing`, 15_000, async () => {
-    const answer = await fetch(`${lab.stack.consoleUrl}/api/v1/obligations?run=${runId}`);
+    const answer = await lab.fetch('console', `/api/v1/obligations?run=${runId}`);
     const { items } = (await answer.json()) as { items: { kind: string }[] };
     // A proxy that it started may serve others, and has its idle time.
     return items.every(({ kind }) => kind === 'proxy') ? true : undefined;
@@ -66,8 +66,9 @@ const ways = {
   },
   async http(purpose: 'backup' | 'recovery', runId: string): Promise<void> {
     const path = purpose === 'backup' ? 'backups' : 'recoveries';
-    const reply = await fetch(`${lab.stack.triggerUrl}/api/v1/${path}/${runId}`, {
+    const reply = await lab.fetch('trigger', `/api/v1/${path}/${runId}`, {
       method: 'DELETE',
+      headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ reason: 'wrong VM', requestedBy: 'ops' }),
     });
     expect(reply.status).toBe(200);
@@ -83,10 +84,10 @@ const ways = {
 async function backhaul(...args: string[]): Promise<{ exitCode: number; lines: string[] }> {
   const lines: string[] = [];
   const say = (line: string): unknown => lines.push(line);
-  const { consoleUrl, triggerUrl } = lab.stack;
+  const { consoleUrl, triggerUrl, apiToken } = lab.stack;
   const exitCode = await runCli(['--console-url', consoleUrl, '--trigger-url', triggerUrl, ...args], {
     terminal: { out: say, note: say, isWatched: false },
-    environment: { USER: 'ops' },
+    environment: { USER: 'ops', BACKHAUL_API_TOKEN: apiToken },
     signal: new AbortController().signal,
   });
   return { exitCode, lines };

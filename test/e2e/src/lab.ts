@@ -46,6 +46,8 @@ export interface Lab {
   ask(name: string, body: Record<string, unknown>): Promise<Answer>;
   /** Sends bytes as they are; the answer under `requestId`. */
   askRaw(name: string, body: Uint8Array, requestId: string): Promise<Answer>;
+  /** Asks trigger or console over HTTP, as who knows the token. */
+  fetch(service: 'trigger' | 'console', path: string, init?: RequestInit): Promise<Response>;
   definePolicy(policyId: string, policy: Partial<Policy>): Promise<void>;
   /** Of the host `HOST`; what is `null` has no limit any more. */
   changeHostPolicy(changes: Partial<HostPolicy>): Promise<void>;
@@ -144,6 +146,11 @@ export async function openLab(options: Partial<StackOptions> = {}): Promise<Lab>
     image: (name) => join(images, name),
     ask,
     askRaw,
+    fetch(service, path, init = {}) {
+      const url = service === 'trigger' ? stack.triggerUrl : stack.consoleUrl;
+      const authorization = `Bearer ${stack.apiToken}`;
+      return fetch(`${url}${path}`, { ...init, headers: { ...init.headers, authorization } });
+    },
     async definePolicy(policyId, policy) {
       const answer = await ask('PolicyRequested', { policy: { policyId, ...policy } });
       if (answer.outcome !== 'accepted')

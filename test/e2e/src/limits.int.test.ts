@@ -50,7 +50,7 @@ function secondsMoving(...stories: readonly (readonly Recorded[])[]): number {
 }
 
 async function queue(): Promise<consoleApi.QueueView[]> {
-  const answer = await fetch(`${lab.stack.consoleUrl}/api/v1/queue?host=${HOST}`);
+  const answer = await lab.fetch('console', `/api/v1/queue?host=${HOST}`);
   return ((await answer.json()) as { items: consoleApi.QueueView[] }).items;
 }
 

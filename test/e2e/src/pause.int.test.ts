@@ -57,7 +57,7 @@ const holdsOnly = (runId: string, hold: string): Promise<true> =>
 /** As the console tells of it; `known` is what is waited for. */
 async function told(path: string, known: (answer: string) => boolean): Promise<string> {
   return await eventually(`The console telling of ${path}`, 15_000, async () => {
-    const answer = await (await fetch(`${lab.stack.consoleUrl}${path}`)).text();
+    const answer = await (await lab.fetch('console', path)).text();
     return known(answer) ? answer : undefined;
   });
 }

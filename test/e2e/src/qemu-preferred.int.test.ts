@@ -42,7 +42,7 @@ async function backup(
   if (choice === undefined) throw new Error('Nothing was chosen');
   // The console may be a moment behind the log.
   const table = await eventually('The explanation of the choice', 20_000, async () => {
-    const answer = await fetch(`${lab.stack.consoleUrl}/api/v1/backups/${backupId}/explain`);
+    const answer = await lab.fetch('console', `/api/v1/backups/${backupId}/explain`);
     const { item } = (await answer.json()) as { item?: { lines: string[] } };
     const begin = item?.lines.findIndex((line) => line.startsWith('Proxies looked at')) ?? -1;
     return begin === -1 ? undefined : item?.lines.slice(begin);

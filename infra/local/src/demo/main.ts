@@ -103,7 +103,7 @@ async function demo(): Promise<void> {
   );
 }
 
-async function definePolicy({ consoleUrl, triggerUrl }: Stack): Promise<void> {
+async function definePolicy(running: Stack): Promise<void> {
   // Small limits, so that a disk of a gigabyte shows what a disk of terabytes does: several proxies, and waves.
   const policy = {
     policyId: 'demo',
@@ -116,7 +116,7 @@ async function definePolicy({ consoleUrl, triggerUrl }: Stack): Promise<void> {
     recoveryThresholdBytes: 64 * MiB,
     proxyIdleSeconds: 20,
   };
-  const answer = await backhaulClient({ consoleUrl, triggerUrl }).definePolicy(Policy.parse(policy));
+  const answer = await backhaulClient(running).definePolicy(Policy.parse(policy));
   if (!answer.ok) throw new Fault(refusalLine(answer.refusal));
 }
 
@@ -187,7 +187,7 @@ async function publish({ natsUrl }: Stack, purpose: Purpose, request: object): P
 
 /** Events of a run as they come, told and noted, until it has an end and has given everything back. */
 async function* story(
-  { consoleUrl, triggerUrl }: Stack,
+  running: Stack,
   run: { readonly backupId: string } | { readonly recoveryId: string },
   moments: Moment[],
   begun: number,
@@ -195,7 +195,7 @@ async function* story(
 ): AsyncGenerator<Moment> {
   const signal = AbortSignal.timeout(RUN_MILLISECONDS_MAX);
   const facts = { ended: false, closed: false };
-  for await (const recorded of backhaulClient({ consoleUrl, triggerUrl }).follow({
+  for await (const recorded of backhaulClient(running).follow({
     ...run,
     after: 0,
     signal,

@@ -59,16 +59,19 @@ async function runStack(flags: UpFlags, { terminal, environment, signal }: Comma
     applianceDirectory,
     postgresUrl: flags.postgresUrl ?? (environment.BACKHAUL_POSTGRES_URL || undefined),
     natsUrl: flags.natsUrl ?? (environment.BACKHAUL_NATS_URL || undefined),
+    apiToken: environment.BACKHAUL_API_TOKEN || undefined,
     keep: true,
     supervise: true,
   });
   try {
-    const { consoleUrl, triggerUrl, natsUrl, sealKeyFile, consolePostgresUrl: postgresUrl } = stack;
-    const services = { consoleUrl, triggerUrl, natsUrl, repository };
+    const { consoleUrl, triggerUrl, apiToken, natsUrl, sealKeyFile, consolePostgresUrl: postgresUrl } = stack;
+    const services = { consoleUrl, triggerUrl, apiToken, natsUrl, repository };
     await writeStackFile(stackFile, { pid: process.pid, ...services, postgresUrl, sealKeyFile });
     terminal.out('Backhaul is up.');
     terminal.out(`  console     ${consoleUrl}/api/v1`);
-    terminal.out(`  trigger     ${triggerUrl}/api/v1`);
+    terminal.out(
+      `  trigger     ${triggerUrl}/api/v1 (other programs show the token of both: apiToken in ${stackFile})`,
+    );
     terminal.out(
       `  NATS        ${withoutNatsPassword(natsUrl)} (upstream systems log in: natsUrl in ${stackFile})`,
     );
@@ -83,7 +86,7 @@ async function runStack(flags: UpFlags, { terminal, environment, signal }: Comma
     terminal.out('Try: backhaul backup <vm> --wait. Stop with Ctrl-C.');
     if (!signal.aborted) await new Promise((wake) => signal.addEventListener('abort', wake));
     terminal.note('Stopping ...');
-    const owed = await stillOwed(backhaulClient({ consoleUrl, triggerUrl }));
+    const owed = await stillOwed(backhaulClient(stack));
     if (owed.length > 0)
       terminal.note(`Left at the hosts, to be found at the next start: ${owed.join(', ')}.`);
   } finally {

@@ -19,7 +19,11 @@ export function openApi(routes: readonly Route[]): object {
         'What the projections of the log say. Nothing here starts or changes a backup or a recovery. Every answer carries `asOf`: the position in the log up to which it is true.',
     },
     paths,
-    components: { schemas: { Problem: jsonSchema(consoleApi.Problem, 'output') } },
+    security: [{ token: [] }],
+    components: {
+      securitySchemes: { token: { type: 'http', scheme: 'bearer' } },
+      schemas: { Problem: jsonSchema(consoleApi.Problem, 'output') },
+    },
   };
 }
 

@@ -1,6 +1,7 @@
 /**
  * The same requests over HTTP. Answers are JSON; what is refused is a problem document (RFC 9457) with `code`, `message`
  * and `wayOut` beside the members that the RFC names. `Idempotency-Key` is the request id.
+ * Who may ask is settled before anything here (libs/service/src/who-may-ask.ts).
  *
  * | call | body: the request of `libs/contracts/src/requests.ts`, less what is in the path | answered |
  * | --- | --- | --- |
@@ -36,7 +37,7 @@ export function serveHttp(
   // Bodies stay bytes: one reader understands requests, whichever way they come.
   http.removeAllContentTypeParsers();
   http.addContentTypeParser(
-    '*',
+    'application/json',
     { parseAs: 'buffer', bodyLimit: BODY_BYTES_MAX },
     (_request, body: Buffer, done) => done(null, body),
   );
