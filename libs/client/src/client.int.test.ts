@@ -189,6 +189,19 @@ test('the live stream goes on where it was when the console comes back', async (
   expect(seen).toEqual(story);
 });
 
+test('a request waits out a trigger that is away; where it stays away, the id to ask again with is told', async () => {
+  const trigger = stack.services.get('trigger');
+  await trigger?.kill();
+  const requestId = randomUUID();
+  const wish = { requestId, host: 'lab', vm: 'patient' };
+  const hasty = backhaulClient({ ...stack, patienceMilliseconds: 0 });
+  await expect(hasty.requestBackup(wish)).rejects.toThrow(new RegExp(`${requestId}.*may have been taken`));
+  const asked = client.requestBackup(wish);
+  await trigger?.start();
+  expect(await asked).toMatchObject({ ok: true, value: { requestId } });
+  expect(await client.requestBackup(wish)).toEqual(await asked);
+});
+
 test('an unknown backup is a problem with its way out, and no retry', async () => {
   const asked = client.backup('00000000-0000-4000-8000-000000000000');
   await expect(asked).rejects.toThrow(ProblemFault);

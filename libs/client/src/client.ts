@@ -2,6 +2,7 @@
  * Backhaul over HTTP, typed: requests go to the trigger, questions to the console. The shapes are those of
  * `@backhaul/contracts`; answers are checked against them.
  */
+import { randomUUID } from 'node:crypto';
 import {
   Answer,
   type BackupRequested,
@@ -20,6 +21,7 @@ import { caughtUp } from './caught-up.ts';
 import { findRun, type Run } from './find-run.ts';
 import { type FollowOptions, follow } from './follow.ts';
 import { type Exchange, exchange, ProblemFault } from './http.ts';
+import { untilAnswered } from './until-answered.ts';
 
 type Without<T, K extends keyof T> = Omit<T, K>;
 export type NewBackup = z.input<typeof BackupRequested>;
@@ -93,15 +95,24 @@ export interface Deployment {
   readonly consoleUrl: string;
   readonly triggerUrl: string;
   readonly apiToken?: string | undefined;
+  /** How long a request that gets no answer is sent again, under the same id. Default 15 s. */
+  readonly patienceMilliseconds?: number;
 }
 
-export function backhaulClient({ consoleUrl, triggerUrl, apiToken: token }: Deployment): BackhaulClient {
+export function backhaulClient({
+  consoleUrl,
+  triggerUrl,
+  apiToken: token,
+  patienceMilliseconds = 15_000,
+}: Deployment): BackhaulClient {
   const console = { name: 'console', url: consoleUrl, token };
   const trigger = { name: 'trigger', url: triggerUrl, token };
 
-  const request = async (asked: Exchange): Promise<Result<Answer>> => {
+  const request = async (asked: Exchange, requestId: string = randomUUID()): Promise<Result<Answer>> => {
+    const headers = { 'idempotency-key': requestId };
+    const send = () => exchange(trigger, { ...asked, headers }, Answer);
     try {
-      return ok(await exchange(trigger, asked, Answer));
+      return ok(await untilAnswered(requestId, send, patienceMilliseconds));
     } catch (error) {
       // Who may not ask was not refused what was asked.
       const isRefusal = error instanceof ProblemFault && error.permanent && error.problem.status !== 401;
@@ -138,26 +149,14 @@ export function backhaulClient({ consoleUrl, triggerUrl, apiToken: token }: Depl
     );
 
   return {
-    requestBackup: (body) =>
-      request({
-        method: 'POST',
-        path: '/api/v1/backups',
-        body,
-        headers: { 'idempotency-key': body.requestId },
-      }),
+    requestBackup: (body) => request({ method: 'POST', path: '/api/v1/backups', body }, body.requestId),
     cancelBackup: (id, reason) =>
       request({
         method: 'DELETE',
         path: `/api/v1/backups/${encodeURIComponent(id)}`,
         body: reason === undefined ? {} : { reason },
       }),
-    requestRecovery: (body) =>
-      request({
-        method: 'POST',
-        path: '/api/v1/recoveries',
-        body,
-        headers: { 'idempotency-key': body.requestId },
-      }),
+    requestRecovery: (body) => request({ method: 'POST', path: '/api/v1/recoveries', body }, body.requestId),
     cancelRecovery: (id, reason) =>
       request({
         method: 'DELETE',
@@ -166,10 +165,9 @@ export function backhaulClient({ consoleUrl, triggerUrl, apiToken: token }: Depl
       }),
     order(order, purpose, id, { requestId, ...body } = {}) {
       const path = purpose === 'backup' ? backupPath(id) : recoveryPath(id);
-      const headers = requestId === undefined ? {} : { 'idempotency-key': requestId };
       return order === 'cancel'
-        ? request({ method: 'DELETE', path, body, headers })
-        : request({ method: 'POST', path: `${path}/${order}`, body, headers });
+        ? request({ method: 'DELETE', path, body }, requestId)
+        : request({ method: 'POST', path: `${path}/${order}`, body }, requestId);
     },
     defineSchedule: ({ scheduleId, ...body }) =>
       request({ method: 'PUT', path: `/api/v1/schedules/${encodeURIComponent(scheduleId)}`, body }),
@@ -181,12 +179,10 @@ export function backhaulClient({ consoleUrl, triggerUrl, apiToken: token }: Depl
       request({ method: 'PATCH', path: `/api/v1/host-policies/${encodeURIComponent(hostId)}`, body }),
     changeDeploymentPolicy: (body) => request({ method: 'PATCH', path: '/api/v1/deployment-policy', body }),
     redriveDeadLetter: ({ requestId, letter, ...body }) =>
-      request({
-        method: 'POST',
-        path: `/api/v1/dead-letters/${encodeURIComponent(letter)}/redrive`,
-        body,
-        headers: { 'idempotency-key': requestId },
-      }),
+      request(
+        { method: 'POST', path: `/api/v1/dead-letters/${encodeURIComponent(letter)}/redrive`, body },
+        requestId,
+      ),
 
     page,
     all: (list, query) =>

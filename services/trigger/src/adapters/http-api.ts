@@ -137,7 +137,7 @@ export function serveHttp(
         ? { code: 'BadRequest', message: error.message }
         : {
             code: 'NotNow',
-            message: 'The request could not be carried out now, and nothing of it was kept.',
+            message: 'The request could not be carried out now. It may have been kept all the same.',
             wayOut: 'Send it again with the same Idempotency-Key: it will be done once.',
           };
     return sendProblem(request, reply, refusal, undefined, status < 500 ? status : 503);
