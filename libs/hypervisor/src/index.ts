@@ -1,3 +1,4 @@
+export { whyAllEndsWithUs } from './control-group.ts';
 export { countDensity } from './directory/density.ts';
 export * from './host.ts';
 export { type HostOptions, openHost } from './open-host.ts';

@@ -5,6 +5,7 @@ import {
   ScratchDirectorySetting,
   StateDirectorySetting,
 } from '@backhaul/contracts';
+import { whyAllEndsWithUs } from '@backhaul/hypervisor';
 import { Fault } from '@backhaul/kernel';
 import { poolNews } from '@backhaul/pool';
 import { runService } from '@backhaul/service';
@@ -22,6 +23,8 @@ await runService({
     BACKHAUL_SCRATCH_DIRECTORY: ScratchDirectorySetting,
   }),
   async start({ configuration, log, store, messaging, onStop, part, singleton }) {
+    const ending = await whyAllEndsWithUs();
+    if (ending !== undefined) log.warn(ending);
     const places = new Map<string, HostPlace>();
     const site = {
       stateDirectory: configuration.BACKHAUL_STATE_DIRECTORY,
