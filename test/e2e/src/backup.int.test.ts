@@ -95,7 +95,7 @@ test('an incremental reads the changed bytes and no others, and its restore equa
     ofType(story, 'ChunkReceived').filter(({ data }) => data.diskId === 'vdb' && data.storedBytes > 0),
   ).toEqual([]);
   expect(await sha256Of(await lab.restore(backupId, 'vda'))).toBe(await sha256Of(copy));
-  expect(await bitmapsOf(vda())).toEqual([`backhaul-${backupId}`]);
+  expect(await bitmapsOf(vda())).toEqual([`backhaul-${backupId}.vda`]);
 });
 
 test('the proxies that are up serve a second VM too', async () => {

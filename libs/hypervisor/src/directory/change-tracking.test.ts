@@ -1,11 +1,18 @@
 import { GiB } from '@backhaul/kernel';
 import { describe, expect, test } from 'vitest';
-import { judgeTracking, type ParentDisk, type TrackedImage } from './change-tracking.ts';
+import {
+  checkpointOf,
+  isCheckpointOf,
+  judgeTracking,
+  type ParentDisk,
+  type TrackedImage,
+} from './change-tracking.ts';
 
 const identity = { format: 'qcow2', inode: '17', sizeBytes: GiB };
 const checkpoint = 'backhaul-b1';
 const parent: ParentDisk = { checkpoint, identity };
 const bitmap = { name: checkpoint, granularity: 65_536, recording: true, inconsistent: false };
+const born = (inode: string): Partial<TrackedImage> => ({ identity: { ...identity, inode } });
 const image: TrackedImage = {
   diskId: 'vda',
   sizeBytes: GiB,
@@ -19,6 +26,17 @@ describe('change tracking', () => {
     expect(judgeTracking(image, parent)).toEqual({ state: 'usable', checkpoint });
   });
 
+  test.each(['17', '17+1', '17+1<5@9', '17+1<5+2@9'])('counts births where both know them (%s)', (inode) => {
+    const before = { ...parent, identity: { ...identity, inode: inode.replace(/\+\d+/, '') } };
+    expect(judgeTracking({ ...image, ...born(inode) }, before)).toMatchObject({ state: 'usable' });
+  });
+
+  test('has the disk in the name of a checkpoint, and knows those of earlier releases', () => {
+    expect(checkpointOf('b1', 'vda')).toBe('backhaul-b1.vda');
+    const names = ['backhaul-b1.vda', 'backhaul-b1', 'backhaul-b10.vda', 'backhaul-at-b1'];
+    expect(names.map((name) => isCheckpointOf(name, 'b1'))).toEqual([true, true, false, false]);
+  });
+
   const doubts: [string, Partial<TrackedImage>, ParentDisk | null | undefined][] = [
     ['NoParent', {}, undefined],
     ['DiskNotInParent', {}, null],
@@ -26,6 +44,10 @@ describe('change tracking', () => {
     ['ParentHasNoCheckpoint', {}, { ...parent, checkpoint: null }],
     ['ImageReplaced', { identity: { ...identity, inode: '18' } }, parent],
     ['ImageReplaced', {}, { ...parent, identity: { ...identity, format: 'raw' } }],
+    ['ImageReplaced', { identity: { ...identity, inode: '17<5@9' } }, parent],
+    ['ImageReplaced', born('17+2'), { ...parent, identity: { ...identity, inode: '17+1' } }],
+    ['ImageReplaced', born('17+1<5+2@9'), { ...parent, identity: { ...identity, inode: '17+1<5+3@9' } }],
+    ['FormatWithoutTracking', born('17<nbd://base/vda'), parent],
     ['SizeChanged', { sizeBytes: 2 * GiB }, parent],
     ['CheckpointAbsent', { bitmaps: [] }, parent],
     ['CheckpointAbsent', { bitmaps: [{ ...bitmap, name: 'backhaul-b0' }] }, parent],

@@ -5,12 +5,21 @@
  */
 import type { ChangeTracking, ImageIdentity, RestorePoint } from '@backhaul/contracts';
 import type { NodeBitmap } from './block-graph.ts';
+import { sameFiles, unseenBase } from './image-files.ts';
 
 export const CHECKPOINT_PREFIX = 'backhaul-';
 /** Fine enough that small writes stay small, coarse enough that 8 TiB cost 16 MiB of bitmap. */
 export const CHECKPOINT_GRANULARITY_BYTES = 65_536;
 
-export const checkpointOf = (snapshotId: string): string => `${CHECKPOINT_PREFIX}${snapshotId}`;
+/** The disk is in its name: a disk that was put in the place of another of its VM has none that is looked for. */
+export const checkpointOf = (snapshotId: string, diskId: string): string =>
+  `${ofSnapshot(snapshotId)}.${diskId}`;
+
+/** Of any disk. Earlier releases named no disk. */
+export const isCheckpointOf = (name: string, snapshotId: string): boolean =>
+  name === ofSnapshot(snapshotId) || name.startsWith(`${ofSnapshot(snapshotId)}.`);
+
+const ofSnapshot = (snapshotId: string): string => `${CHECKPOINT_PREFIX}${snapshotId}`;
 
 export interface TrackedImage {
   readonly diskId: string;
@@ -37,14 +46,22 @@ export function judgeTracking(image: TrackedImage, parent: ParentDisk | null | u
   if (parent === undefined) return doubt('NoParent', `${disk} has no restore point to build on`);
   if (parent === null) return doubt('DiskNotInParent', `the parent restore point does not have ${disk}`);
   if (image.withoutTracking !== null) return doubt('FormatWithoutTracking', image.withoutTracking);
+  const unseen = unseenBase(image.identity.inode);
+  if (unseen !== undefined) {
+    return doubt(
+      'FormatWithoutTracking',
+      `${disk} is based on ${unseen}, which is no file here: nothing would tell if that changed`,
+    );
+  }
   const { checkpoint } = parent;
   if (checkpoint === null) {
     return doubt('ParentHasNoCheckpoint', `no checkpoint of ${disk} was started with the parent`);
   }
-  if (parent.identity.format !== image.identity.format || parent.identity.inode !== image.identity.inode) {
+  const { format, inode } = parent.identity;
+  if (format !== image.identity.format || !sameFiles(inode, image.identity.inode)) {
     return doubt(
       'ImageReplaced',
-      `the image of ${disk}, or one that it is based on, is another file than at the parent (inode ${image.identity.inode}, was ${parent.identity.inode})`,
+      `the image of ${disk}, or one that it is based on, is another file than at the parent (inode ${image.identity.inode}, was ${inode})`,
     );
   }
   if (parent.identity.sizeBytes !== image.sizeBytes) {

@@ -86,7 +86,7 @@ describe('checkpoints of a qcow2 image', () => {
       { offset: 5 * 1024 * KiB, length: 64 * KiB },
     ]);
     await host.releaseSnapshot(second.snapshotId, 'web', 'committed');
-    expect(await images.bitmapNames(DISK)).toEqual([`backhaul-${second.snapshotId}`]);
+    expect(await images.bitmapNames(DISK)).toEqual([`backhaul-${second.snapshotId}.vda`]);
   });
 
   test('a checkpoint that an earlier crash left is removed with the next commit', async () => {
@@ -147,7 +147,7 @@ describe('checkpoints of a qcow2 image', () => {
     expect(disk?.fallbackReason).toMatch(reason);
     await host.releaseSnapshot(order.snapshotId, 'web', 'committed');
     // The next one stands on firm ground again.
-    expect(await images.bitmapNames(DISK)).toEqual([`backhaul-${order.snapshotId}`]);
+    expect(await images.bitmapNames(DISK)).toEqual([`backhaul-${order.snapshotId}.vda`]);
   });
 
   test('an image resized since the parent means a full', async () => {

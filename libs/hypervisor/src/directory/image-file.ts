@@ -3,12 +3,12 @@
  * (corrupt, in use, encrypted) are refusals with qemu-img's own words.
  */
 import { access, constants, stat } from 'node:fs/promises';
-import { isAbsolute } from 'node:path';
 import type { ImageIdentity } from '@backhaul/contracts';
 import { Fault, ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { z } from 'zod';
 import { runTool } from '../tool.ts';
 import type { ImageFile } from './folder.ts';
+import { filesOf } from './image-files.ts';
 import { orHeld } from './image-lock.ts';
 
 const Info = z.object({
@@ -80,7 +80,7 @@ export async function readImage(image: ImageFile): Promise<Result<ImageFacts>> {
     sizeBytes: top['virtual-size'],
     identity: {
       format: image.format,
-      inode: await inodeOf(
+      inode: await filesOf(
         image.path,
         backing.map((one) => one.filename),
       ),
@@ -107,21 +107,6 @@ function withoutTracking(
     return `disk ${image.diskId} keeps its data in a file of its own, which can be written past its checkpoints`;
   }
   return sizeBytes === 0 ? `disk ${image.diskId} has no size` : null;
-}
-
-/**
- * An image based on others is not the same disk any more once one of those is another file, or was written: no bitmap
- * of its own would tell.
- */
-export async function inodeOf(path: string, backing: readonly string[]): Promise<string> {
-  const own = isAbsolute(path) ? await stat(path, { bigint: true }).catch(() => undefined) : undefined;
-  const parts = [own === undefined ? path : String(own.ino)];
-  for (const base of backing) {
-    const found = isAbsolute(base) ? await stat(base, { bigint: true }).catch(() => undefined) : undefined;
-    // What is not a file here (an NBD export, say) has nothing but its name.
-    parts.push(found === undefined ? base : `${found.ino}@${found.mtimeNs}`);
-  }
-  return parts.join('<');
 }
 
 /** A quick look for damage. Leaked clusters cost space and hurt nobody. Throws ImageHeld like `readImage`. */

@@ -126,7 +126,7 @@ describe('a snapshot of a directory host', () => {
     await vm.stop();
     await host.releaseSnapshot(second.snapshotId, 'web', 'discarded');
     expect(await images.leftovers()).toEqual([
-      expect.stringContaining(`bitmap backhaul-${first.snapshotId} of web/vda.qcow2`),
+      expect.stringContaining(`bitmap backhaul-${first.snapshotId}.vda of web/vda.qcow2`),
     ]);
     const { disks } = must(await host.inspect('web', parent));
     expect(disks[0]?.tracking).toMatchObject({ state: 'usable', changed: { buckets: [0, 65_536, 0, 0] } });
@@ -164,10 +164,10 @@ describe('a snapshot of a directory host', () => {
     const order = fullOrder(randomUUID());
     must(await host.takeSnapshot(order));
     await images.create('web/new.qcow2', '16M');
-    await images.img('bitmap', '--add', images.path('web/new.qcow2'), `backhaul-${order.snapshotId}`);
+    await images.img('bitmap', '--add', images.path('web/new.qcow2'), `backhaul-${order.snapshotId}.vda`);
     await rename(images.path('web/new.qcow2'), images.path('web/vda.qcow2'));
     await host.releaseSnapshot(order.snapshotId, 'web', 'discarded');
-    expect(await images.bitmapNames('web/vda.qcow2')).toEqual([`backhaul-${order.snapshotId}`]);
+    expect(await images.bitmapNames('web/vda.qcow2')).toEqual([`backhaul-${order.snapshotId}.vda`]);
   });
 
   /** What is on disk at the moment of the kill: each is the first trace of another step. */

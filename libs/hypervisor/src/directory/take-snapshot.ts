@@ -120,7 +120,9 @@ async function stateBefore(order: SnapshotOrder, candidates: readonly Candidate[
       ...image,
       inode: (await markFile(image.path))?.inode ?? '',
       checkpoint:
-        facts.withoutTracking === null && (await isWritable(image)) ? checkpointOf(order.snapshotId) : null,
+        facts.withoutTracking === null && (await isWritable(image))
+          ? checkpointOf(order.snapshotId, image.diskId)
+          : null,
     })),
   );
   const { snapshotId, vmId } = order;

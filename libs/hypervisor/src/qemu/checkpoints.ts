@@ -11,7 +11,7 @@ import type { ChangeTracking } from '@backhaul/contracts';
 import {
   CHECKPOINT_GRANULARITY_BYTES,
   CHECKPOINT_PREFIX,
-  checkpointOf,
+  isCheckpointOf,
   type Judgement,
   judgeTracking,
   type ParentDisk,
@@ -90,18 +90,18 @@ export async function endCheckpoints(
   snapshotId: string,
   outcome: 'committed' | 'discarded',
 ): Promise<void> {
-  const checkpoint = checkpointOf(snapshotId);
-  const commits = outcome === 'committed' && disk.bitmaps.some(({ name }) => name === checkpoint);
+  const isNew = (name: string) => isCheckpointOf(name, snapshotId);
+  const commits = outcome === 'committed' && disk.bitmaps.some(({ name }) => isNew(name));
   for (const { name, busy } of disk.bitmaps) {
-    const others = commits && isOurs(name) && !busy && name !== checkpoint;
-    const own = name === frozenBitmapOf(snapshotId) || (outcome === 'discarded' && name === checkpoint);
+    const others = commits && isOurs(name) && !busy && !isNew(name);
+    const own = name === frozenBitmapOf(snapshotId) || (outcome === 'discarded' && isNew(name));
     if (others || own) await removeBitmap(qmp, disk, name);
   }
 }
 
 /** Whether the snapshot began a checkpoint there, or keeps a parent's. */
 export const hasCheckpointOf = ({ bitmaps }: BitmapNode, snapshotId: string): boolean =>
-  bitmaps.some(({ name }) => name === checkpointOf(snapshotId) || name === frozenBitmapOf(snapshotId));
+  bitmaps.some(({ name }) => isCheckpointOf(name, snapshotId) || name === frozenBitmapOf(snapshotId));
 
 const isOurs = (name: string): boolean =>
   name.startsWith(CHECKPOINT_PREFIX) && !name.startsWith(`${CHECKPOINT_PREFIX}look.`);

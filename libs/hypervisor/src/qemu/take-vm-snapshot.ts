@@ -154,7 +154,7 @@ function stateBefore(
     scratch: disk.readOnly
       ? null
       : join(site.scratchFolder, `${exportNameOf({ snapshotId, diskId: disk.diskId })}.qcow2`),
-    checkpoint: disk.readOnly ? null : checkpointOf(snapshotId),
+    checkpoint: disk.readOnly ? null : checkpointOf(snapshotId, disk.diskId),
   }));
   // One filter goes in at one instant without anybody holding the guest. A guest that stands still already is left alone.
   const holds = running && disks.filter(({ scratch }) => scratch !== null).length > 1;

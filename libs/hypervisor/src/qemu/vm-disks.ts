@@ -7,7 +7,7 @@ import { Name } from '@backhaul/contracts';
 import { ok, type Refusal, type Result, refuse } from '@backhaul/kernel';
 import { z } from 'zod';
 import type { NodeBitmap } from '../directory/block-graph.ts';
-import { inodeOf } from '../directory/image-file.ts';
+import { filesOf } from '../directory/image-files.ts';
 import type { QmpClient } from '../qmp.ts';
 import { storageOf } from '../storage-of.ts';
 import { isOwnNode } from './node-names.ts';
@@ -168,7 +168,7 @@ const identityOf = (image: Image): Promise<string> => {
   const backing: string[] = [];
   for (let one = image['backing-image']; one !== undefined; one = one['backing-image'])
     backing.push(one.filename);
-  return inodeOf(image.filename, backing);
+  return filesOf(image.filename, backing);
 };
 
 const nameUnusable = (vmId: string, diskId: string): Refusal => ({
