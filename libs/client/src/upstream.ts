@@ -2,10 +2,12 @@
  * How an upstream system asks for a backup or a recovery over NATS, and hears what became of it. It needs nothing of Backhaul but three
  * subjects and the shapes of the contracts, so this file can be copied into any language:
  * 1. subscribe to `ans.<requestId>`, before anything is sent;
- * 2. publish the request to `req.trigger.BackupRequested` or `req.trigger.RecoveryRequested` (or another of `requests`) in JetStream, with `Nats-Msg-Id` = requestId, and
+ * 2. publish the request to `req.trigger.BackupRequested` or `req.trigger.RecoveryRequested` (or another of `requests`) in JetStream, with a `Nats-Msg-Id` that is new each
+ *    time (JetStream drops a second message of the same one within five minutes, whatever it says, and acknowledges it all the same), and
  *    wait until it is stored: from then on it is not lost, whatever else is down;
- * 3. wait for the answer: `accepted` or `refused`; and, if wanted, for the last one: `completed` or `failed`.
- * Answers are told once and not kept. Who missed one asks again with the same requestId, or asks the console.
+ * 3. wait for the answer: `accepted` or `refused`; and, if wanted, for the last one: `completed`, `failed` or, where it never starts, `refused`.
+ * Answers are told and not kept. Who missed one sends the same request with the same requestId again, as often as it takes: it is the
+ * same backup, and the answer is where it stands by then. All answers under one id are heard by all who listen for it.
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -27,7 +29,7 @@ export interface Upstream {
   readonly requestId?: string;
   /** How long to wait for `accepted` or `refused`. Default 30 s. */
   readonly answerMilliseconds?: number;
-  /** Wait for `completed` or `failed` too, at most this long. */
+  /** Wait for the last answer too, at most this long. */
   readonly finalMilliseconds?: number;
   /** Called with each answer as it comes. */
   readonly onAnswer?: (answer: Answer) => void;
@@ -84,8 +86,8 @@ async function ask(name: RequestName, options: Upstream): Promise<Answer> {
     await store(connection, name, requestId, { ...body, requestId });
     const first = await nextAnswer(answers, requestId, answerMilliseconds);
     onAnswer?.(first);
-    if (first.outcome !== 'accepted' || finalMilliseconds === undefined) return first;
-    const last = await nextAnswer(answers, requestId, finalMilliseconds);
+    if (isLast(first) || finalMilliseconds === undefined) return first;
+    const last = await nextAnswer(answers, requestId, finalMilliseconds, isLast);
     onAnswer?.(last);
     return last;
   } finally {
@@ -101,7 +103,7 @@ async function store(
 ): Promise<void> {
   try {
     await connection.jetstream().publish(requestSubject(name), JSON.stringify(request), {
-      msgID: requestId,
+      msgID: randomUUID(),
       timeout: STORED_MILLISECONDS_MAX,
     });
   } catch (cause) {
@@ -114,15 +116,19 @@ async function store(
   }
 }
 
+/** Whoever asks again, or orders something, under the same id is told `accepted` too. */
+const isLast = ({ outcome }: Answer): boolean => outcome !== 'accepted';
+
 async function nextAnswer(
   answers: AsyncIterator<Msg>,
   requestId: string,
   milliseconds: number,
+  isIt: (answer: Answer) => boolean = () => true,
 ): Promise<Answer> {
   let timer: NodeJS.Timeout | undefined;
   const timeUp = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      const message = `No answer to request ${requestId} came within ${milliseconds} ms. It is stored and not lost: ask the console what became of it.`;
+      const message = `No answer to request ${requestId} came within ${milliseconds} ms. It is stored and not lost: ask again with the same requestId, or ask the console what became of it.`;
       reject(new Fault(message, { code: 'TimedOut' }));
     }, milliseconds);
   });
@@ -132,7 +138,7 @@ async function nextAnswer(
       if (done === true)
         throw new Fault(`NATS closed the connection before request ${requestId} was answered`);
       const answer = Answer.safeParse(parsed(value.data));
-      if (answer.success) return answer.data;
+      if (answer.success && isIt(answer.data)) return answer.data;
     }
   })();
   try {

@@ -29,7 +29,10 @@ export const RequestId = z
   .string()
   .regex(/^[A-Za-z0-9_-]{1,100}$/, 'must be 1 to 100 letters, digits, "-" or "_"');
 
-/** Subject `req.trigger.BackupRequested`. The same `requestId` again is the same request: one backup. */
+/**
+ * Subject `req.trigger.BackupRequested`. The same `requestId` again is the same request: one backup, and an answer that says where it stands.
+ * What could not be read is corrected and sent again under the same one.
+ */
 export const BackupRequested = z.strictObject({
   requestId: RequestId,
   host: HostId,

@@ -1,26 +1,20 @@
 /** Puts the parts together into the `Messaging` of one service. */
-import {
-  Answer,
-  answerSubject,
-  type EventType,
-  type Recorded,
-  RequestId,
-  type Service,
-} from '@backhaul/contracts';
+import type { Answer, EventType, Recorded, Service } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
-import { describeError, Fault, invariant } from '@backhaul/kernel';
+import { describeError, invariant } from '@backhaul/kernel';
 import { ACK_WAIT_MILLISECONDS, type ConsumptionOptions, startConsumption } from './consumption.ts';
 import { keepDeadLetter, redriveDeadLetter } from './dead-letters.ts';
 import type { Delivery } from './delivery.ts';
 import type { Durable } from './durables.ts';
 import { eventOf, type Outcome, oneTransaction, workOf } from './handlers.ts';
 import { rememberEach } from './inbox.ts';
-import { type Link, openLink } from './link.ts';
+import { openLink } from './link.ts';
 import type { Log } from './log.ts';
 import type { Consumption, Messaging } from './messaging.ts';
 import type { Observer } from './occurrence.ts';
 import { startRelay } from './owned-relay.ts';
 import { requesterOn } from './requester.ts';
+import { publishAnswer, refusedFor, requestsOf } from './requests.ts';
 import { defaultRetryPolicy, type RetryPolicy } from './retry.ts';
 import { EVENTS, ensureStreams, REQUESTS } from './streams.ts';
 import { eventFilter, requestFilter } from './subjects.ts';
@@ -212,31 +206,11 @@ export async function connectMessaging(options: MessagingOptions): Promise<Messa
             oneOfEachLane: true,
             laneOf: ({ identity }) => identity.inboxKey,
           },
-          handle: async (batch) => {
-            const given = new Map<Delivery, Answer | undefined>();
-            const outcomes = await oneTransaction(
-              store,
-              `${service}__${purpose}`,
-              batch,
-              async (delivery, transaction) => {
-                const { subject, body, identity } = delivery;
-                const name = subject.slice(subject.lastIndexOf('.') + 1);
-                given.set(delivery, await handle({ name, body, messageId: identity.messageId }, transaction));
-              },
-            );
-            for (const [index, delivery] of batch.entries()) {
-              const found = outcomes[index] === 'handled' ? given.get(delivery) : undefined;
-              if (found !== undefined) answer(found);
-            }
-            return outcomes;
-          },
+          handle: requestsOf(store, `${service}__${purpose}`, handle, answer),
         },
         {
           after(delivery, error) {
-            const requestId = requestIdOf(delivery.body);
-            if (requestId === undefined) return;
-            const code = error instanceof Fault && error.code !== undefined ? error.code : 'RequestFailed';
-            answer({ requestId, outcome: 'refused', refusal: { code, message: describeError(error) } });
+            for (const refused of refusedFor(delivery, error)) answer(refused);
           },
         },
       );
@@ -290,30 +264,6 @@ const durable = (stream: Durable['stream'], name: string, filter: string): Durab
   ackPendingMax: ACK_PENDING_MAX,
   ackWaitMilliseconds: ACK_WAIT_MILLISECONDS,
 });
-
-function publishAnswer(link: Link, log: Log, answer: Answer): void {
-  const session = link.current();
-  if (!RequestId.safeParse(answer.requestId).success || session === undefined) {
-    log.debug({ requestId: answer.requestId }, 'an answer could not be sent');
-    return;
-  }
-  try {
-    session.connection.publish(answerSubject(answer.requestId), JSON.stringify(Answer.parse(answer)));
-  } catch (error) {
-    // The log, not the answer, is the truth: one that cannot be sent must not undo what is done.
-    log.warn({ requestId: answer.requestId, error: describeError(error) }, 'an answer could not be sent');
-  }
-}
-
-function requestIdOf(body: Uint8Array): string | undefined {
-  try {
-    const parsed: unknown = JSON.parse(Buffer.from(body).toString('utf8'));
-    const { requestId } = parsed as { requestId?: unknown };
-    return RequestId.safeParse(requestId).data;
-  } catch {
-    return undefined;
-  }
-}
 
 function throwOutside(error: Error): void {
   queueMicrotask(() => {

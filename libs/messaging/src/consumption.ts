@@ -213,15 +213,10 @@ class RunningConsumption implements Consumption {
   }
 
   #take(message: JsMsg, durable: Durable, streamCreated: string): void {
-    const headers = headersOf(message);
-    const identity = identityOf(durable.stream, streamCreated, message.seq, headers);
-    const delivery: Delivery = {
-      subject: message.subject,
-      headers,
-      body: message.data,
-      identity,
-      attempt: message.info.deliveryCount,
-    };
+    const place = { stream: durable.stream, created: streamCreated, sequence: message.seq };
+    const encoded = { subject: message.subject, headers: headersOf(message), body: message.data };
+    const identity = identityOf(place, encoded);
+    const delivery: Delivery = { ...encoded, identity, attempt: message.info.deliveryCount };
     const key = `${durable.name} ${identity.inboxKey}`;
     if (this.#held.hold(durable.name, key, message)) this.#batches.add({ key, delivery });
   }

@@ -9,7 +9,7 @@ import { derivedId, Fault } from '@backhaul/kernel';
 import { sql } from 'kysely';
 import { headers as natsHeaders } from 'nats';
 import type { Delivery } from './delivery.ts';
-import { inboxKeyOf, ORIGINAL_ID } from './identity.ts';
+import { inboxKeyOf, keyOfId, ORIGINAL_ID } from './identity.ts';
 import { forget, remember } from './inbox.ts';
 import type { Link } from './link.ts';
 
@@ -72,7 +72,7 @@ export async function findDeadLetter(
     consumer: row.consumer,
     subject: row.subject,
     messageId: row.message_id,
-    messageKey: inboxKeyOf(row.message_id),
+    messageKey: keyOfId(row.message_id),
     eventId: row.event_id,
     reason: row.reason,
     correlation: row.correlation !== null && UUID.test(row.correlation) ? row.correlation : undefined,
@@ -113,7 +113,8 @@ export async function letHandleAgain(store: EventStore, deadLetterId: string): P
     if (letter === undefined)
       throw new Fault(`Dead letter ${deadLetterId} is gone: it cannot be sent again`, { permanent: true });
     if (letter.redriven_at === null) {
-      await forget(transaction, letter.consumer, inboxKeyOf(letter.message_id));
+      const { consumer, subject, message_id: messageId, body } = letter;
+      await forget(transaction, consumer, inboxKeyOf({ subject, messageId, body }));
       await sql`update public.dead_letters set redriven_at = now() where id = ${deadLetterId}`.execute(
         transaction.kysely,
       );

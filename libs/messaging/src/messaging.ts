@@ -24,14 +24,17 @@ export interface IncomingRequest {
   /** The last token of the subject, known or not. */
   readonly name: string;
   readonly body: Uint8Array;
-  /** Stable over redelivery: the `Nats-Msg-Id`, or the stream's sequence where the sender gave none. */
+  /** Stable over redelivery: the `Nats-Msg-Id`, or the stream's sequence where the sender gave none. Which ids there are: identity.ts. */
   readonly messageId: string;
 }
 
 /** What upstream systems can do, and services too. */
 export interface Requester {
-  /** Publishes a request and waits until JetStream has stored it. The same `messageId` within 5 minutes is stored once. */
-  request(name: RequestName, body: unknown, messageId: string): Promise<void>;
+  /**
+   * Publishes a request and waits until JetStream has stored it. `messageId`: of this sending, by default a new one. The same within
+   * 5 minutes is stored once, whatever it says: a request id will not do, for a request may be repeated or corrected.
+   */
+  request(name: RequestName, body: unknown, messageId?: string): Promise<void>;
 
   /** Waits for the answer to a request; subscribe before sending. Undefined at the end of the wait. */
   awaitAnswer(requestId: string, milliseconds: number): { readonly answer: Promise<Answer | undefined> };
@@ -93,12 +96,14 @@ export interface Messaging extends Requester {
   }): Promise<Consumption>;
 
   /**
-   * Requests from upstream (`req.<service>.>`), with the same once-only transaction as `consume`. The answer is sent after
-   * the commit. A request that ends as a dead letter is answered `refused`, with the reason.
+   * Requests from upstream (`req.<service>.>`), with the same once-only transaction as `consume`. The answers are sent after
+   * the commit, in their order. A request that was handled and comes again is handed over again, in a transaction that is rolled back, and what
+   * that answers is sent: so the handler's answers must follow from the log. One that ends as a dead letter is answered `refused`,
+   * with the reason.
    */
   consumeRequests(options: {
     concurrency?: number;
-    handle(request: IncomingRequest, transaction: EventTransaction): Promise<Answer | undefined>;
+    handle(request: IncomingRequest, transaction: EventTransaction): Promise<readonly Answer[]>;
   }): Promise<Consumption>;
 
   /** Tells whoever listens on `ans.<requestId>`. At most once: the log, not the answer, is the truth. */

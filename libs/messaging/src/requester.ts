@@ -2,6 +2,7 @@
  * The upstream side: sends requests and hears answers. All that a command line or another system needs of Backhaul's
  * NATS; services have it as part of their messaging.
  */
+import { randomUUID } from 'node:crypto';
 import { Answer, answerSubject, RequestId, type RequestName, requestSubject } from '@backhaul/contracts';
 import { describeError, Fault, withDeadline } from '@backhaul/kernel';
 import { type Link, openLink } from './link.ts';
@@ -30,7 +31,7 @@ export function connectRequester(options: {
 
 export function requesterOn(link: Link): Requester {
   return {
-    async request(name, body, messageId) {
+    async request(name, body, messageId = randomUUID()) {
       await withDeadline(`Sending ${name} ${messageId} to NATS`, REQUEST_MILLISECONDS_MAX, async (signal) => {
         for (let stored = false; !stored; ) stored = await send(link, name, body, messageId, signal);
       });

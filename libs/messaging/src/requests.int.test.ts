@@ -1,9 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import { RequestId } from '@backhaul/contracts';
 import { eventually, Fault } from '@backhaul/kernel';
 import { sql } from 'kysely';
-import { connect } from 'nats';
+import { connect, headers } from 'nats';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { connectRequester } from './requester.ts';
+import { claimed, vmStream } from './test-events.fixture.ts';
 import { openTestMessaging, type TestMessaging, type TestService } from './testing.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -16,12 +18,18 @@ beforeAll(async () => {
   servers = await openTestMessaging();
   trigger = await servers.connect('trigger');
   await trigger.messaging.consumeRequests({
-    async handle({ name, body, messageId }) {
+    async handle({ name, body, messageId }, transaction) {
       received.push({ name, messageId });
-      const { requestId } = JSON.parse(Buffer.from(body).toString());
+      const { requestId, claims } = JSON.parse(Buffer.from(body).toString());
       if (requestId === 'doomed')
         throw new Fault('no such policy', { permanent: true, code: 'NoSuchPolicy' });
-      return { requestId: RequestId.parse(requestId), outcome: 'accepted' };
+      // A command of its own each time: only the inbox keeps this from taking effect twice.
+      if (claims !== undefined)
+        await transaction.append([{ stream: vmStream(claims), expected: 'any', events: [claimed(claims)] }], {
+          commandId: randomUUID(),
+          metadata: { correlation: claims, causation: messageId, actor: 'trigger' },
+        });
+      return [{ requestId: RequestId.parse(requestId), outcome: 'accepted' }];
     },
   });
 });
@@ -69,6 +77,52 @@ test('a request without an id is one by where it stands, and one that ends as a 
     trigger.store.kysely,
   );
   expect(rows).toEqual([{ reason: 'no such policy', subject: 'req.trigger.Anything', event_id: null }]);
+});
+
+/** Five minutes and more after the first of this message id: JetStream has forgotten it, the inbox has not. */
+async function sendLater(body: { requestId: string; [field: string]: unknown }, messageId: string) {
+  const { answer } = trigger.messaging.awaitAnswer(body.requestId, 10_000);
+  const connection = await connect({ servers: servers.nats.url });
+  const carried = headers();
+  carried.set('x-original-id', messageId);
+  await connection
+    .jetstream()
+    .publish('req.trigger.BackupRequested', JSON.stringify(body), { headers: carried });
+  await connection.close();
+  return await answer;
+}
+
+test('a request that comes again when it was handled is answered again, and takes effect once', async () => {
+  const body = { requestId: 'again', claims: 'again' };
+  const answers = [await sendLater(body, 'again'), await sendLater(body, 'again')];
+  expect(answers).toEqual(Array(2).fill({ requestId: 'again', outcome: 'accepted' }));
+  expect((await trigger.store.readStreamPage(vmStream('again'))).version).toBe(1);
+});
+
+test('several that come again at once, among new ones, are answered all', async () => {
+  const bodies = ['s1', 's2', 's3'].map((requestId) => ({ requestId, claims: requestId }));
+  await Promise.all(bodies.slice(1).map((body) => sendLater(body, body.requestId)));
+  const answers = await Promise.all(bodies.map((body) => sendLater(body, body.requestId)));
+  expect(answers).toMatchObject(Array(3).fill({ outcome: 'accepted' }));
+  for (const { claims } of bodies)
+    expect((await trigger.store.readStreamPage(vmStream(claims))).version).toBe(1);
+});
+
+test('one that became a dead letter and comes again is refused again, and is no other letter', async () => {
+  const refused = { outcome: 'refused', refusal: { code: 'NoSuchPolicy' } };
+  expect(await sendLater({ requestId: 'doomed', note: 'again' }, 'hopeless')).toMatchObject(refused);
+  expect(await sendLater({ requestId: 'doomed', note: 'again' }, 'hopeless')).toMatchObject(refused);
+  const { rows } = await sql`select from public.dead_letters where message_id = 'hopeless'`.execute(
+    trigger.store.kysely,
+  );
+  expect(rows).toHaveLength(1);
+});
+
+test('another request under the message id of one that was handled is another', async () => {
+  await sendLater({ requestId: 'shared', claims: 'shared-1' }, 'shared');
+  await sendLater({ requestId: 'shared', claims: 'shared-2' }, 'shared');
+  for (const stream of ['shared-1', 'shared-2'])
+    expect((await trigger.store.readStreamPage(vmStream(stream))).version).toBe(1);
 });
 
 test('a request that meets a NATS that is away is stored when it comes back', async () => {

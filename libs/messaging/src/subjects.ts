@@ -42,3 +42,4 @@ export function eventFilter(type: EventType): string {
 }
 
 export const requestFilter = (service: string): string => `req.${service}.>`;
+export const isRequest = (subject: string): boolean => subject.startsWith('req.');

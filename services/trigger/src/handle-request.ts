@@ -182,7 +182,7 @@ async function keepUnreadable(
     desk,
     {
       purpose: purposeOf(name),
-      runId: derivedId('unreadable', messageId),
+      runId: derivedId('unreadable', messageId, request),
       origin: { via, requestId: requestId ?? messageId },
       refusal,
       request,

@@ -1,9 +1,13 @@
-/** Requests for a backup or a recovery: decided, recorded and answered. The same request again changes nothing. */
-import type { Answer, Origin } from '@backhaul/contracts';
+/**
+ * Requests for a backup or a recovery: decided, recorded and answered. The same request again changes nothing, and is answered from where
+ * the run stands by then.
+ */
+import { type Answer, type Event, type Origin, streamName } from '@backhaul/contracts';
 import { type EventTransaction, untilAppended } from '@backhaul/event-store';
 import { derivedId, fold, ok } from '@backhaul/kernel';
-import { answerTo, idOf } from './core/answers.ts';
-import { type RefuseRun, run, runStream } from './core/run.ts';
+import { answerAtTheEnd, answerTo, idOf } from './core/answers.ts';
+import { isNewsOfRuns } from './core/reactions.ts';
+import { type RefuseRun, type RunName, run, runStream } from './core/run.ts';
 import { contentOf, runNameOf, type Wish } from './core/wish.ts';
 import { appendsOf, type Cause, type Desk } from './subjects.ts';
 
@@ -26,11 +30,15 @@ export async function takeRequest(
     if (!decision.ok) return decision;
     return ok({
       appends: appendsOf(subjects, decision.value),
-      onAppended: async (_, duplicate): Promise<Answer> => {
+      onAppended: async (events, duplicate): Promise<Answer> => {
         const state = duplicate
           ? (await desk.runs.load(subjects.runStream, transaction)).state
           : fold(run.evolve, subjects.run.state, decision.value.run);
-        return answerTo(requestId, name, state);
+        const isRepeated = duplicate || events.length === 0;
+        // Over HTTP it is the console that tells how a run has ended.
+        const end =
+          isRepeated && origin.via === 'nats' ? await endOf(desk, name, requestId, transaction) : undefined;
+        return end ?? answerTo(requestId, name, state);
       },
     });
   });
@@ -44,6 +52,24 @@ export async function takeRequest(
     request: JSON.stringify(wish.request),
   };
   return await keepRefused(desk, refused, cause, transaction);
+}
+
+/** The last answer, when the run has ended, for a requester who may have missed it. */
+async function endOf(
+  desk: Desk,
+  { purpose, runId }: RunName,
+  requestId: string,
+  transaction: EventTransaction | undefined,
+): Promise<Answer | undefined> {
+  const reader = transaction ?? desk.store;
+  for (const category of [purpose === 'backup' ? 'transfer' : 'export', 'plan'] as const) {
+    const { events } = await reader.readStreamPage(streamName(category, runId));
+    for (const event of events as readonly Event[]) {
+      const answer = isNewsOfRuns(event) ? answerAtTheEnd(requestId, event) : undefined;
+      if (answer !== undefined) return answer;
+    }
+  }
+  return undefined;
 }
 
 /** Keeps what was asked and why it will not be done. */

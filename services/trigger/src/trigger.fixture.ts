@@ -36,7 +36,7 @@ export async function askOverNats(
   { messaging }: TestService,
   name: RequestName,
   body: RequestBody,
-  messageId: string = body.requestId,
+  messageId?: string,
 ): Promise<Answer | undefined> {
   const { answer } = messaging.awaitAnswer(body.requestId, 15_000);
   await messaging.request(name, body as never, messageId);

@@ -45,8 +45,7 @@ const eventsOf = async (stream: StreamName) => (await trigger.store.readStreamPa
 
 const backupEvents = (requestId: string) => eventsOf(runStream('backup', backupIdOf(requestId)));
 
-const ask = (body: RequestBody, name: RequestName = 'BackupRequested', messageId?: string) =>
-  askOverNats(trigger, name, body, messageId);
+const ask = (body: RequestBody, name: RequestName = 'BackupRequested') => askOverNats(trigger, name, body);
 
 const post = (body: unknown, headers: Record<string, string> = {}) =>
   callOverHttp(http, 'POST', '/api/v1/backups', body, headers);
@@ -77,7 +76,7 @@ describe('the same request', () => {
       expect(reply).toMatchObject({ statusCode: 202 });
       expect(JSON.parse((reply as { body: string }).body)).toEqual(expected);
     }
-    expect(await ask(body, 'BackupRequested', 'same-1-later')).toEqual(expected);
+    expect(await ask(body)).toEqual(expected);
     expect(typesOf(await story(backupIdOf('same-1')))).toEqual(['VmClaimed', 'BackupTriggered']);
   });
 
@@ -135,9 +134,7 @@ describe('a request that cannot be done', () => {
     expect(kept.map((event) => event?.data.refusal.code)).toEqual(['InvalidRequest', 'UnknownRequest']);
     expect(JSON.parse(kept[0]?.data.request ?? '')).toEqual({ requestId: 'malformed-1', vm: 'x y' });
     // The id stays free for the request as it should have been.
-    expect(
-      await ask({ requestId: 'malformed-1', host: 'lab', vm: 'mended' }, 'BackupRequested', 'again'),
-    ).toMatchObject({
+    expect(await ask({ requestId: 'malformed-1', host: 'lab', vm: 'mended' })).toMatchObject({
       outcome: 'accepted',
     });
   });
@@ -166,6 +163,9 @@ describe('backups of one VM', () => {
       data: completedData('turn-1'),
     });
     expect(await answer).toMatchObject({ outcome: 'completed', backupId: backupIdOf('turn-1') });
+    expect(await ask({ requestId: 'turn-1', host: 'lab', vm: 'turns' }), 'who missed it').toEqual(
+      await answer,
+    );
     expect(typesOf(await backupEvents('turn-2'))).toEqual(['BackupQueued']);
 
     await proxyManager.append('host-lab', runClosed(backupIdOf('turn-1')));
@@ -197,6 +197,7 @@ describe('backups of one VM', () => {
       data: { backupId, hostId: 'lab', vmId: 'plans', refusal },
     });
     expect(await answer).toMatchObject({ outcome: 'refused', refusal });
+    expect(await ask({ requestId: 'plan-1', host: 'lab', vm: 'plans' })).toEqual(await answer);
     await eventually('the second backup starting', 15_000, async () =>
       (await backupEvents('plan-2')).length === 2 ? true : undefined,
     );

@@ -33,8 +33,8 @@ export async function consumeFromNats(messaging: Messaging, desk: Desk, schedule
         // Kept whole as a dead letter too: messaging does that, and answers where a request id can be read.
         throw new Fault(refusalLine(notUnderstood), { permanent: true, code: notUnderstood.code });
       }
-      if (alsoTell !== undefined) transaction.onCommitted(() => messaging.answer(alsoTell));
-      return answer;
+      // This one first: both may go to the same requester, under one id.
+      return [answer, alsoTell].filter((each) => each !== undefined);
     },
   });
 }

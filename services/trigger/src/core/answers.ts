@@ -3,7 +3,7 @@ import type { Answer } from '@backhaul/contracts';
 import { aboutWhich, type NewsOfRun } from './reactions.ts';
 import { cancelled, type Run, type RunName } from './run.ts';
 
-/** The same request again gets the same answer, unless what it asked for was cancelled meanwhile. */
+/** The same request again gets the same answer, unless what it asked for was cancelled or has ended meanwhile. */
 export function answerTo(requestId: string, name: RunName, state: Run): Answer {
   const about = { requestId, ...idOf(name) };
   switch (state.state) {

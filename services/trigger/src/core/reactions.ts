@@ -15,6 +15,9 @@ export const newsOfRuns = [
 ] as const;
 export type NewsOfRun = Event<(typeof newsOfRuns)[number]>;
 
+export const isNewsOfRuns = (event: Event): event is NewsOfRun =>
+  (newsOfRuns as readonly string[]).includes(event.type);
+
 /** Which backup or recovery the news is about. */
 export function aboutWhich({ type, data }: NewsOfRun): RunName {
   switch (type) {
