@@ -51,8 +51,9 @@ export function release(pool: Pool, released: EventData<'PortsReleased'>): void 
     job.state = released.because === 'completed' ? 'done' : 'waiting';
     if (job.state === 'done') {
       countJobs(run.unfinished, job.diskId, -1);
-      // Its disks served again what was lost before.
+      // Its disks served again what was lost before, and so did its proxies.
       run.holdsLost = 0;
+      run.choicesInRow = 0;
     } else countJobs(run.waiting, job.diskId, 1);
     if (released.because !== 'interrupted') return;
     job.interruptions += 1;

@@ -14,7 +14,7 @@ export const openRun = (order: Order, number: number): Run => ({
   fill: { mounts: undefined, due: false, filledBytes: 0, interruptions: 0 },
   chosen: undefined,
   shortfall: null,
-  proxiesLost: 0,
+  choicesInRow: 0,
   announced: false,
   outcome: undefined,
   jobs: new Map(

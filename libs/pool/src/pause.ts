@@ -52,6 +52,7 @@ function leaveProxies(pool: Pool, run: Run): void {
   for (const proxyId of run.chosen?.keys() ?? [])
     if (!run.at.has(proxyId)) pool.due.users.get(proxyId)?.delete(run.order.runId);
   run.chosen = undefined;
+  run.choicesInRow = 0;
   run.shortfall = null;
   run.announced = false;
   for (const proxyId of run.at) {

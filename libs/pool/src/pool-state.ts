@@ -63,7 +63,8 @@ export interface Run {
   /** Undefined until proxies were chosen; ids of those that are still of use to the run. */
   chosen: Map<string, { readonly shared: boolean; readonly why: string }> | undefined;
   shortfall: string | null;
-  proxiesLost: number;
+  /** How often proxies were chosen for it since a child job was last done. */
+  choicesInRow: number;
   announced: boolean;
   readonly jobs: Map<string, Job>;
   /**

@@ -24,6 +24,7 @@ import {
   type Run,
 } from './pool-state.ts';
 import { changeKept } from './prestart.ts';
+import { isSick } from './proxy-health.ts';
 import { learn } from './throughput.ts';
 import { withProxy, withRun } from './with-one.ts';
 
@@ -105,6 +106,7 @@ function change(pool: Pool, event: HostEvent): void {
           event.data.proxies.map(({ proxyId, shared, why }) => [proxyId, { shared, why }]),
         );
         run.shortfall = event.data.shortfall;
+        run.choicesInRow += 1;
       });
       break;
     case 'ProxyActivationRequested':
@@ -127,6 +129,7 @@ function change(pool: Pool, event: HostEvent): void {
         proxy.endsBecause = event.data.reason;
       });
       forgetProxy(pool, event.data.proxyId);
+      excuse(pool, event.data.proxyId);
       break;
     case 'ProxyHealthObserved':
       withProxy(pool, event.data.proxyId, (proxy) => {
@@ -160,6 +163,7 @@ function change(pool: Pool, event: HostEvent): void {
       break;
     case 'ProxyDeactivated':
       if (pool.proxyVms.has(event.data.proxyId)) noteGone(pool, event.data);
+      if (!endsWell(pool.proxies.get(event.data.proxyId))) excuse(pool, event.data.proxyId);
       pool.proxies.delete(event.data.proxyId);
       pool.proxyVms.delete(event.data.proxyId);
       forgetProxy(pool, event.data.proxyId);
@@ -287,12 +291,22 @@ function leaveProxy(pool: Pool, run: Run, { proxyId, attachments }: PooledProxy)
   if (!disks.some(({ diskId }) => attachments.has(attachmentKey(runId, diskId)))) hasLeft(pool, run, proxyId);
 }
 
-/** What was interrupted because this proxy died is not held against the child job. */
 function forgetProxy(pool: Pool, proxyId: string): void {
   for (const runId of pool.due.users.get(proxyId) ?? []) {
     withRun(pool, runId, (run) => {
       run.leaving.delete(proxyId);
-      if (run.chosen?.delete(proxyId)) run.proxiesLost += 1;
+      run.chosen?.delete(proxyId);
+    });
+  }
+}
+
+/** Its work was over; of one that is not known nobody can say so. */
+const endsWell = (proxy: PooledProxy | undefined): boolean => proxy?.state === 'retiring' && !isSick(proxy);
+
+/** What was interrupted because this proxy died is not held against the child job. */
+function excuse(pool: Pool, proxyId: string): void {
+  for (const runId of pool.due.users.get(proxyId) ?? []) {
+    withRun(pool, runId, (run) => {
       for (const job of run.jobs.values()) {
         if (job.interruptedOn !== proxyId) continue;
         job.interruptedOn = undefined;

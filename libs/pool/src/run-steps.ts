@@ -27,8 +27,11 @@ export interface Steps {
   readonly actions: Action[];
 }
 
-/** How many proxies may fail under one run before the run itself is given up. */
-const PROXIES_LOST_MAX = 5;
+/**
+ * How often in a row proxies may be chosen for a run, and all of them be lost or fall sick before a child job is done. However many die of one
+ * cause, it is one choice that came to nothing; and what ends well after its work counts for nothing.
+ */
+const CHOICES_IN_ROW_MAX = 5;
 /** How often in a row the run's hold on its disks may be found lost, and they be served again, without a child job done in between. */
 const HOLDS_LOST_MAX = 5;
 
@@ -48,7 +51,7 @@ export function stepsOf(pool: Pool, run: Run): Steps {
   else if (stage === 'beginning') takeHold(run, steps);
   else if (run.order.mode === 'direct-to-host') runDirect(pool, run, steps);
   else if (hasProxies(pool, run)) runThroughProxies(pool, run, steps);
-  else if (needsProxies(run) && run.proxiesLost >= PROXIES_LOST_MAX)
+  else if (needsProxies(run) && run.choicesInRow >= CHOICES_IN_ROW_MAX)
     steps.decisions.push(failureOf(run.order, lossesRefusal(pool, run)));
   return steps;
 }
@@ -70,7 +73,7 @@ export const awaitsProxies = (pool: Pool, run: Run): boolean =>
   needsProxies(run) &&
   run.order.mode !== 'direct-to-host' &&
   !hasProxies(pool, run) &&
-  run.proxiesLost < PROXIES_LOST_MAX;
+  run.choicesInRow < CHOICES_IN_ROW_MAX;
 
 /** Whether some disk with work left is held by none of the run's proxies. */
 export function lacksAttachment(pool: Pool, run: Run): boolean {
@@ -237,13 +240,22 @@ const holdLostRefusal = (run: Run): { code: string; message: string; wayOut: str
       };
 };
 
-function lossesRefusal(pool: Pool, run: Run): { code: string; message: string; wayOut: string } {
-  const reasons = [...pool.proxyVms.values()]
-    .filter((proxy) => proxy.state === 'lost')
-    .map((proxy) => proxy.endsBecause);
+function lossesRefusal(
+  pool: Pool,
+  { order, servedBy, choicesInRow }: Run,
+): { code: string; message: string; wayOut: string } {
+  const reason = [...servedBy].map((proxyId) => whyEnded(pool, proxyId)).findLast((why) => why !== '');
   return {
     code: 'NoProxyCameUp',
-    message: `${run.proxiesLost} proxies were lost under the ${run.order.purpose} of vm ${run.order.vmId} on host ${pool.hostId}${reasons.length > 0 ? `, at last because: ${reasons.at(-1)}` : ''}.`,
-    wayOut: 'Look at the events ProxyLost of this run; mend the host, or force the mode direct-to-host.',
+    message: `Proxies were chosen ${choicesInRow} times in a row for the ${order.purpose} of vm ${order.vmId} on host ${pool.hostId}, and all of them were lost before a child job was done${reason === undefined ? '' : `; at last because: ${reason}`}.`,
+    wayOut:
+      'Look at the events ProxyLost and ProxyHealthChanged of this host; mend what they name, or force the mode direct-to-host.',
   };
+}
+
+/** '' where it has not, and is well. */
+function whyEnded({ proxies, gone }: Pool, proxyId: string): string {
+  const proxy = proxies.get(proxyId);
+  if (proxy === undefined) return gone.get(proxyId) ?? '';
+  return proxy.endsBecause || (isSick(proxy) ? `it is sick: ${proxy.health.detail}` : '');
 }
