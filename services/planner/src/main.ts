@@ -8,7 +8,7 @@ import {
 } from '@backhaul/contracts';
 import { describeError } from '@backhaul/kernel';
 import { backupPlan, recoveryPlan } from '@backhaul/planning';
-import { runService, whole } from '@backhaul/service';
+import { enoughFileThreads, runService, whole } from '@backhaul/service';
 import { z } from 'zod';
 import { hostsOf } from './adapters/hosts.ts';
 import { repositoryAt } from './adapters/lazy-repository.ts';
@@ -24,6 +24,7 @@ import { planner } from './plan-run.ts';
 /** Plans under way at a time, those that wait for their inspection included: most of a plan is waiting for the log. */
 const PLANS_AT_ONCE = 32;
 
+enoughFileThreads();
 await runService({
   name: 'planner',
   configuration: z.object({

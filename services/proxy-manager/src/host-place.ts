@@ -28,7 +28,7 @@ export class HostPlace {
   readonly ledger: Ledger;
   readonly #parts: Parts;
   readonly #log: Logger;
-  #health: Health = notInCharge;
+  #health: () => Health = () => notInCharge;
   #opening: Promise<HypervisorHost> | undefined;
   #host: HypervisorHost | undefined;
   #worker: HostWorker | undefined;
@@ -39,9 +39,9 @@ export class HostPlace {
     this.#log = parts.log.child({ host: parts.configured.hostId });
   }
 
-  /** Whether this instance works at the host, and if it cannot, why. */
+  /** Whether this instance works at the host, and if it cannot, why and since when. */
   health(): Health {
-    return this.#health;
+    return this.#health();
   }
 
   /** There is news for the pool. */
@@ -58,22 +58,24 @@ export class HostPlace {
       carryOut(pool, { type: 'RegisterHost', kind, address }, new Date(at).toISOString()),
     );
     try {
-      this.#health = { ok: false, detail: `being opened since ${new Date(at).toISOString()}` };
+      const opening = { ok: false, detail: `being opened since ${new Date(at).toISOString()}` };
+      this.#health = () => opening;
       const host = await openPatiently({
         open: () => this.#open(),
         onFailure: (reason) => {
-          this.#health = { ok: false, detail: `cannot be opened: ${reason}` };
+          this.#health = () => ({ ok: false, detail: `cannot be opened: ${reason}` });
         },
         log: this.#log,
         signal,
       });
       if (host === undefined) return;
-      this.#health = { ok: true, detail: 'open' };
       // The same when the charge was lost and came back: it has what it could not append yet.
       this.#worker ??= new HostWorker({ host, ledger: this.ledger, store, log });
-      await this.#worker.run(signal);
+      const worker = this.#worker;
+      this.#health = () => worker.health();
+      await worker.run(signal);
     } finally {
-      this.#health = notInCharge;
+      this.#health = () => notInCharge;
     }
   }
 

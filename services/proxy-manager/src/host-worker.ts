@@ -4,7 +4,7 @@
  */
 import type { EventStore } from '@backhaul/event-store';
 import type { HypervisorHost } from '@backhaul/hypervisor';
-import { describeError, isPermanent } from '@backhaul/kernel';
+import { describeError, isPermanent, withDeadline } from '@backhaul/kernel';
 import {
   type Action,
   actionKey,
@@ -23,8 +23,10 @@ import {
   settledIn,
   triesOf,
 } from '@backhaul/pool';
+import type { Health } from '@backhaul/service';
 import type { Logger } from 'pino';
 import type { Ledger } from './ledger.ts';
+import { LOOK_MILLISECONDS_MAX, Looks } from './looks.ts';
 import { performAction } from './perform-action.ts';
 
 /** Between looks when nothing woke the worker: idle proxies end and other instances' appends are seen by then. */
@@ -33,6 +35,10 @@ const LOOK_MILLISECONDS = 1_000;
 const OBSERVE_MILLISECONDS = 3_000;
 /** The same while somebody waits to hear whether a proxy is up: a host that cannot tell yet is not asked without a pause. */
 const SUSPECT_MILLISECONDS = 250;
+/** A look that is under way at the end is waited for so long: it changes nothing at the host. */
+const LAST_LOOK_MILLISECONDS = 5_000;
+/** Nothing that is done at a host takes so long, unless its file system hangs. */
+const ACTION_MILLISECONDS_MAX = 30 * 60_000;
 const ACTIONS_AT_ONCE = 16;
 const RETRY_FIRST_MILLISECONDS = 250;
 const RETRY_LONGEST_MILLISECONDS = 30_000;
@@ -49,7 +55,8 @@ export class HostWorker {
   readonly #ledger: Ledger;
   readonly #store: EventStore;
   readonly #log: Logger;
-  readonly #running = new Map<string, Promise<void>>();
+  readonly #looks: Looks;
+  readonly #running = new Map<string, { readonly work: Promise<void>; readonly since: number }>();
   /** What failed and will be tried again: forgotten when it is no longer due. */
   readonly #attempted = new Map<string, Attempted>();
   /** Confirmations waiting to be appended, all that there are in one append. */
@@ -65,11 +72,26 @@ export class HostWorker {
   #wake: () => void = () => undefined;
   #woken = false;
 
-  constructor(parts: { host: HypervisorHost; ledger: Ledger; store: EventStore; log: Logger }) {
+  constructor(parts: {
+    host: HypervisorHost;
+    ledger: Ledger;
+    store: EventStore;
+    log: Logger;
+    lookMilliseconds?: number;
+  }) {
     this.#host = parts.host;
     this.#ledger = parts.ledger;
     this.#store = parts.store;
     this.#log = parts.log.child({ host: parts.host.hostId });
+    this.#looks = new Looks(parts.host, parts.lookMilliseconds ?? LOOK_MILLISECONDS_MAX);
+  }
+
+  /** Whether the host answers; of one that hangs, since when. */
+  health(): Health {
+    for (const [key, { since }] of this.#running)
+      if (Date.now() - since >= ACTION_MILLISECONDS_MAX)
+        return { ok: false, detail: `${key} has been worked at since ${new Date(since).toISOString()}` };
+    return this.#looks.health();
   }
 
   /** Something has changed: look now. */
@@ -84,14 +106,15 @@ export class HostWorker {
     signal.addEventListener('abort', stop);
     let observing: Promise<void> | undefined;
     let observedAt = 0;
+    this.#looks.begin();
     const isDue = (): boolean =>
       Date.now() >= observedAt + (this.#suspects ? SUSPECT_MILLISECONDS : OBSERVE_MILLISECONDS);
     try {
       while (!signal.aborted) {
         this.#woken = false;
         const more = await this.#look(signal);
-        if (observing === undefined && isDue()) {
-          observing = this.#observe()
+        if (observing === undefined && this.#looks.free && isDue()) {
+          observing = this.#observe(signal)
             .catch((error: unknown) =>
               this.#log.warn({ error: describeError(error) }, 'the host could not be observed'),
             )
@@ -104,7 +127,11 @@ export class HostWorker {
       }
     } finally {
       signal.removeEventListener('abort', stop);
-      await Promise.all([...this.#running.values(), observing]);
+      const looked = withDeadline('The last look', LAST_LOOK_MILLISECONDS, async () => await observing);
+      await Promise.all([
+        ...Array.from(this.#running.values(), ({ work }) => work),
+        looked.catch(() => undefined),
+      ]);
       await this.#appendConfirmed();
     }
   }
@@ -160,7 +187,7 @@ export class HostWorker {
         this.#running.delete(key);
         this.wake();
       });
-    this.#running.set(key, work);
+    this.#running.set(key, { work, since: Date.now() });
   }
 
   async #perform(action: Action): Promise<void> {
@@ -214,12 +241,14 @@ export class HostWorker {
     return appended;
   }
 
-  async #observe(): Promise<void> {
+  async #observe(signal: AbortSignal): Promise<void> {
     const before: Settled = await this.#ledger.read(this.#store, (pool) => {
       this.#forgetAttempts(pool);
       return settledIn(pool);
     });
-    const seen = await this.#host.observe();
+    const seen = await this.#looks.look();
+    // Somebody else may be in charge by now.
+    if (signal.aborted) return;
     const seenAt = Date.now();
     let healthWatch = this.#healthWatch;
     let silences = this.#silences;

@@ -1,11 +1,11 @@
 /** The service as it is started, with a real log, a real NATS, and a host whose folder is not there when it starts. */
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { isDeepStrictEqual, promisify } from 'node:util';
 import { defaultPolicy, type Plan } from '@backhaul/contracts';
 import { openHost } from '@backhaul/hypervisor';
 import { derivedId, eventually, GiB, MiB } from '@backhaul/kernel';
@@ -33,7 +33,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await service?.stop();
-  await letGo(join(directory, 'not-mounted'));
+  await letGo(`away${count}`, join(directory, 'not-mounted'));
   await rm(directory, { recursive: true, force: true });
 });
 
@@ -53,9 +53,8 @@ const serviceWith = (hosts: string): ServiceProcess => {
 };
 
 /** Snapshots outlive the service that took them. */
-async function letGo(address: string): Promise<void> {
+async function letGo(hostId: string, address: string): Promise<void> {
   if (!existsSync(address)) return;
-  const hostId = `away${count}`;
   const stateDirectory = join(directory, 's');
   const host = await openHost({ hostId, kind: 'directory', address, stateDirectory });
   for (const { snapshotId, vmId } of (await host.observe()).snapshots)
@@ -135,13 +134,61 @@ test('a host that cannot be opened keeps no other from being worked at, says why
   expect(metrics).toMatch(new RegExp(`backhaul_part_ok\\{part="host ${away}".*\\} 0`));
   expect(metrics).toMatch(new RegExp(`backhaul_part_ok\\{part="host ${well}".*\\} 1`));
 
-  await mkdir(address);
-  await mkdir(join(address, 'vm1'));
-  await run('qemu-img', ['create', '-q', '-f', 'qcow2', join(address, 'vm1', 'vda.qcow2'), '4M']);
+  await makeImage(address);
   await seen(away, 'PortsLeased');
   expect((await readiness()).parts[`host ${away}`]).toEqual({ ok: true, detail: 'open' });
   expect(await logged('the host cannot be opened')).toBe(1);
 });
+
+async function makeImage(address: string): Promise<void> {
+  await mkdir(join(address, 'vm1'), { recursive: true });
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', join(address, 'vm1', 'vda.qcow2'), '4M']);
+}
+
+test('a host whose file system hangs keeps no other from being worked at', async () => {
+  const [well, hung] = [`away${count}`, `hung${count}`];
+  // A file that is a pipe: each is opened by a thread of the process, which waits there for a writer.
+  const pipes = Array.from({ length: 12 }, (_, number) =>
+    join(directory, 's', hung, 'snapshots', derivedId('hung', `${number}`), 'snapshot.json'),
+  );
+  for (const pipe of pipes) {
+    await mkdir(join(pipe, '..'), { recursive: true });
+    await run('mkfifo', [pipe]);
+  }
+  const [address, empty] = [join(directory, 'not-mounted'), join(directory, 'empty')];
+  await Promise.all([makeImage(address), mkdir(empty)]);
+  try {
+    await serviceWith(
+      JSON.stringify([
+        { hostId: hung, kind: 'directory', address: empty },
+        { hostId: well, kind: 'directory', address },
+      ]),
+    ).start();
+    const open = { ok: true, detail: 'open' };
+    await eventually(
+      'both to be open',
+      milliseconds,
+      async () =>
+        isDeepStrictEqual((await readiness()).parts, { [`host ${hung}`]: open, [`host ${well}`]: open }) ||
+        undefined,
+    );
+    const at = Date.now();
+    await eventually('a look that hangs', milliseconds, () => Date.now() - at > 1_000 || undefined);
+    await ask(well, 4 * MiB);
+    await seen(well, 'PortsLeased');
+  } finally {
+    for (const pipe of pipes) write(pipe);
+  }
+});
+
+/** Nothing: whoever waits for a writer has had one. */
+function write(pipe: string): void {
+  try {
+    closeSync(openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK));
+  } catch {
+    // Nobody waits.
+  }
+}
 
 test('what is wrong in the configuration itself stops the start', async () => {
   const kind = 'cloud';

@@ -8,12 +8,13 @@ import {
 import { whyAllEndsWithUs } from '@backhaul/hypervisor';
 import { Fault } from '@backhaul/kernel';
 import { poolNews } from '@backhaul/pool';
-import { runService } from '@backhaul/service';
+import { enoughFileThreads, runService } from '@backhaul/service';
 import { z } from 'zod';
 import { HostPlace } from './host-place.ts';
 import { keptPools } from './kept-pools.ts';
 import { takeNews } from './take-news.ts';
 
+enoughFileThreads();
 await runService({
   name: 'proxy-manager',
   configuration: z.object({
