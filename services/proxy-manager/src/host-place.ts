@@ -5,11 +5,11 @@
 import type { HostConfiguration } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { type HostOptions, type HypervisorHost, openHost } from '@backhaul/hypervisor';
+import type { KeptPools } from '@backhaul/kept-pools';
 import { carryOut } from '@backhaul/pool';
 import type { Health } from '@backhaul/service';
 import type { Logger } from 'pino';
 import { HostWorker } from './host-worker.ts';
-import type { KeptPools } from './kept-pools.ts';
 import { Ledger } from './ledger.ts';
 import { openPatiently } from './open-patiently.ts';
 

@@ -2,12 +2,12 @@
 import { defaultPolicy, type Plan } from '@backhaul/contracts';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { type HypervisorHost, openHost } from '@backhaul/hypervisor';
+import { keptPools } from '@backhaul/kept-pools';
 import { derivedId, eventually, GiB } from '@backhaul/kernel';
 import { carryOut, hostStream } from '@backhaul/pool';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { HostWorker } from './host-worker.ts';
-import { keptPools } from './kept-pools.ts';
 import { Ledger } from './ledger.ts';
 
 let server: TestStore;

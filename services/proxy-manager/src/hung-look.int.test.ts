@@ -10,12 +10,12 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { openHost } from '@backhaul/hypervisor';
+import { keptPools } from '@backhaul/kept-pools';
 import { derivedId, eventually } from '@backhaul/kernel';
 import { carryOut } from '@backhaul/pool';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { HostWorker } from './host-worker.ts';
-import { keptPools } from './kept-pools.ts';
 import { Ledger } from './ledger.ts';
 
 const log = pino({ level: 'silent' });

@@ -2,13 +2,13 @@
 import { hash } from 'node:crypto';
 import type { EventStore } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
+import { keptPools } from '@backhaul/kept-pools';
 import { eventually } from '@backhaul/kernel';
 import { decisionsNow, emptyPool, evolve, type HostEvent, type Pool } from '@backhaul/pool';
 import { planOf, TestPool } from '@backhaul/pool/testing';
 import { sql } from 'kysely';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { keptPools } from './kept-pools.ts';
 import { Ledger } from './ledger.ts';
 
 let server: TestStore;

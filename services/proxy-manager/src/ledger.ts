@@ -8,6 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Event, EventMetadata, Recorded } from '@backhaul/contracts';
 import type { AppendContext, EventTransaction } from '@backhaul/event-store';
+import type { KeptPools } from '@backhaul/kept-pools';
 import {
   emptyPool,
   evolve,
@@ -17,7 +18,6 @@ import {
   occasionText,
   type Pool,
 } from '@backhaul/pool';
-import type { KeptPools } from './kept-pools.ts';
 
 type Log = Pick<EventTransaction, 'readStreamPage' | 'append'>;
 

@@ -6,12 +6,12 @@ import {
   StateDirectorySetting,
 } from '@backhaul/contracts';
 import { whyAllEndsWithUs } from '@backhaul/hypervisor';
+import { keptPools } from '@backhaul/kept-pools';
 import { Fault } from '@backhaul/kernel';
 import { poolNews } from '@backhaul/pool';
 import { enoughFileThreads, runService } from '@backhaul/service';
 import { z } from 'zod';
 import { HostPlace } from './host-place.ts';
-import { keptPools } from './kept-pools.ts';
 import { takeNews } from './take-news.ts';
 
 enoughFileThreads();

@@ -1,6 +1,7 @@
 /**
  * Pools as they were, beside the log: a host's stream is never cut, and folding years of it is no way to start. Nothing is decided by what
- * is kept: an append still proves that the pool it was decided on was the newest. What is of another release or of another log, or cannot be
+ * is kept: an append still proves that the pool it was decided on was the newest. The proxy-manager keeps them; whoever looks at pools may go on
+ * from them, which a database role of its own allows. What is of another release or of another log, or cannot be
  * read, is passed over, and all events are folded.
  */
 import { createHash } from 'node:crypto';
@@ -23,7 +24,7 @@ export interface KeptPools {
   keep(kept: KeptPool, eventId: string): Promise<void>;
 }
 
-export function keptPools(parts: { store: EventStore; log: Logger }): KeptPools {
+export function keptPools(parts: { store: EventStore; log?: Pick<Logger, 'warn' | 'debug'> }): KeptPools {
   const { store, log } = parts;
   let code: Promise<string> | undefined;
   const thisRelease = (): Promise<string> => {
@@ -43,7 +44,7 @@ export function keptPools(parts: { store: EventStore; log: Logger }): KeptPools 
         if (events[0]?.eventId !== row.event_id) return undefined;
         return { pool: poolFrom(row.state), version: row.version };
       } catch (error) {
-        log.warn({ host: hostId, error: describeError(error) }, 'a kept pool cannot be used');
+        log?.warn({ host: hostId, error: describeError(error) }, 'a kept pool cannot be used');
         return undefined;
       }
     },
@@ -60,9 +61,9 @@ export function keptPools(parts: { store: EventStore; log: Logger }): KeptPools 
             set version = excluded.version, event_id = excluded.event_id, code = excluded.code,
                 state = excluded.state, kept_at = now()
             where k.version < excluded.version or k.code <> excluded.code`.execute(store.kysely);
-        log.debug({ host: pool.hostId, version, bytes: state.length }, 'pool kept');
+        log?.debug({ host: pool.hostId, version, bytes: state.length }, 'pool kept');
       } catch (error) {
-        log.warn({ host: pool.hostId, error: describeError(error) }, 'a pool could not be kept');
+        log?.warn({ host: pool.hostId, error: describeError(error) }, 'a pool could not be kept');
       }
     },
   };

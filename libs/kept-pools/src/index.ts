@@ -1,0 +1,1 @@
+export { type KeptPool, type KeptPools, keptPools } from './kept-pools.ts';
