@@ -38,7 +38,7 @@ export const ChildJobStarted = defineEvent(
     offset: Bytes,
     length: Bytes,
     kind: BackupKind,
-    /** Why a full where the lease said incremental; null where it is as leased. */
+    /** Why a full where the lease said incremental, or why an incremental reads more than has changed; null where it is as leased. */
     kindReason: z.string().nullable(),
     /** What earlier attempts had received already and this one will not read again. */
     resumedBytes: Bytes,

@@ -10,7 +10,9 @@ export { openRepository, repositoryIdAt } from './open-repository.ts';
 export { overlay } from './overlay.ts';
 export type {
   ChunkBuffer,
+  DamagedChunk,
   DamagedFile,
+  HealedChunk,
   HeldChunk,
   Manifest,
   ManifestDisk,

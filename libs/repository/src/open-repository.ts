@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import { Fault, isPermanent } from '@backhaul/kernel';
 import { LocalFolder, TEMPORARY_FOLDER } from './backend/local-folder.ts';
 import { ChunkStore } from './chunks/chunk-store.ts';
+import { DamageNotes } from './damage-notes.ts';
 import { AWAY } from './faults.ts';
 import { FORMAT_VERSION, REPOSITORY_FILE } from './format/bounds.ts';
 import { decodeRepositoryFile, encodeRepositoryFile, type RepositoryFile } from './format/manifest.ts';
@@ -30,7 +31,9 @@ export async function openRepository(options: OpenRepositoryOptions): Promise<Re
   const presence = new Presence(folder, file.repositoryId);
   const check = (): Promise<number> => presence.check();
   await check();
+  const notes = new DamageNotes(folder);
   const chunks = new ChunkStore(folder, {
+    notes,
     workers: options.workers ?? Math.max(1, Math.min(8, availableParallelism())),
     buffers: options.buffers ?? 16,
     zstdLevel: options.zstdLevel ?? 1,
@@ -48,6 +51,9 @@ export async function openRepository(options: OpenRepositoryOptions): Promise<Re
     holdChunk: (digest) => chunks.hold(digest),
     hasChunk: (digest) => unlessAway(check, () => chunks.has(digest)),
     firstMissingChunk: (digests) => missingForSure(check, () => chunks.firstMissing(digests)),
+    damagedChunks: () => notes.digests(),
+    damageNotes: () => notes.list(),
+    noteWhole: (digest) => notes.remove(digest),
     putManifest: (manifest) => putWhole(check, () => manifests.put(manifest)),
     listManifests: () => manifests.list(),
     readManifest: (backupId) => unlessAway(check, () => manifests.read(backupId)),

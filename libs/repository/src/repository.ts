@@ -79,6 +79,17 @@ export interface DamagedFile {
   readonly reason: string;
 }
 
+/** Found to be damaged or missing by whoever read it, and not stored anew since. */
+export interface DamagedChunk {
+  readonly digest: string;
+  readonly foundAt: string;
+  readonly reason: string;
+}
+
+export interface HealedChunk extends DamagedChunk {
+  readonly healedAt: string;
+}
+
 export interface OpenRepositoryOptions {
   /** The folder. */
   readonly location: string;
@@ -111,14 +122,17 @@ export interface Repository {
   /**
    * Hashes, compresses and stores the first `length` bytes of the buffer as one chunk, on worker threads. Resolves when it is
    * durable (file and folder synced). The buffer stays its taker's, who must leave it alone until then. Safe to call from many
-   * processes at once.
+   * processes at once. A chunk that is there is left as it is, unless it is noted as damaged: then it is replaced, and its note goes.
    */
   putBuffer(buffer: ChunkBuffer, length: number): Promise<StoredChunk>;
 
   /** The same for at most 4 MiB that lie elsewhere: they are copied when a buffer is free, and must stay as they are until then. */
   putChunk(data: Uint8Array): Promise<StoredChunk>;
 
-  /** The plain bytes, checked against their digest. Throws a permanent Fault naming the digest when damaged or missing. */
+  /**
+   * The plain bytes, checked against their digest. Throws a permanent Fault naming the digest when damaged or missing, which is then noted in
+   * the repository, or the message says why it could not be.
+   */
   readChunk(digest: string): Promise<Uint8Array<ArrayBuffer>>;
 
   /**
@@ -128,7 +142,7 @@ export interface Repository {
    */
   holdChunk(digest: string): Promise<HeldChunk>;
 
-  /** Whether the chunk's file is there, durably. Says nothing of its contents. */
+  /** Whether the chunk's file is there, durably, and not noted as damaged. Says nothing else of its contents. */
   hasChunk(digest: string): Promise<boolean>;
 
   /**
@@ -136,6 +150,16 @@ export interface Repository {
    * nothing of their contents, nor of power loss: that stands since they were put.
    */
   firstMissingChunk(digests: readonly string[]): Promise<string | undefined>;
+
+  /** Those that are noted as damaged or missing. */
+  damagedChunks(): Promise<ReadonlySet<string>>;
+  /** The same with what is known of them, and those that were noted before and are whole since. */
+  damageNotes(): Promise<{
+    readonly damaged: readonly DamagedChunk[];
+    readonly healed: readonly HealedChunk[];
+  }>;
+  /** Of a chunk that was read and found whole: its note goes. */
+  noteWhole(digest: string): Promise<void>;
 
   /**
    * Writes the segment maps and then the manifest, durably. Answers the manifest's digest. The same backup again with

@@ -14,7 +14,7 @@ test('a sound repository has no problems, and every chunk is counted once', asyn
   await storeDisk(repository, 1, content, MiB);
   await storeDisk(repository, 2, Buffer.concat([content, content, noise(MiB)]), MiB);
   expect(await verify({ repository })).toEqual({
-    ...{ manifests: 2, chunks: 6, readBytes: 0, problems: [], moreProblems: 0 },
+    ...{ manifests: 2, chunks: 6, readBytes: 0, problems: [], healed: [], moreProblems: 0 },
   });
   expect(await verify({ repository, deep: true })).toMatchObject({
     chunks: 6,

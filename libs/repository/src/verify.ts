@@ -4,7 +4,14 @@
  */
 import { describeError, isPermanent } from '@backhaul/kernel';
 import { DigestSet } from './digest-set.ts';
-import type { ManifestDisk, Repository, Segment, StoredManifest } from './repository.ts';
+import type {
+  DamagedChunk,
+  HealedChunk,
+  ManifestDisk,
+  Repository,
+  Segment,
+  StoredManifest,
+} from './repository.ts';
 
 export interface VerifyOptions {
   readonly repository: Repository;
@@ -34,6 +41,8 @@ export interface VerifyReport {
   /** Plain bytes read and hashed: 0 unless deep. */
   readonly readBytes: number;
   readonly problems: readonly Problem[];
+  /** Chunks that were damaged or missing at some time, and were stored anew or found whole since: by a backup, or by this look. */
+  readonly healed: readonly HealedChunk[];
   /** Problems beyond the 1,000 that are listed. */
   readonly moreProblems: number;
 }
@@ -41,7 +50,8 @@ export interface VerifyReport {
 const PROBLEMS_MAX = 1000;
 
 export async function verify(options: VerifyOptions): Promise<VerifyReport> {
-  const run = new Verification(options);
+  const { damaged: noted } = await options.repository.damageNotes();
+  const run = new Verification(options, noted);
   const { manifests, damaged } = await options.repository.listManifests();
   for (const { file, reason } of damaged) {
     if (options.backupIds === undefined || options.backupIds.some((id) => file.includes(id))) {
@@ -64,6 +74,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
     chunks: run.chunks,
     readBytes: run.readBytes,
     problems: run.problems,
+    healed: (await options.repository.damageNotes()).healed,
     moreProblems: run.moreProblems,
   };
 }
@@ -76,8 +87,12 @@ class Verification {
   readonly #maps = new Set<string>();
   readonly #chunks = new DigestSet();
 
-  constructor(options: VerifyOptions) {
+  /** By digest. */
+  readonly #noted: ReadonlyMap<string, DamagedChunk>;
+
+  constructor(options: VerifyOptions, noted: readonly DamagedChunk[]) {
     this.#options = options;
+    this.#noted = new Map(noted.map((chunk) => [chunk.digest, chunk]));
   }
 
   get chunks(): number {
@@ -124,10 +139,15 @@ class Verification {
 
   async #chunk(backupId: string, disk: ManifestDisk, digest: string, { offset }: Segment): Promise<void> {
     const where = { backupId, diskId: disk.diskId, offset };
+    const noted = this.#noted.get(digest);
     try {
       if (this.#options.deep === true) {
         const chunk = await this.#options.repository.readChunk(digest);
         this.readBytes += chunk.length;
+        if (noted !== undefined) await this.#options.repository.noteWhole(digest);
+      } else if (noted !== undefined) {
+        const reason = `is noted as damaged since ${noted.foundAt}: ${noted.reason}`;
+        this.found({ kind: 'chunk', thing: digest, reason, ...where });
       } else if (!(await this.#options.repository.hasChunk(digest))) {
         this.found({ kind: 'chunk', thing: digest, reason: 'is missing', ...where });
       }

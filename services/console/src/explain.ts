@@ -77,7 +77,7 @@ const diskReason = (disk: Plan['disks'][number]): Reasoned => ({
 });
 
 /**
- * Where a disk was read in full although a restore point stood: when planned, at the snapshot, or by the child job. Whoever
+ * Where a disk was read in full, or more of it than had changed, although a restore point stood: when planned, at the snapshot, or by the child job. Whoever
  * asked for a full (no `plan` here) got what was asked for.
  */
 function fallbacksOf(story: readonly Recorded[], plan: Plan | undefined): Reasoned[] {
@@ -94,7 +94,8 @@ function fallbacksOf(story: readonly Recorded[], plan: Plan | undefined): Reason
   }
   for (const { data } of of(story, 'ChildJobStarted')) {
     if (data.kindReason !== null) {
-      fallbacks.push({ subject: `Child job ${data.childJobId}, full when read`, reason: data.kindReason });
+      const how = data.kind === 'full' ? 'full when read' : 'more read than changed';
+      fallbacks.push({ subject: `Child job ${data.childJobId}, ${how}`, reason: data.kindReason });
     }
   }
   return fallbacks;

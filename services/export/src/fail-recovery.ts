@@ -118,7 +118,7 @@ async function lookForAnother(
     if (whole === undefined)
       return {
         alternative: null,
-        wayOut: `No older restore point of vm ${asked.source.vmId} is whole: take a new full backup where the VM still runs.`,
+        wayOut: `No older restore point of vm ${asked.source.vmId} is whole. Run "backhaul verify --deep", which finds and notes every damaged chunk, then take a backup where the VM still runs: it stores those anew of which the VM has the bytes, and is whole itself.`,
       };
     const { backupId, takenAt } = whole.manifest;
     return {

@@ -1,8 +1,8 @@
 /** Restore points against a real log and a real repository: when one is made, and when it must not be made. */
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { streamName } from '@backhaul/contracts';
-import { derivedId, eventually } from '@backhaul/kernel';
+import { derivedId, describeError, eventually, MiB } from '@backhaul/kernel';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   AT,
@@ -110,4 +110,35 @@ test('a manifest that cannot be read for a moment is no reason to read a disk in
   await rename(`${manifest}.away`, manifest);
   await runChildJob(lab.parts, leaseOf(one, 3), never);
   expect((await started()).at(-1)).toMatchObject({ kind: 'incremental', kindReason: null });
+});
+
+test('a chunk that is found to be damaged while the backup runs is in no restore point, and the next backup stores it anew', async () => {
+  const one = backupOf(lab, 'rotten meanwhile');
+  const cause = await upToCompletion(lab, one);
+  const content = Buffer.alloc(4 * MiB, 'rotten meanwhile');
+  const digest = String((await lab.repository.putChunk(content)).digest);
+  await writeFile(join(lab.repository.location, 'chunks', digest.slice(0, 2), digest), 'no chunk');
+  await expect(lab.repository.readChunk(digest)).rejects.toThrow(/damaged/);
+  const failure = await completeBackup(lab.parts, cause, never).catch((error: unknown) => error);
+  expect(describeError(failure)).toMatch(new RegExp(`${digest}.*offset 0 of disk vda.*damaged`));
+  expect(await lab.repository.readManifest(one.backupId)).toBeUndefined();
+  await giveUpBackup(lab.parts, cause, failure);
+  const refusal = { code: 'RestorePointNotMade', wayOut: expect.stringMatching(/^Start the backup again/) };
+  expect(await endOf(lab, one.backupId)).toMatchObject([{ type: 'BackupFailed', data: { refusal } }]);
+  expect((await lab.repository.putChunk(content)).storedBytes).toBeGreaterThan(0);
+  expect(await lab.repository.damagedChunks()).toEqual(new Set());
+});
+
+test('a parent whose map cannot be read is no parent: the disk is read as a full, and the reason said', async () => {
+  const { parent, one, started } = await parentAndChild(lab, 'rotten map');
+  const stored = await lab.repository.readManifest(parent.backupId);
+  const map = stored?.manifest.disks[0]?.mapDigest ?? '';
+  await writeFile(join(lab.repository.location, 'maps', map.slice(0, 2), map), 'no map');
+  await runChildJob(lab.parts, leaseOf(one, 1), never);
+  expect(await started()).toMatchObject([
+    {
+      kind: 'full',
+      kindReason: expect.stringMatching(/parent restore point cannot be read.*map of disk vda/),
+    },
+  ]);
 });

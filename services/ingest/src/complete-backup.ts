@@ -5,7 +5,7 @@
  */
 import type { BackupTotals, Event, EventData, EventMetadata, Recorded } from '@backhaul/contracts';
 import { type EventStore, eventsOfRun } from '@backhaul/event-store';
-import { describeError, Fault } from '@backhaul/kernel';
+import { describeError, Fault, hasCode } from '@backhaul/kernel';
 import { overlay, type Repository, type Segment, type Segments } from '@backhaul/repository';
 import { requireAdopted } from './adopt-repository.ts';
 import type { OpenJobs } from './open-jobs.ts';
@@ -54,7 +54,9 @@ export async function giveUpBackup(
       : {
           code: 'RestorePointNotMade',
           message: `The restore point of vm ${vmId} could not be made: ${describeError(error)}.`,
-          wayOut: 'Mend the cause named, then start a full backup of the VM.',
+          wayOut: hasCode(error, 'ChunkDamaged')
+            ? 'Start the backup again: what is damaged is read from the VM and stored anew.'
+            : 'Mend the cause named, then start a full backup of the VM.',
         };
   const failedAt = new Date().toISOString();
   await end(
@@ -87,11 +89,13 @@ async function makeRestorePoint(
   const totals = { diskBytes: 0, readBytes: 0, storedBytes: 0, zeroBytes: 0, chunks: 0, newChunks: 0 };
   const disks = [];
   const kinds = new Set<string>();
+  const damaged = await repository.damagedChunks();
   for (const disk of snapshot.disks) {
     const { kind, segments } = await segmentsOf(parts, plan, disk, kindsOfJobs, totals);
     kinds.add(kind);
     totals.diskBytes += disk.sizeBytes;
-    disks.push({ diskId: disk.diskId, sizeBytes: disk.sizeBytes, segments });
+    const sound = undamaged(segments, disk.diskId, damaged);
+    disks.push({ diskId: disk.diskId, sizeBytes: disk.sizeBytes, segments: sound });
   }
   const kind = kinds.has('incremental') ? 'incremental' : 'full';
   const { digest } = await repository.putManifest({
@@ -176,6 +180,24 @@ async function parentSegments(repository: Repository, plan: Plan, diskId: string
 async function* counted(segments: AsyncIterable<Segment>, totals: BackupTotals): AsyncGenerator<Segment> {
   for await (const segment of segments) {
     if (segment.digest === null) totals.zeroBytes += segment.length;
+    yield segment;
+  }
+}
+
+/** What was found to be damaged since it was received, or since it was decided what to read again, is in no new restore point. */
+async function* undamaged(
+  segments: Segments,
+  diskId: string,
+  damaged: ReadonlySet<string>,
+): AsyncGenerator<Segment> {
+  for await (const segment of segments) {
+    if (segment.digest !== null && damaged.has(segment.digest)) {
+      const { offset, digest } = segment;
+      throw new Fault(
+        `Chunk ${digest}, at offset ${offset} of disk ${diskId}, was found to be damaged while the backup ran`,
+        { permanent: true, code: 'ChunkDamaged' },
+      );
+    }
     yield segment;
   }
 }

@@ -94,4 +94,20 @@ describe('an incremental', () => {
       }),
     );
   });
+
+  test('reads what is damaged and has not changed as well, once, and a whole slot as the one piece that it was', async () => {
+    const slot = (n: number): Extent => ({ offset: n * CHUNK_BYTES, length: CHUNK_BYTES });
+    const quarter = CHUNK_BYTES / 4;
+    const zero = [{ offset: slot(1).offset + quarter, length: quarter }];
+    const dirty = [{ offset: slot(2).offset, length: quarter }];
+    const pieces = await collect(
+      piecesOfIncremental(whole, 'changed', hostOf(zero, dirty), true, [slot(4)], [1, 2, 4].map(slot)),
+    );
+    const rest = { offset: slot(2).offset + quarter, length: 3 * quarter };
+    expect(pieces).toEqual([
+      { ...dirty[0], reads: dirty },
+      { ...slot(1), reads: subtraction([slot(1)], zero) },
+      { ...rest, reads: [rest] },
+    ]);
+  });
 });

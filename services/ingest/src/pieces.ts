@@ -5,7 +5,8 @@
  * - Full: each 4 MiB slot of the grid that has any data is one piece; its parts that are known to be zero are not read. A
  *   slot without data is no piece at all: what a full does not mention is zero.
  * - Incremental: every changed run, cut at the grid, is a piece of its own length, so that exactly the changed
- *   bytes are read; a changed run that is zero now is a piece without reads.
+ *   bytes are read; a changed run that is zero now is a piece without reads. What the parent's map finds in a chunk that is known to be
+ *   damaged is read as well, though unchanged: a piece for each segment of it, which is the chunk's own bytes again where it is all of it.
  */
 import { CHUNK_BYTES } from '@backhaul/contracts';
 import { cutAt, type Extent, extentEnd, intersection, subtraction } from '@backhaul/kernel';
@@ -53,6 +54,7 @@ export async function* piecesOfIncremental(
   ask: AskStatus,
   canAskAllocation: boolean,
   received: readonly Extent[],
+  damaged: readonly Extent[] = [],
 ): AsyncGenerator<Piece> {
   for await (const changed of ask(changedContext, portion)) {
     if ((changed.flags & STATE_DIRTY) === 0) continue;
@@ -63,6 +65,15 @@ export async function* piecesOfIncremental(
         for (const { offset, length } of subtraction([part], within(received, part))) {
           yield { offset, length, reads: zero ? [] : [{ offset, length }] };
         }
+      }
+    }
+  }
+  for (const segment of damaged) {
+    for await (const run of ask(changedContext, segment)) {
+      if ((run.flags & STATE_DIRTY) !== 0) continue;
+      for (const part of subtraction([run], within(received, run))) {
+        const reads = canAskAllocation ? await Array.fromAsync(dataRuns(part, ask)) : [part];
+        yield { ...part, reads };
       }
     }
   }

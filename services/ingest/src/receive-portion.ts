@@ -28,6 +28,8 @@ export interface PortionOrder {
   readonly lease: Lease;
   readonly kind: 'full' | 'incremental';
   readonly received: readonly Extent[];
+  /** Read by an incremental though it has not changed: see pieces.ts. */
+  readonly damaged: readonly Extent[];
   readonly repository: Pick<Repository, 'takeBuffer' | 'putBuffer'>;
   readonly requestMilliseconds: number;
   readonly signal: AbortSignal;
@@ -77,7 +79,7 @@ async function connect(
 }
 
 function piecesOf(
-  { lease, kind }: PortionOrder,
+  { lease, kind, damaged }: PortionOrder,
   host: NbdClient,
   received: readonly Extent[],
 ): AsyncGenerator<Piece> {
@@ -92,7 +94,7 @@ function piecesOf(
       { permanent: true, code: 'ChangedBlocksGone' },
     );
   }
-  return piecesOfIncremental(portion, changed, ask, canAskAllocation, received);
+  return piecesOfIncremental(portion, changed, ask, canAskAllocation, received, damaged);
 }
 
 async function readAll(

@@ -9,7 +9,6 @@ import type { WorkEnd } from '@backhaul/messaging';
 import type { Repository } from '@backhaul/repository';
 import type { ByteRates } from '@backhaul/service';
 import type { Logger } from 'pino';
-import { requireAdopted } from './adopt-repository.ts';
 import {
   childJobStream,
   chunkReceived,
@@ -22,9 +21,10 @@ import {
   start,
 } from './child-job.ts';
 import { ChunkLog, Superseded } from './chunk-log.ts';
+import { type Order, orderFor } from './order.ts';
 import { receivePortion } from './receive-portion.ts';
 import { RepositoryGivenUp, type RepositoryPatience, refusalOf } from './repository-patience.ts';
-import { end, hasEnded, parentOf } from './transfer.ts';
+import { end, hasEnded } from './transfer.ts';
 
 export interface IngestParts {
   readonly store: EventStore;
@@ -101,7 +101,7 @@ interface Hold {
 async function carryOut(
   parts: IngestParts,
   lease: Lease,
-  { kind }: Order,
+  { kind, damaged }: Order,
   { chunks, received }: Attempt,
   hold: Hold,
 ): Promise<void> {
@@ -116,7 +116,7 @@ async function carryOut(
     await receivePortion({
       ...parts,
       lease,
-      kind,
+      ...{ kind, damaged },
       received: tries === 1 ? received : receivedOf(chunks.job),
       signal,
       mayRead: (bytes) => parts.rates.take(lease.hostId, bytes, signal),
@@ -254,29 +254,3 @@ const metadataOf = (leased: Recorded<'PortsLeased'>): EventMetadata => ({
   causation: leased.eventId,
   actor: 'ingest',
 });
-
-interface Order {
-  readonly kind: 'full' | 'incremental';
-  readonly kindReason: string | null;
-}
-
-/**
- * An incremental builds on its parent's manifest. Where that is not in this repository any more the disk is read as a full,
- * and the reason is on the record: a restore point that cannot be restored is never made, and the chain heals itself.
- */
-async function orderFor({ store, repository }: IngestParts, lease: Lease): Promise<Order> {
-  await requireAdopted(store, repository);
-  if (lease.kind === 'full') return { kind: 'full', kindReason: null };
-  const parent = await parentOf(store, lease.runId);
-  if (parent === null) return { kind: 'full', kindReason: 'The plan names no parent restore point.' };
-  const stored = await repository.readManifest(parent.backupId).catch((error: unknown) => {
-    // A repository that is out of reach for a moment is no reason to read a disk in two ways.
-    if (!isPermanent(error)) throw error;
-    return describeError(error);
-  });
-  if (typeof stored === 'string')
-    return { kind: 'full', kindReason: `The parent's manifest cannot be read: ${stored}` };
-  if (stored?.digest === parent.manifestDigest) return { kind: 'incremental', kindReason: null };
-  const what = stored === undefined ? 'is not in the repository' : 'has another digest than the log says';
-  return { kind: 'full', kindReason: `The manifest of the parent restore point ${parent.backupId} ${what}.` };
-}

@@ -39,12 +39,17 @@ export async function verify(
         terminal.out(`${kind} ${thing}: ${reason}${where.length === 0 ? '' : ` (${where.join(', ')})`}`);
       }
       if (report.moreProblems > 0) terminal.out(`... and ${report.moreProblems} more`);
+      for (const { digest, foundAt, healedAt } of report.healed)
+        terminal.out(
+          `healed: chunk ${digest}, found damaged or missing at ${foundAt}, is whole since ${healedAt}`,
+        );
     }
     const problems = report.problems.length + report.moreProblems;
+    const chunkProblems = report.problems.some(({ kind }) => kind === 'chunk');
     const looked = `${report.manifests} restore points and ${report.chunks} chunks in ${repository.location}`;
     if (problems > 0) {
       throw failed(
-        `${problems} problems among ${looked}. Restore points that do not need what is named are good.`,
+        `${problems} problems among ${looked}. Restore points that do not need what is named are good.${chunkProblems ? ' The next backup of the VM stores damaged chunks anew where it still has their bytes.' : ''}`,
       );
     }
     if (flags.json !== true) {

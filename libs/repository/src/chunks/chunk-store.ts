@@ -3,8 +3,9 @@
  * Worker threads do what costs processor time, in memory that they share with this one; nothing is copied between them. The file
  * is written from here, asynchronously: a thread that waits for a disk compresses nothing.
  */
-import { copyBytes, Fault, invariant } from '@backhaul/kernel';
+import { copyBytes, describeError, Fault, invariant } from '@backhaul/kernel';
 import type { Backend } from '../backend/backend.ts';
+import type { DamageNotes } from '../damage-notes.ts';
 import { AWAY } from '../faults.ts';
 import { CHUNK_BYTES_MAX, chunkName } from '../format/bounds.ts';
 import { CHUNK_FILE_BYTES_MAX } from '../format/chunk-file.ts';
@@ -20,6 +21,7 @@ export interface ChunkStoreOptions {
   readonly workers: number;
   readonly buffers: number;
   readonly zstdLevel: number;
+  readonly notes: DamageNotes;
   /** Throws when the repository is not there; a number that grows when something else was put in its place (presence.ts). */
   check(): Promise<number>;
 }
@@ -37,6 +39,7 @@ export class ChunkStore {
   readonly #memory: ChunkMemory;
   readonly #workers: WorkerPool;
   readonly #zstdLevel: number;
+  readonly #notes: DamageNotes;
   readonly #check: () => Promise<number>;
   #epoch: Epoch = epochOf(0);
 
@@ -45,6 +48,7 @@ export class ChunkStore {
     this.#memory = new ChunkMemory(options.buffers);
     this.#workers = new WorkerPool(options.workers, this.#memory.memory);
     this.#zstdLevel = options.zstdLevel;
+    this.#notes = options.notes;
     this.#check = options.check;
   }
 
@@ -73,15 +77,13 @@ export class ChunkStore {
 
   /** Asked before and after: what was put while the repository went or came lies who knows where. */
   async #store(digest: string, buffer: Slot, length: number): Promise<StoredChunk> {
-    const { number, known, storing } = this.#epochOf(await this.#check());
-    for (;;) {
-      if (known.get(digest) === true) return { digest, storedBytes: 0 };
-      const other = storing.get(digest);
-      if (other === undefined) break;
+    const epoch = this.#epochOf(await this.#check());
+    const { known, storing } = epoch;
+    for (let other = storing.get(digest); other !== undefined; other = storing.get(digest)) {
       // When the other put fails, this one tries for itself: it has the bytes.
       await other.catch(() => undefined);
     }
-    const work = this.#storeOnce(digest, buffer, length, number);
+    const work = this.#storeOnce(digest, buffer, length, epoch);
     storing.set(digest, work);
     try {
       const storedBytes = await work;
@@ -97,28 +99,35 @@ export class ChunkStore {
     return this.#epoch;
   }
 
-  async #storeOnce(digest: string, buffer: Slot, length: number, epoch: number): Promise<number> {
-    const storedBytes = await this.#storeWhereItIs(digest, buffer, length);
-    if ((await this.#check()) === epoch) return storedBytes;
-    const where = this.#backend.location;
-    throw new Fault(`${where} was mounted anew while chunk ${digest} was stored there`, { code: AWAY });
+  /** Of a chunk that is noted as damaged nothing is known: this one has the bytes, and makes it whole. */
+  async #storeOnce(digest: string, buffer: Slot, length: number, epoch: Epoch): Promise<number> {
+    const isNoted = await this.#notes.has(digest);
+    if (!isNoted && epoch.known.get(digest) === true) return 0;
+    const storedBytes =
+      !isNoted && (await this.#backend.has(chunkName(digest)))
+        ? 0
+        : await this.#write(digest, buffer, length);
+    if ((await this.#check()) !== epoch.number) {
+      const where = this.#backend.location;
+      throw new Fault(`${where} was mounted anew while chunk ${digest} was stored there`, { code: AWAY });
+    }
+    if (isNoted) await this.#notes.remove(digest);
+    return storedBytes;
   }
 
-  async #storeWhereItIs(digest: string, buffer: Slot, length: number): Promise<number> {
-    const name = chunkName(digest);
-    if (await this.#backend.has(name)) return 0;
+  async #write(digest: string, buffer: Slot, length: number): Promise<number> {
     const job = { slot: buffer.slot, length, level: this.#zstdLevel };
     const fileBytes = await this.#workers.run('encode', job);
-    await this.#backend.put(name, [buffer.file.subarray(0, fileBytes)], { pages: buffer.file });
+    await this.#backend.put(chunkName(digest), [buffer.file.subarray(0, fileBytes)], { pages: buffer.file });
     return fileBytes;
   }
 
   async read(digest: string): Promise<Uint8Array<ArrayBuffer>> {
     const name = chunkName(digest);
     const file = await this.#backend.get(name, CHUNK_FILE_BYTES_MAX);
-    if (file === undefined) throw this.#missing(digest);
+    if (file === undefined) throw await this.#missing(digest);
     const answer = await this.#workers.run('decode', { file, digest }, [file.buffer]);
-    if ('damage' in answer) throw this.#damaged(digest, answer.damage);
+    if ('damage' in answer) throw await this.#damaged(digest, answer.damage);
     return answer.plain;
   }
 
@@ -127,9 +136,9 @@ export class ChunkStore {
     const slot = await this.#memory.take();
     try {
       const fileBytes = await this.#backend.getInto(name, slot.file.subarray(0, CHUNK_FILE_BYTES_MAX));
-      if (fileBytes === undefined) throw this.#missing(digest);
+      if (fileBytes === undefined) throw await this.#missing(digest);
       const answer = await this.#workers.run('decodeInPlace', { slot: slot.slot, fileBytes, digest });
-      if ('damage' in answer) throw this.#damaged(digest, answer.damage);
+      if ('damage' in answer) throw await this.#damaged(digest, answer.damage);
       return new HeldSlot(this.#memory, slot, answer.length);
     } catch (error) {
       slot.release();
@@ -137,18 +146,30 @@ export class ChunkStore {
     }
   }
 
-  #missing(digest: string): Fault {
+  #missing(digest: string): Promise<Fault> {
     const what = `Chunk ${digest} is missing: there is no ${chunkName(digest)} in ${this.#backend.location}`;
-    return new Fault(what, { permanent: true, code: 'ChunkMissing' });
+    return this.#noted(digest, what, 'ChunkMissing');
   }
 
-  #damaged(digest: string, damage: string): Fault {
+  #damaged(digest: string, damage: string): Promise<Fault> {
     const what = `Chunk ${digest} is damaged: ${chunkName(digest)} in ${this.#backend.location}: ${damage}`;
-    return new Fault(what, { permanent: true, code: 'ChunkDamaged' });
+    return this.#noted(digest, what, 'ChunkDamaged');
   }
 
-  has(digest: string): Promise<boolean> {
-    return this.#backend.has(chunkName(digest));
+  /** Whoever may only read tells it all the same. A folder that is not mounted has lost nothing, and takes no note. */
+  async #noted(digest: string, what: string, code: string): Promise<Fault> {
+    try {
+      await this.#check();
+      await this.#notes.add(digest, what);
+      return new Fault(what, { permanent: true, code });
+    } catch (error) {
+      const why = describeError(error);
+      return new Fault(`${what} (which could not be noted there: ${why})`, { permanent: true, code });
+    }
+  }
+
+  async has(digest: string): Promise<boolean> {
+    return (await this.#backend.has(chunkName(digest))) && !(await this.#notes.has(digest));
   }
 
   async firstMissing(digests: readonly string[]): Promise<string | undefined> {

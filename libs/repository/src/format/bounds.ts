@@ -20,6 +20,9 @@ export const REPOSITORY_FILE = 'repository.json';
 export const chunkName = (digest: string): string => `chunks/${checkedDigest(digest).slice(0, 2)}/${digest}`;
 export const mapName = (digest: string): string => `maps/${checkedDigest(digest).slice(0, 2)}/${digest}`;
 export const MANIFEST_FOLDER = 'manifests';
+export const DAMAGED_FOLDER = 'damaged';
+export const HEALED_FOLDER = 'healed';
+export const noteName = (folder: string, digest: string): string => `${folder}/${checkedDigest(digest)}.json`;
 
 export function manifestName(backupId: string): string {
   if (!BACKUP_ID_PATTERN.test(backupId)) {
