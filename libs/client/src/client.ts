@@ -9,6 +9,7 @@ import {
   consoleApi,
   type DeploymentPolicyChanges,
   type HostPolicyChanges,
+  type PolicyChanges,
   type PolicyRequested,
   type Purpose,
   type RecoveryRequested,
@@ -58,6 +59,8 @@ export interface BackhaulClient {
   defineSchedule(schedule: NewSchedule): Promise<Result<Answer>>;
   removeSchedule(scheduleId: string): Promise<Result<Answer>>;
   definePolicy(policy: NewPolicy): Promise<Result<Answer>>;
+  /** What is not named keeps its value, or that of the default policy where there is none of that name. */
+  changePolicy(policyId: string, changes: PolicyChanges): Promise<Result<Answer>>;
   /** What is not named keeps its value, and `null` takes a limit away. */
   changeHostPolicy(hostId: string, changes: HostPolicyChanges): Promise<Result<Answer>>;
   changeDeploymentPolicy(changes: DeploymentPolicyChanges): Promise<Result<Answer>>;
@@ -175,6 +178,8 @@ export function backhaulClient({
       request({ method: 'DELETE', path: `/api/v1/schedules/${encodeURIComponent(id)}` }),
     definePolicy: ({ policyId, ...body }) =>
       request({ method: 'PUT', path: `/api/v1/policies/${encodeURIComponent(policyId)}`, body }),
+    changePolicy: (policyId, body) =>
+      request({ method: 'PATCH', path: `/api/v1/policies/${encodeURIComponent(policyId)}`, body }),
     changeHostPolicy: (hostId, body) =>
       request({ method: 'PATCH', path: `/api/v1/host-policies/${encodeURIComponent(hostId)}`, body }),
     changeDeploymentPolicy: (body) => request({ method: 'PATCH', path: '/api/v1/deployment-policy', body }),

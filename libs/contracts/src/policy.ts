@@ -57,6 +57,16 @@ export type Policy = z.infer<typeof Policy>;
 
 export const defaultPolicy: Policy = Policy.parse({});
 
+/** What a request names is changed, and the rest keeps its value: two who change two fields do not undo each other. */
+export type PolicyChanges = { readonly [F in keyof Omit<Policy, 'policyId'>]?: Policy[F] | undefined };
+const { policyId: _, ...fields } = Policy.shape;
+export const PolicyChanges: z.ZodType<PolicyChanges> = z
+  .strictObject(
+    // A field that is not named has no default here.
+    Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.unwrap().optional()])),
+  )
+  .transform((changes) => changes as PolicyChanges);
+
 /** Upcaster of what holds a whole policy: fields that came later are as they are by default. */
 export const withNewerPolicyFields = (stored: unknown): unknown => {
   const data = stored as { policy: object };

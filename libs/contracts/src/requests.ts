@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { DeploymentPolicyChanges, HostPolicyChanges } from './host-policy.ts';
-import { Policy } from './policy.ts';
+import { Policy, PolicyChanges } from './policy.ts';
 import { Priority } from './priority.ts';
 import {
   BackupId,
@@ -135,6 +135,13 @@ export const ScheduleRequested = z.strictObject({
 export const ScheduleRemovalRequested = z.strictObject({ requestId: RequestId, scheduleId: Name });
 /** Strict here, so that a misspelt field is refused and not taken for its default. */
 export const PolicyRequested = z.strictObject({ requestId: RequestId, policy: z.strictObject(Policy.shape) });
+/** Of that policy, or of the default where nobody has defined it yet: what is not named keeps its value. */
+export const PolicyChangeRequested = z.strictObject({
+  requestId: RequestId,
+  policy: PolicyId,
+  changes: PolicyChanges,
+  requestedBy: z.string().max(200).optional(),
+});
 
 /** What is not named keeps its value; `null` takes a limit away. */
 export const HostPolicyRequested = z.strictObject({
@@ -171,6 +178,7 @@ export const requests = {
   ScheduleRequested,
   ScheduleRemovalRequested,
   PolicyRequested,
+  PolicyChangeRequested,
   HostPolicyRequested,
   DeploymentPolicyRequested,
   RedriveRequested,

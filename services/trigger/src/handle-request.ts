@@ -142,6 +142,13 @@ async function carryOut(
         ),
       };
     }
+    case 'PolicyChangeRequested': {
+      const { policy: policyId, changes } = body;
+      const stream = policyStream(policyId);
+      const command = { type: 'ChangePolicy' as const, policyId, changes, definedAt: desk.now() };
+      const changed = await desk.policies.execute(stream, command, context(stream), transaction);
+      return { answer: answerOf(requestId, changed) };
+    }
     case 'HostPolicyRequested': {
       const { host: hostId, changes } = body;
       const stream = hostPolicyStream(hostId);

@@ -1,8 +1,10 @@
 /** The limits of a host and of the deployment, as they are asked for over HTTP and over NATS, on a real log and a real NATS. */
-import { deploymentPolicyStream, hostPolicyStream } from '@backhaul/contracts';
+import { defaultPolicy, deploymentPolicyStream, hostPolicyStream, type Recorded } from '@backhaul/contracts';
+import { MiB } from '@backhaul/kernel';
 import { openTestMessaging, type TestMessaging, type TestService } from '@backhaul/messaging/testing';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { policyStream } from './core/policy.ts';
 import { askOverNats, callOverHttp, startTrigger } from './trigger.fixture.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -39,6 +41,22 @@ test('the limits of a host are changed one by one, over HTTP and over NATS', asy
   expect(events.at(-1)).toMatchObject({
     data: { revision: 3, policy: { maxOpenSnapshots: 4, maxRuns: 9, bytesPerSecond: null } },
   });
+});
+
+test('a policy is changed by several at once, and none undoes what another set', async () => {
+  const changes = { maxProxiesPerHost: 3, maxPortsPerProxy: 2, mode: 'proxy-vm', childJobBytes: 8 * MiB };
+  const replies = await Promise.all(
+    Object.entries(changes).map(([field, value]) => patch('/api/v1/policies/night', { [field]: value })),
+  );
+  expect(replies.map(({ statusCode }) => statusCode)).toEqual([200, 200, 200, 200]);
+  const { events } = await trigger.store.readStreamPage(policyStream('night'));
+  const [newest] = events.slice(-1) as Recorded<'PolicyDefined'>[];
+  expect(newest?.data.policy).toEqual({ ...defaultPolicy, policyId: 'night', ...changes });
+  expect((await patch('/api/v1/policies/night', { childJobBytes: 5 })).json()).toMatchObject({
+    status: 422,
+    detail: expect.stringMatching(/changes.childJobBytes: must be a multiple of 4 MiB/),
+  });
+  expect((await patch('/api/v1/policies/night', { maxProxies: 5 })).json().detail).toMatch(/maxProxies/);
 });
 
 test('the deployment has one of its own', async () => {

@@ -1,6 +1,5 @@
 /** `backhaul schedule` and `backhaul policy`: what an administrator decides once. */
-import type { NewPolicy } from '@backhaul/client';
-import { defaultPolicy, type Policy, type Priority } from '@backhaul/contracts';
+import { defaultPolicy, type Policy, type PolicyChanges, type Priority } from '@backhaul/contracts';
 import { parseBytes } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { refused, usage } from '../exit.ts';
@@ -37,17 +36,14 @@ export async function removeSchedule(id: string, context: CommandContext): Promi
   context.terminal.out(`Schedule ${id} is removed.`);
 }
 
-/** What is not named keeps the value that the policy has now. */
+/** What is not named keeps its value. */
 export async function setPolicy(
   id: string,
   settings: readonly string[],
   context: CommandContext,
 ): Promise<void> {
-  const client = await context.locations.requester();
-  let current: Policy = defaultPolicy;
-  for await (const { policyId, policy } of client.all('policies')) if (policyId === id) current = policy;
-  const changes = Object.fromEntries(settings.map(readSetting));
-  const answer = await client.definePolicy({ ...current, ...changes, policyId: id } as NewPolicy);
+  const changes: PolicyChanges = Object.fromEntries(settings.map(readSetting));
+  const answer = await (await context.locations.requester()).changePolicy(id, changes);
   if (!answer.ok) throw refused(answer.refusal);
   context.terminal.out(`Policy ${id} is set. Backups that run keep the policy they were triggered with.`);
 }

@@ -13,6 +13,7 @@
  * | `POST /api/v1/recoveries/<recoveryId>/pause`, `.../resume` | `RecoveryPauseRequested`, `RecoveryResumeRequested` | 200 |
  * | `PUT`, `DELETE /api/v1/schedules/<scheduleId>` | `ScheduleRequested`, `ScheduleRemovalRequested` | 200 |
  * | `PUT /api/v1/policies/<policyId>` | the policy | 200 |
+ * | `PATCH /api/v1/policies/<policyId>` | what changes in the policy | 200 |
  * | `PATCH /api/v1/host-policies/<hostId>`, `PATCH /api/v1/deployment-policy` | what changes in the host's, or in the deployment's, policy | 200 |
  * | `POST /api/v1/dead-letters/<number>/redrive` | `RedriveRequested` | 200 |
  */
@@ -110,6 +111,11 @@ export function serveHttp(
   );
 
   // The body is what changes, and no more.
+  http.patch<{ Params: { id: string } }>('/api/v1/policies/:id', (request, reply) => {
+    const policy = { policy: request.params.id };
+    return take(request, reply, 'PolicyChangeRequested', policy, asChanges(bodyOf(request)));
+  });
+
   http.patch<{ Params: { id: string } }>('/api/v1/host-policies/:id', (request, reply) => {
     const host = { host: request.params.id };
     return take(request, reply, 'HostPolicyRequested', host, asChanges(bodyOf(request)));

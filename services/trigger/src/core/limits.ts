@@ -12,6 +12,7 @@ import {
   noHostPolicy,
 } from '@backhaul/contracts';
 import { type Decider, ok, refuse } from '@backhaul/kernel';
+import { differing, withChanges } from './changes.ts';
 import { unknownHost } from './wish.ts';
 
 export interface HostLimits {
@@ -33,7 +34,7 @@ export const hostLimits: Decider<HostLimits, ChangeHostPolicy, Event<'HostPolicy
   evolve: (state, event) => (event.type === 'HostPolicyDefined' ? event.data : state),
   decide(state, { hostId, hostKnown, changes, definedAt }) {
     if (!hostKnown) return refuse(unknownHost(hostId));
-    const policy = changed(state.policy, changes);
+    const policy = differing(state.policy, withChanges(state.policy, changes));
     if (policy === undefined) return ok([]);
     const revision = state.revision + 1;
     return ok([{ type: 'HostPolicyDefined', data: { hostId, policy, revision, definedAt } }]);
@@ -54,17 +55,7 @@ export const deploymentLimits: Decider<
   initialState: noDeploymentPolicy,
   evolve: (state, event) => (event.type === 'DeploymentPolicyDefined' ? event.data.policy : state),
   decide(state, { changes, definedAt }) {
-    const policy = changed(state, changes);
+    const policy = differing(state, withChanges(state, changes));
     return ok(policy === undefined ? [] : [{ type: 'DeploymentPolicyDefined', data: { policy, definedAt } }]);
   },
 };
-
-/** Undefined: nothing is otherwise than it was. */
-function changed<Policy extends object>(
-  before: Policy,
-  changes: { readonly [F in keyof Policy]?: Policy[F] | undefined },
-): Policy | undefined {
-  const named = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
-  const after = { ...before, ...named };
-  return JSON.stringify(after) === JSON.stringify(before) ? undefined : after;
-}

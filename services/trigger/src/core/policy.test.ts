@@ -1,4 +1,4 @@
-import { defaultPolicy, Policy } from '@backhaul/contracts';
+import { defaultPolicy, Policy, type PolicyChanges } from '@backhaul/contracts';
 import { expect, test } from 'vitest';
 import { effectivePolicy, policy } from './policy.ts';
 import { at, given } from './requests.fixture.ts';
@@ -12,6 +12,18 @@ test('a policy is defined, and defined again only when it changed', () => {
   expect(given(policy)(defined).when(define(gold))).toEqual({ ok: true, value: [] });
   expect(given(policy)(defined).when(define({ ...gold, maxProxiesPerHost: 1 }))).toMatchObject({
     value: [{ data: { policy: { maxProxiesPerHost: 1 } } }],
+  });
+});
+
+test('what a change does not name keeps its value, or that of the default where there is none yet', () => {
+  const change = (changes: PolicyChanges) =>
+    ({ type: 'ChangePolicy', policyId: 'gold', changes, definedAt: at }) as const;
+  expect(given(policy)(defined).when(change({ maxPortsPerProxy: 2 }))).toMatchObject({
+    value: [{ data: { policy: { ...gold, maxPortsPerProxy: 2 } } }],
+  });
+  expect(given(policy)(defined).when(change({ maxProxiesPerHost: 20 }))).toEqual({ ok: true, value: [] });
+  expect(given(policy)().when(change({ mode: 'proxy-vm' }))).toMatchObject({
+    value: [{ data: { policy: { ...defaultPolicy, policyId: 'gold', mode: 'proxy-vm' } } }],
   });
 });
 
