@@ -1,8 +1,8 @@
 /** Which disks of a restore point go to which files, for commands that write raw images. */
 import { mkdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Manifest } from '@backhaul/repository';
-import { usage } from './exit.ts';
+import { failed, usage } from './exit.ts';
 
 export interface DiskTarget {
   readonly diskId: string;
@@ -28,7 +28,7 @@ export async function targetsOf(
   const isFolder = to.endsWith('/') || ((await stat(to).catch(() => undefined))?.isDirectory() ?? false);
   if (isFolder) {
     await mkdir(to, { recursive: true });
-    return wanted.map((diskId) => ({ diskId, target: join(to, `${diskId}.raw`) }));
+    return wanted.map((diskId) => ({ diskId, target: within(to, diskId) }));
   }
   const [diskId, ...others] = wanted;
   if (diskId === undefined || others.length > 0) {
@@ -37,4 +37,14 @@ export async function targetsOf(
     );
   }
   return [{ diskId, target: to }];
+}
+
+/** Who made the manifest says what the disk is called, and not where it goes. */
+function within(folder: string, diskId: string): string {
+  const target = join(folder, `${diskId}.raw`);
+  if (dirname(resolve(target)) !== resolve(folder))
+    throw failed(
+      `A disk is called ${JSON.stringify(diskId)}, which leads out of ${folder}. Was the manifest forged?`,
+    );
+  return target;
 }

@@ -1,7 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import type { Manifest } from '../repository.ts';
 import { manifestName } from './bounds.ts';
-import { decodeManifest, decodeRepositoryFile, encodeManifest, encodeRepositoryFile } from './manifest.ts';
+import { digestOf } from './chunk-file.ts';
+import {
+  canonicalJson,
+  decodeManifest,
+  decodeRepositoryFile,
+  encodeManifest,
+  encodeRepositoryFile,
+} from './manifest.ts';
 
 const manifest: Manifest = {
   formatVersion: 1,
@@ -90,6 +97,19 @@ describe('a manifest that cannot be used says why', () => {
     const disk = { diskId: 'vda', sizeBytes: 1, mapDigest: 'ab'.repeat(32) };
     expect(() => encodeManifest({ ...manifest, disks: [disk, disk] })).toThrow('names a disk twice');
   });
+
+  test.each(['../../etc/cron.d/x', '/etc/x', '..', '.', 'a/b', 'a\0', 'vda\u001b[2J', '', 'x'.repeat(64)])(
+    'a name that is none (%j) is not read, whatever its checksum, and not written',
+    (name) => {
+      const [disk] = manifest.disks as [Manifest['disks'][number]];
+      for (const named of [{ hostId: name }, { vmId: name }, { disks: [{ ...disk, diskId: name }] }]) {
+        const content = { ...manifest, ...named };
+        const made = canonicalJson({ ...content, checksum: digestOf(canonicalJson(content)) });
+        expect(() => decodeManifest(made)).toThrow(/is not valid.*must be 1 to 63 letters/s);
+        expect(() => encodeManifest(content)).toThrow('cannot be written');
+      }
+    },
+  );
 
   test('no backup id reaches another path', () => {
     expect(() => manifestName('../../etc/passwd')).toThrow('is not a backup id');

@@ -13,17 +13,25 @@ export const MANIFEST_BYTES_MAX = 1024 * 1024;
 
 const Digest = z.string().regex(DIGEST_PATTERN, 'must be a SHA-256 in lower-case hex');
 
+/** What files and exports are called after: no name leads to another folder. */
+const Name = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/,
+    'must be 1 to 63 letters, digits, "-" or "_", starting with a letter or digit',
+  );
+
 /** Keys that a later release of this format version adds are left out when reading, and covered by the checksum. */
 const ManifestSchema = z.object({
   formatVersion: z.literal(FORMAT_VERSION),
   backupId: z.uuid(),
-  hostId: z.string().min(1),
-  vmId: z.string().min(1),
+  hostId: Name,
+  vmId: Name,
   kind: z.enum(['full', 'incremental']),
   takenAt: z.iso.datetime(),
   parentBackupId: z.uuid().nullable(),
   disks: z
-    .array(z.object({ diskId: z.string().min(1), sizeBytes: z.int().nonnegative(), mapDigest: Digest }))
+    .array(z.object({ diskId: Name, sizeBytes: z.int().nonnegative(), mapDigest: Digest }))
     .refine((disks) => new Set(disks.map(({ diskId }) => diskId)).size === disks.length, {
       error: 'names a disk twice',
     }),
