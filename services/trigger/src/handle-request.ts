@@ -1,6 +1,6 @@
 /**
- * One door for every request, whichever way it came: read, carried out, answered. A request that cannot be understood is
- * refused by an event that keeps it as it came, so that nothing anybody sent is lost.
+ * One door for every request, whichever way it came: read, carried out, answered. What cannot be understood is kept as it came where nobody
+ * waits for the answer: as a dead letter, and where a run was asked for as a refused one. Over HTTP the answer is all there is of it.
  */
 import {
   type Answer,
@@ -34,7 +34,7 @@ export interface Incoming {
 }
 
 export interface Handled {
-  /** Undefined when no request id can be read: then there is nobody to answer. */
+  /** Undefined when it was not understood. */
   readonly answer: Answer | undefined;
   /** Set when the request could not be understood, and so will not be better when it is sent again. */
   readonly notUnderstood: NotUnderstood | undefined;
@@ -50,7 +50,8 @@ export async function handleRequest(
 ): Promise<Handled> {
   const read = readRequest(incoming.name, incoming.body, incoming.fields);
   if (!read.ok) {
-    return { ...(await keepUnreadable(desk, incoming, read.refusal)), alsoTell: undefined };
+    if (incoming.via === 'nats') await keepUnreadable(desk, incoming, read.refusal);
+    return { notUnderstood: read.refusal, answer: undefined, alsoTell: undefined };
   }
   const cause: Cause = {
     causation: incoming.messageId,
@@ -182,13 +183,15 @@ const answerOf = (requestId: string, result: Result<unknown>): Answer =>
 async function keepUnreadable(
   desk: Desk,
   { name, messageId, via, traceparent }: Incoming,
-  notUnderstood: NotUnderstood,
-): Promise<Pick<Handled, 'answer' | 'notUnderstood'>> {
-  const { requestId, request, ...refusal } = notUnderstood;
-  const answer = await keepRefused(
+  { requestId, request, ...refusal }: NotUnderstood,
+): Promise<void> {
+  const purpose = purposeOf[name];
+  // Settings and orders are no runs: of these the dead letter is the record.
+  if (purpose === undefined) return;
+  await keepRefused(
     desk,
     {
-      purpose: purposeOf(name),
+      purpose,
       runId: derivedId('unreadable', messageId, request),
       origin: { via, requestId: requestId ?? messageId },
       refusal,
@@ -196,11 +199,12 @@ async function keepUnreadable(
     },
     { causation: messageId, actor: 'trigger', ...(traceparent === undefined ? {} : { traceparent }) },
   );
-  return { answer: requestId === undefined ? undefined : answer, notUnderstood };
 }
 
-/** What can be told of a request that cannot be read. */
-const purposeOf = (name: string): Purpose => (name.startsWith('Recovery') ? 'recovery' : 'backup');
+const purposeOf: Readonly<Record<string, Purpose>> = {
+  BackupRequested: 'backup',
+  RecoveryRequested: 'recovery',
+};
 
 const requesterOf = ({ body }: Understood): string | undefined =>
   'requestedBy' in body ? body.requestedBy : undefined;

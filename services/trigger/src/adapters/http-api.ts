@@ -65,7 +65,8 @@ export function serveHttp(
     });
     if (handled.alsoTell !== undefined) tell(handled.alsoTell);
     const refusal = handled.answer?.refusal ?? handled.notUnderstood;
-    if (refusal !== undefined) return await sendProblem(request, reply, refusal, handled.answer);
+    if (refusal !== undefined)
+      return await sendProblem(request, reply, refusal, handled.answer ?? handled.notUnderstood);
     return await reply.code(startsWork.has(name) ? 202 : 200).send(handled.answer);
   };
 
@@ -169,11 +170,13 @@ const statusOf: Record<string, number> = {
   RunIsOver: 409,
 };
 
+type RunAndRequest = { readonly [F in 'requestId' | 'backupId' | 'recoveryId']?: string | undefined };
+
 async function sendProblem(
   request: FastifyRequest,
   reply: FastifyReply,
   { code, message, wayOut }: { code: string; message: string; wayOut?: string | undefined },
-  answer?: Answer,
+  named: RunAndRequest = {},
   status = statusOf[code] ?? 422,
 ): Promise<FastifyReply> {
   return await reply
@@ -189,9 +192,9 @@ async function sendProblem(
         code,
         message,
         wayOut,
-        requestId: answer?.requestId,
-        backupId: answer?.backupId,
-        recoveryId: answer?.recoveryId,
+        requestId: named.requestId,
+        backupId: named.backupId,
+        recoveryId: named.recoveryId,
       }),
     );
 }
