@@ -8,7 +8,7 @@ import { noProgress, type Progress, progressAfter } from '../progress.ts';
 import { duration, shortId } from '../table.ts';
 import { json } from '../terminal.ts';
 import { onlyHost } from './only-host.ts';
-import { ended, type Watched, watch } from './watch.ts';
+import { ended, endOf, type Watched, watch } from './watch.ts';
 
 export interface BackupFlags {
   readonly host?: string;
@@ -51,7 +51,8 @@ export async function backup(vm: string, flags: BackupFlags, context: CommandCon
   if (flags.json !== true) context.terminal.note(`Backup ${backupId} of VM ${vm}`);
   const progress = await watch(client, watched(backupId), flags, context);
   if (flags.json === true) {
-    const row = await ended(`backup ${backupId}`, () => client.backup(backupId));
+    const told = { backupId, ...endOf(progress) };
+    const row = await ended(`backup ${backupId}`, () => client.backup(backupId), told, context);
     context.terminal.out(json(row));
   }
   report(progress, backupId, Date.now() - began, flags, context);

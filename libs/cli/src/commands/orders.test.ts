@@ -1,5 +1,5 @@
 import type { BackhaulClient } from '@backhaul/client';
-import { ok, refuse } from '@backhaul/kernel';
+import { Fault, ok, refuse } from '@backhaul/kernel';
 import { expect, test } from 'vitest';
 import type { CommandContext } from '../command.ts';
 import { CommandFailure } from '../exit.ts';
@@ -20,6 +20,7 @@ function context(
   const client = {
     run: async () => {
       const row = left.length > 1 ? left.shift() : left[0];
+      if (row instanceof Error) throw row;
       return { purpose: 'backup', backup: { backupId, endedAt: null, closedAt: null, ...row } };
     },
     order: async (...asked: unknown[]) => {
@@ -85,6 +86,19 @@ test('one that went on and has failed meanwhile is told, and the command has fai
   await expect(
     order('resume', '1111', { wait: true }, context([{ state: 'paused' }, row]).of),
   ).rejects.toThrow('Backup 11111111 went on, and is failed now. backhaul explain 11111111');
+});
+
+test('a console that is away for a moment ends no wait; one that says no ends it, and the order stands', async () => {
+  const ending = { state: 'cancelled', triggeredAt: 'then', endedAt: 'now', closedAt: 'now' };
+  const away = new Fault('The console answered 503');
+  const { of, said } = context([{ state: 'transferring' }, away, away, ending]);
+  await order('cancel', '1111', { wait: true }, of);
+  expect(said).toEqual(['Backup 11111111 is cancelled, and everything was given back.']);
+
+  const no = new Fault('The console wants another token', { permanent: true });
+  await expect(
+    order('cancel', '1111', { wait: true }, context([{ state: 'transferring' }, no]).of),
+  ).rejects.toThrow(/another token\); Backup 11111111 is ordered to end, .* all the same/);
 });
 
 test('a wait that is broken off says that the order stands', async () => {

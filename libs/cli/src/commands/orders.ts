@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackhaulClient, Run } from '@backhaul/client';
+import { describeError, isPermanent } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { CommandFailure, exitCodes, failed, refused } from '../exit.ts';
 import { shortId } from '../table.ts';
@@ -17,6 +18,8 @@ export interface OrderFlags {
 }
 
 const LOOK_MILLISECONDS = 300;
+/** As the live stream is waited for. */
+const AWAY_MILLISECONDS_MAX = 60_000;
 
 export async function order(
   name: OrderName,
@@ -39,9 +42,11 @@ export async function order(
     else terminal.out(`${what} ${WILL[name]}. Follow it with: backhaul events ${shortId(runId)}`);
     return;
   }
-  const row = await carriedOut(name, client, runId, signal);
-  if (row === undefined)
-    throw failed(`Stopped waiting; ${what} ${WILL[name]} all the same. backhaul explain ${shortId(runId)}`);
+  const stands = `${what} ${WILL[name]} all the same. backhaul explain ${shortId(runId)}`;
+  const row = await carriedOut(name, client, runId, signal).catch((error: unknown) => {
+    throw failed(`Stopped waiting (${describeError(error)}); ${stands}`);
+  });
+  if (row === undefined) throw failed(`Stopped waiting; ${stands}`);
   if (flags.json === true) terminal.out(json(row));
   if (name === 'cancel' && row.state !== 'cancelled')
     throw new CommandFailure(
@@ -74,17 +79,28 @@ const named = (run: Run) =>
 
 /** The row of the run once the order is carried out, or cannot be any more; undefined when the wait was broken off. */
 async function carriedOut(name: OrderName, client: BackhaulClient, runId: string, signal: AbortSignal) {
+  let seenAt = Date.now();
   while (!signal.aborted) {
-    const { row } = named(await client.run(runId));
-    const hasEnded = row.endedAt !== null;
-    // What never started took nothing; of the rest the host says when it has everything back.
-    if (hasEnded && (row.closedAt !== null || row.triggeredAt === null || row.state === 'refused'))
-      return row;
-    if (name === 'pause' && row.state === 'paused' && !(await holdsProxies(client, runId))) return row;
-    if (name === 'resume' && row.state !== 'paused') return row;
+    try {
+      const row = await settled(name, client, runId);
+      if (row !== undefined) return row;
+      seenAt = Date.now();
+    } catch (error) {
+      // The order stands while the console is restarted, and so does the wait.
+      if (isPermanent(error) || Date.now() - seenAt > AWAY_MILLISECONDS_MAX) throw error;
+    }
     await sleep(LOOK_MILLISECONDS, undefined, { signal }).catch(() => undefined);
   }
   return undefined;
+}
+
+async function settled(name: OrderName, client: BackhaulClient, runId: string) {
+  const { row } = named(await client.run(runId));
+  const hasEnded = row.endedAt !== null;
+  // What never started took nothing; of the rest the host says when it has everything back.
+  if (hasEnded && (row.closedAt !== null || row.triggeredAt === null || row.state === 'refused')) return row;
+  if (name === 'pause' && row.state === 'paused' && !(await holdsProxies(client, runId))) return row;
+  return name === 'resume' && row.state !== 'paused' ? row : undefined;
 }
 
 async function holdsProxies(client: BackhaulClient, runId: string): Promise<boolean> {

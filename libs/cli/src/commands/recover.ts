@@ -9,7 +9,7 @@ import { duration, shortId } from '../table.ts';
 import { json } from '../terminal.ts';
 import { findBackup } from './find-backup.ts';
 import { onlyHost } from './only-host.ts';
-import { ended, type Watched, watch } from './watch.ts';
+import { ended, endOf, type Watched, watch } from './watch.ts';
 
 export interface RecoverFlags {
   readonly host?: string;
@@ -70,7 +70,8 @@ export async function recover(id: string, flags: RecoverFlags, context: CommandC
     );
   const progress = await watch(client, watched(recoveryId), flags, context);
   if (flags.json === true) {
-    const row = await ended(`recovery ${recoveryId}`, () => client.recovery(recoveryId));
+    const told = { recoveryId, ...endOf(progress) };
+    const row = await ended(`recovery ${recoveryId}`, () => client.recovery(recoveryId), told, context);
     context.terminal.out(json(row));
   }
   report(progress, { recoveryId, host, name }, Date.now() - began, flags, context);

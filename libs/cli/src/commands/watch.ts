@@ -1,11 +1,13 @@
 /** A run that was asked for, shown until its end: a bar where a person watches, a line for every new phase where nobody does. */
 import type { BackhaulClient } from '@backhaul/client';
 import type { consoleApi } from '@backhaul/contracts';
-import { eventually } from '@backhaul/kernel';
+import { eventually, type Refusal } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { CommandFailure, exitCodes } from '../exit.ts';
 import { noBar, progressBar } from '../progress-bar.ts';
 import { shortId } from '../table.ts';
+
+const BEHIND_MILLISECONDS_MAX = 15_000;
 
 export interface Watched<Progress> {
   readonly noun: 'backup' | 'recovery';
@@ -42,12 +44,37 @@ export async function watch<Progress>(
   );
 }
 
-/** The row of the console, once it knows of the end. */
-export const ended = <Row extends { endedAt: string | null }>(
+/**
+ * For `--json`: the row of the console, once it knows of the end; where its tables are too far behind, what the events that were followed say
+ * of it, under the same names. The run has ended either way.
+ */
+export async function ended<Row extends { endedAt: string | null }, Told>(
   what: string,
   read: () => Promise<Row>,
-): Promise<Row> =>
-  eventually(`The console knowing of the end of ${what}`, 15_000, async () => {
-    const row = await read();
-    return row.endedAt === null ? undefined : row;
-  });
+  told: Told,
+  { terminal }: CommandContext,
+): Promise<Row | Told> {
+  const known = async (): Promise<Row | undefined> => {
+    const row = await read().catch(() => undefined);
+    return row?.endedAt == null ? undefined : row;
+  };
+  try {
+    return await eventually(`The console knowing of the end of ${what}`, BEHIND_MILLISECONDS_MAX, known);
+  } catch {
+    terminal.note(
+      `The tables of the console are behind: what its events say of ${what} is told, and no more.`,
+    );
+    return told;
+  }
+}
+
+/** In the words of the console's rows. */
+export function endOf({ end }: { readonly end: RunEnd | undefined }): object {
+  if (end === undefined) return {};
+  const { outcome: state } = end;
+  return state === 'completed' ? { state, ...end.totals, refusal: null } : { state, refusal: end.refusal };
+}
+
+type RunEnd =
+  | { readonly outcome: 'completed'; readonly totals: object }
+  | { readonly outcome: 'failed' | 'refused' | 'cancelled'; readonly refusal: Refusal };
