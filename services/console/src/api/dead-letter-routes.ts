@@ -9,10 +9,10 @@ import { tableRef } from '../adapters/row-storage.ts';
 import { withSnapshot } from '../adapters/snapshot.ts';
 import { redrives } from '../projections/redrives.ts';
 import { listQuery } from './lists.ts';
-import { afterCursor, cursorOf, type Order } from './paging.ts';
+import { afterCursor, cursorOf, type Order, whole } from './paging.ts';
 import { type Route, route } from './route.ts';
 
-const order: Order = { columns: ['id'], direction: 'desc' };
+const order: Order = { columns: [whole('id')], direction: 'desc' };
 
 interface DeadLetterRow {
   readonly id: number;

@@ -19,7 +19,17 @@ import { recoveries } from '../projections/recoveries.ts';
 import { schedules } from '../projections/schedules.ts';
 import { shadowPlans } from '../projections/shadow-plans.ts';
 import { vms } from '../projections/vms.ts';
-import { afterCursor, cursorOf, type Order, orderBy, paging } from './paging.ts';
+import {
+  afterCursor,
+  cursorOf,
+  type Order,
+  type OrderColumn,
+  orderBy,
+  paging,
+  Text,
+  text,
+  whole,
+} from './paging.ts';
 import { type Route, route } from './route.ts';
 
 interface Source {
@@ -29,72 +39,72 @@ interface Source {
   readonly order: Order;
 }
 
-const ascending = (...columns: string[]): Order => ({ columns, direction: 'asc' });
-const descending = (...columns: string[]): Order => ({ columns, direction: 'desc' });
+const ascending = (...columns: OrderColumn[]): Order => ({ columns, direction: 'asc' });
+const descending = (...columns: OrderColumn[]): Order => ({ columns, direction: 'desc' });
 
 const sources: readonly Source[] = [
   {
     name: 'vms',
     summary: 'VMs and their newest restore points',
     projection: vms,
-    order: ascending('host_id', 'vm_id'),
+    order: ascending(text('host_id'), text('vm_id')),
   },
   {
     name: 'backups',
     summary: 'Backups, newest first',
     projection: backups,
-    order: descending('first_position'),
+    order: descending(whole('first_position')),
   },
   {
     name: 'child-jobs',
     summary: 'Child jobs, in the order of their plans',
     projection: childJobs,
-    order: ascending('first_position', 'ordinal'),
+    order: ascending(whole('first_position'), whole('ordinal')),
   },
   {
     name: 'recoveries',
     summary: 'Recoveries, newest first',
     projection: recoveries,
-    order: descending('first_position'),
+    order: descending(whole('first_position')),
   },
   {
     name: 'data-streams',
     summary: 'Data streams of recoveries, in the order of their plans',
     projection: dataStreams,
-    order: ascending('first_position', 'ordinal'),
+    order: ascending(whole('first_position'), whole('ordinal')),
   },
-  { name: 'hosts', summary: 'Hosts', projection: hosts, order: ascending('host_id') },
+  { name: 'hosts', summary: 'Hosts', projection: hosts, order: ascending(text('host_id')) },
   {
     name: 'proxies',
     summary: 'Proxies with their ports and who holds them, newest first',
     projection: proxies,
-    order: descending('first_position', 'proxy_id'),
+    order: descending(whole('first_position'), text('proxy_id')),
   },
   {
     name: 'obligations',
     summary: 'What was taken from hosts and not given back yet, oldest first',
     projection: obligations,
-    order: ascending('first_position', 'obligation_id'),
+    order: ascending(whole('first_position'), text('obligation_id')),
   },
-  { name: 'schedules', summary: 'Schedules', projection: schedules, order: ascending('schedule_id') },
-  { name: 'policies', summary: 'Policies', projection: policies, order: ascending('policy_id') },
+  { name: 'schedules', summary: 'Schedules', projection: schedules, order: ascending(text('schedule_id')) },
+  { name: 'policies', summary: 'Policies', projection: policies, order: ascending(text('policy_id')) },
   {
     name: 'host-policies',
     summary: 'What hosts may carry',
     projection: hostPolicies,
-    order: ascending('host_id'),
+    order: ascending(text('host_id')),
   },
   {
     name: 'shadow-plans',
     summary: 'What other policies would have made of runs, newest first',
     projection: shadowPlans,
-    order: descending('position', 'policy_id'),
+    order: descending(whole('position'), text('policy_id')),
   },
   {
     name: 'deployment-policy',
     summary: 'What all hosts may come to together',
     projection: deploymentPolicy,
-    order: ascending('scope'),
+    order: ascending(text('scope')),
   },
 ];
 
@@ -114,7 +124,7 @@ export const severalOf = (value: z.ZodType<string>) =>
   z.string().transform((text, context): string[] => {
     const values = text.split(',').map((part) => part.trim());
     for (const part of values) {
-      if (value.safeParse(part).success && part !== '') continue;
+      if (part !== '' && Text.safeParse(part).success && value.safeParse(part).success) continue;
       const known = value instanceof z.ZodEnum ? `, only ${value.options.join(', ')}` : '';
       context.addIssue({ code: 'custom', message: `cannot be "${part}"${known}` });
     }

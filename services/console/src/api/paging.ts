@@ -20,36 +20,52 @@ export const paging = {
 };
 
 export interface Order {
-  /** Columns as they are named in Postgres. Together they are unique. */
-  readonly columns: readonly string[];
+  /** Together they are unique. */
+  readonly columns: readonly OrderColumn[];
   readonly direction: 'asc' | 'desc';
 }
 
-const Cursor = z.array(z.union([z.string(), z.number()]));
+export interface OrderColumn {
+  /** As it is named in Postgres. */
+  readonly name: string;
+  /** What a cursor may say of it, and as what it is compared. */
+  readonly value: z.ZodType<string | number>;
+  readonly type: 'text' | 'bigint';
+}
+
+/** No text of Postgres has a zero byte. */
+export const Text = z.string().regex(/^[^\0]*$/, 'must not have a zero byte');
+const Whole = z.coerce.number().pipe(z.int());
+
+export const text = (name: string): OrderColumn => ({ name, value: Text, type: 'text' });
+export const whole = (name: string): OrderColumn => ({ name, value: Whole, type: 'bigint' });
 
 export const cursorOf = (order: Order, row: Record<string, unknown>): string =>
-  Buffer.from(JSON.stringify(order.columns.map((column) => row[column]))).toString('base64url');
+  Buffer.from(JSON.stringify(order.columns.map(({ name }) => row[name]))).toString('base64url');
 
 export function afterCursor(order: Order, cursor: string): RawBuilder<unknown> {
-  const values = decoded(cursor);
-  if (values?.length !== order.columns.length) {
+  const values = decoded(order, cursor);
+  if (values === undefined) {
     throw badRequest(
       'BadCursor',
       `Query parameter after is not a cursor of this list: ${cursor.slice(0, 80)}.`,
       'Give the `next` of an earlier page of the same list, or leave it out to begin at the start.',
     );
   }
-  const columns = sql.join(order.columns.map((column) => sql.ref(column)));
-  return sql`(${columns}) ${sql.raw(order.direction === 'asc' ? '>' : '<')} (${sql.join(values)})`;
+  const columns = sql.join(order.columns.map(({ name }) => sql.ref(name)));
+  const compared = order.columns.map(({ type }, index) => sql`${values[index]}::${sql.raw(type)}`);
+  return sql`(${columns}) ${sql.raw(order.direction === 'asc' ? '>' : '<')} (${sql.join(compared)})`;
 }
 
 export function orderBy({ columns, direction }: Order): RawBuilder<unknown> {
-  return sql.join(columns.map((column) => sql`${sql.ref(column)} ${sql.raw(direction)}`));
+  return sql.join(columns.map(({ name }) => sql`${sql.ref(name)} ${sql.raw(direction)}`));
 }
 
-function decoded(cursor: string): (string | number)[] | undefined {
+function decoded({ columns }: Order, cursor: string): (string | number)[] | undefined {
   try {
-    return Cursor.parse(JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')));
+    const values: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
+    if (!Array.isArray(values) || values.length !== columns.length) return undefined;
+    return columns.map(({ value }, index) => value.parse(values[index]));
   } catch {
     return undefined;
   }

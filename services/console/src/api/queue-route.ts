@@ -9,6 +9,7 @@ import { decode, type Row, tableRef } from '../adapters/row-storage.ts';
 import { withSnapshot } from '../adapters/snapshot.ts';
 import { hosts } from '../projections/hosts.ts';
 import { vms } from '../projections/vms.ts';
+import { Text } from './paging.ts';
 import { type Route, route } from './route.ts';
 
 export function queueRoutes(store: EventStore): Route[] {
@@ -17,7 +18,7 @@ export function queueRoutes(store: EventStore): Route[] {
     route({
       path: '/queue',
       summary: 'Runs that wait, what each waits for, and when it would start',
-      query: z.strictObject({ host: z.string().optional() }),
+      query: z.strictObject({ host: Text.optional() }),
       answer: consoleApi.listOf(consoleApi.QueueView),
       async handle({ query: { host } }) {
         const { hostIds, busyVms, asOf } = await rowsOf(store, host);
