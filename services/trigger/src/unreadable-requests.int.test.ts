@@ -52,7 +52,7 @@ test('a run asked for over NATS is kept as it came, as a refused run and as a de
   });
   // The id stays free for the request as it should have been.
   const mended = { requestId: 'bad-run', host: 'lab', vm: 'mended' };
-  expect(await askOverNats(trigger, 'BackupRequested', mended, 'again')).toMatchObject({
+  expect(await askOverNats(trigger, 'BackupRequested', mended)).toMatchObject({
     outcome: 'accepted',
   });
 });
