@@ -7,11 +7,12 @@ import { chooseProxies, missingAttachments, noClaims } from './choose-proxies.ts
 import { dated } from './dated.ts';
 import { happening, live, policy } from './happenings.fixture.ts';
 import { OVERTAKING_MILLISECONDS_MAX } from './limits.ts';
-import { decisionsNow, dueActions, tend } from './next-steps.ts';
+import { decisionsNow, dueActions } from './next-steps.ts';
 import { TestPool } from './pool.fixture.ts';
 import type { HostEvent, Job, Lease, Pool, Run } from './pool.ts';
 import { attachmentKey, isInstant, jobsAtOnce, portsNeeded, proxiesOf } from './pool-state.ts';
 import { byHealth, isSick } from './proxy-health.ts';
+import { proxySteps } from './proxy-steps.ts';
 import { drainingNow } from './recycling.ts';
 import { awaitsProxies, lacksAttachment, stepsOf } from './run-steps.ts';
 
@@ -40,7 +41,7 @@ function naively(pool: Pool, now: number): { decisions: HostEvent[]; actions: Ac
   const actions = all.flatMap((steps) => steps.actions);
   for (const proxy of pool.proxies.values()) {
     if (proxy.kind !== 'proxy') continue;
-    const steps = tend(pool, proxy, now);
+    const steps = proxySteps(pool, proxy, now);
     actions.push(...steps.actions);
     if (claims.disksAt(proxy.proxyId) === 0) decisions.push(...steps.decisions);
   }

@@ -1,6 +1,6 @@
 /**
- * The index of what is to be looked at: kept by the fold, run by run and proxy by proxy, as events touch them. What it says of a run
- * is what the run's own steps say (run-steps.ts): it only spares asking those that have nothing to say.
+ * The index of what is to be looked at: kept by the fold, run by run and proxy by proxy, as events touch them. It decides nothing. What it says
+ * of a run is what the run's own steps say (run-steps.ts): it only spares asking those that have nothing to say (next-steps.ts).
  */
 import type { EventType } from '@backhaul/contracts';
 import { awaitsHold, vmMayHold } from './limits.ts';

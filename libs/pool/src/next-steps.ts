@@ -1,6 +1,8 @@
 /**
  * What is to be done next at one host, derived from the pool alone: nothing is remembered between calls, so after a crash
- * the work goes on where the events stand. Pure. What is looked at is what is due (due.ts), not all that is open.
+ * the work goes on where the events stand. Pure. What is looked at is what is due (due.ts), not all that is open; here it is put in its order.
+ * What one run asks for is decided in run-steps.ts, what becomes of a proxy in proxy-steps.ts, and what one takes from another in limits.ts,
+ * choose-proxies.ts and lease-ports.ts.
  *
  * - A decision becomes events at once (choose proxies, lease ports, declare a run closed).
  * - An action is done at the hypervisor and confirmed by an event afterwards. Every action can be repeated safely, because
@@ -9,14 +11,13 @@
 import type { Action } from './actions.ts';
 import { type Claims, chooseProxies, missingAttachments, noClaims } from './choose-proxies.ts';
 import { dated } from './dated.ts';
-import { idleSecondsOf, idleUntil } from './idle-time.ts';
 import { leasesNow } from './lease-ports.ts';
 import { holdsNow, OVERTAKING_MILLISECONDS_MAX } from './limits.ts';
 import { byTurn, placeOf } from './line.ts';
-import { type HostEvent, type Pool, type PooledProxy, type Run, releaseOf } from './pool-state.ts';
-import { isDrained } from './proxy-health.ts';
+import type { HostEvent, Pool, Run } from './pool-state.ts';
+import { proxySteps } from './proxy-steps.ts';
 import { drainingNow } from './recycling.ts';
-import { type Steps, stepsOf } from './run-steps.ts';
+import { stepsOf } from './run-steps.ts';
 
 /** `now` in milliseconds since the epoch: only idle time depends on it, and the times that events carry. */
 export const decisionsNow = (pool: Pool, now: number): HostEvent[] =>
@@ -38,7 +39,7 @@ function undatedDecisions(pool: Pool, now: number): HostEvent[] {
   for (const proxyId of due.tending) {
     const proxy = pool.proxyVms.get(proxyId);
     if (proxy !== undefined && claims.disksAt(proxyId) === 0)
-      decisions.push(...tend(pool, proxy, now).decisions);
+      decisions.push(...proxySteps(pool, proxy, now).decisions);
   }
   // Leases come last: they see the pool before this pass's decisions, and none of those frees or takes a port.
   decisions.push(...leasesNow(pool));
@@ -53,7 +54,7 @@ export function* dueActions(pool: Pool): Generator<Action> {
   const { tending, acting } = pool.due;
   for (const proxyId of tending) {
     const proxy = pool.proxyVms.get(proxyId);
-    if (proxy !== undefined) yield* tend(pool, proxy, 0).actions;
+    if (proxy !== undefined) yield* proxySteps(pool, proxy, 0).actions;
   }
   for (const stage of [acting.ending, acting.pausing, acting.connecting, acting.beginning])
     for (const { runId } of stage) {
@@ -96,45 +97,3 @@ function choices(pool: Pool, claims: Claims): HostEvent[] {
     }
   }
 }
-
-/** What a proxy that is not simply at work asks for. */
-export function tend(pool: Pool, proxy: PooledProxy, now: number): Steps {
-  const { proxyId } = proxy;
-  const { hostId } = pool;
-  const steps: Steps = { decisions: [], actions: [] };
-  if (proxy.state === 'retiring') {
-    steps.actions.push(deactivation(proxy, proxy.endsBecause));
-  } else if (proxy.state === 'lost') {
-    for (const lease of new Set(proxy.holders.values())) steps.decisions.push(releaseOf(lease, 'proxy-lost'));
-    // What it was used for is known when all of it is released.
-    if (proxy.holders.size === 0) steps.actions.push(deactivation(proxy, proxy.endsBecause));
-  } else if (proxy.state === 'requested') {
-    const { startedFor: runId, portsAsked: ports, deadlineSeconds } = proxy;
-    steps.actions.push({ type: 'ActivateProxy', proxyId, runId, ports, deadlineSeconds });
-  } else if (isDrained(proxy)) {
-    // What is attached goes with it, and whose it was chooses again.
-    const reason = `sick: ${proxy.health.detail}`;
-    steps.decisions.push({ type: 'ProxyRetiring', data: { hostId, proxyId, reason } });
-  } else if (proxy.attachments.size === 0 && proxy.holders.size === 0) {
-    const until = idleUntil(pool, proxy);
-    if (proxy.draining !== undefined) {
-      steps.decisions.push({ type: 'ProxyRetiring', data: { hostId, proxyId, reason: proxy.draining } });
-    } else if (until === undefined) {
-      const since = new Date(now).toISOString();
-      steps.decisions.push({ type: 'ProxyIdle', data: { hostId, proxyId, since } });
-    } else if (now >= until) {
-      // Decided before it is done: from here on no run is given it.
-      const reason = `idle for ${idleSecondsOf(pool, proxy)} seconds`;
-      steps.decisions.push({ type: 'ProxyRetiring', data: { hostId, proxyId, reason } });
-    }
-  }
-  return steps;
-}
-
-const deactivation = (proxy: PooledProxy, reason: string): Action => ({
-  type: 'DeactivateProxy',
-  proxyId: proxy.proxyId,
-  reason,
-  attachments: [...proxy.attachments.values()].map(({ runId, diskId }) => ({ runId, diskId })),
-  use: { requestedAt: proxy.requestedAt, portMilliseconds: proxy.portMilliseconds, runs: proxy.runs },
-});

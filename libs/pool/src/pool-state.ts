@@ -14,6 +14,7 @@ import {
   streamName,
 } from '@backhaul/contracts';
 import { noPace, type Pace } from './estimate.ts';
+import type { Hold } from './hold.ts';
 import type { LastBackup } from './prestart.ts';
 import { nothingKnown, type Throughput } from './throughput.ts';
 
@@ -44,8 +45,7 @@ export interface Run {
   readonly order: Order;
   /** Counts the runs of the host: of two with the same turn, who came first is served first. */
   readonly number: number;
-  /** Its hold on disks at the host: of a backup the snapshot, of a recovery the target. */
-  hold: 'none' | 'requested' | 'ready' | 'lost' | 'filling' | 'released';
+  hold: Hold;
   /** The instant that the first snapshot froze: one taken anew must be of the same. */
   takenAt: string | null;
   /** Since a child job was last done. */
