@@ -102,8 +102,24 @@ export class ServiceProcess {
     }
   }
 
+  /** What it said last, as a person would say it, and where the rest is. */
+  async lastWords(): Promise<string> {
+    const line = (await this.#lastLines()).split('\n').at(-1) ?? '';
+    return `${wordsOf(line)} (${this.logFile})`;
+  }
+
   async #lastLines(): Promise<string> {
     const text = await readFile(this.#options.logFile, 'utf8').catch(() => '');
     return text.trim().split('\n').slice(-15).join('\n');
+  }
+}
+
+/** Of a line of a service's log; one that is no JSON was said before there was a log. */
+function wordsOf(line: string): string {
+  try {
+    const { msg, error } = JSON.parse(line) as { msg?: string; error?: string };
+    return [msg, error].filter((part) => part !== undefined).join(': ') || line;
+  } catch {
+    return line;
   }
 }

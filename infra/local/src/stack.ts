@@ -12,6 +12,7 @@ import { type LocalNats, startNats } from './nats.ts';
 import { type LocalPostgres, startPostgres } from './postgres.ts';
 import { derivedFrom, passwordsOf } from './secret.ts';
 import { ServiceProcess } from './service-process.ts';
+import { supervise } from './supervise.ts';
 
 export interface StackOptions {
   /** Where everything of the stack lives: logs, sockets, and the data of its own servers. Keep it short: sockets are in it. */
@@ -55,7 +56,6 @@ export interface Stack {
 }
 
 const ALL: readonly Service[] = ['proxy-manager', 'ingest', 'export', 'planner', 'trigger', 'console'];
-const RESTART_MILLISECONDS = 500;
 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const { directory } = options;
@@ -116,7 +116,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     stops.push(() => Promise.all([...services.values()].map((service) => service.stop())));
     await Promise.all([...services.values()].map((service) => service.start()));
     if (options.supervise === true)
-      for (const service of services.values()) void supervise(service, () => stopping);
+      for (const service of services.values())
+        void supervise(service, { stopping: () => stopping, say: (line) => console.error(line) });
     return {
       adminUrl,
       natsUrl,
@@ -174,15 +175,3 @@ const ownPostgres = (options: StackOptions, password: string): Promise<LocalPost
     keep: options.keep === true,
     ...(options.postgresSettings === undefined ? {} : { settings: options.postgresSettings }),
   });
-
-async function supervise(service: ServiceProcess, stopping: () => boolean): Promise<void> {
-  for (;;) {
-    await service.exited;
-    if (stopping()) return;
-    await new Promise((resolve) => setTimeout(resolve, RESTART_MILLISECONDS));
-    if (stopping()) return;
-    await service
-      .start()
-      .catch((error: unknown) => console.error(error instanceof Error ? error.message : error));
-  }
-}

@@ -6,6 +6,8 @@ import { z } from 'zod';
 
 export const StackFile = z.object({
   pid: z.int(),
+  /** Tells this process from a later one of the same pid. */
+  started: z.string().optional(),
   consoleUrl: z.string(),
   triggerUrl: z.string(),
   natsUrl: z.string(),
@@ -38,12 +40,3 @@ export async function writeStackFile(path: string, content: StackFile): Promise<
 }
 
 export const removeStackFile = (path: string): Promise<void> => rm(path, { force: true });
-
-export function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}

@@ -4,12 +4,14 @@ import { mkdir, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { type BackhaulClient, backhaulClient } from '@backhaul/client';
+import { markOf } from '@backhaul/hypervisor';
 import { withoutNatsPassword } from '@backhaul/kernel';
 import type { CommandContext } from '../command.ts';
 import { failed, usage } from '../exit.ts';
 import { readHost, withProxyNetworks } from '../host-flags.ts';
+import { isUp } from '../is-up.ts';
 import { inOwnSession, isOwnSession, untilParentIsGone } from '../own-session.ts';
-import { isRunning, readStackFile, removeStackFile, stackFilePath, writeStackFile } from '../stack-file.ts';
+import { readStackFile, removeStackFile, stackFilePath, writeStackFile } from '../stack-file.ts';
 
 export interface UpFlags {
   /** `name=folder` or `name=qemu:folder`, once for each. */
@@ -36,9 +38,9 @@ async function runStack(flags: UpFlags, { terminal, environment, signal }: Comma
     );
   const stackFile = stackFilePath(environment);
   const before = await readStackFile(stackFile);
-  if (before !== undefined && isRunning(before.pid)) {
+  if (before !== undefined && (await isUp(before))) {
     throw failed(
-      `Backhaul is up already (process ${before.pid}, ${stackFile}). Stop it first, or set BACKHAUL_STACK_FILE to have a second one.`,
+      `Backhaul is up already (process ${before.pid}, ${stackFile}). Stop it first, or set BACKHAUL_STACK_FILE to have a second one. If that process is none of Backhaul's, remove the file.`,
     );
   }
   // PostgreSQL does not run as root, and the user it runs as may not look into /root.
@@ -66,7 +68,8 @@ async function runStack(flags: UpFlags, { terminal, environment, signal }: Comma
   try {
     const { consoleUrl, triggerUrl, apiToken, natsUrl, sealKeyFile, consolePostgresUrl: postgresUrl } = stack;
     const services = { consoleUrl, triggerUrl, apiToken, natsUrl, repository };
-    await writeStackFile(stackFile, { pid: process.pid, ...services, postgresUrl, sealKeyFile });
+    const started = (await markOf(process.pid))?.started;
+    await writeStackFile(stackFile, { pid: process.pid, started, ...services, postgresUrl, sealKeyFile });
     terminal.out('Backhaul is up.');
     terminal.out(`  console     ${consoleUrl}/api/v1`);
     terminal.out(
