@@ -9,6 +9,16 @@ import type { Registry } from 'prom-client';
 import type { Readiness } from './readiness.ts';
 import { type Unwelcome, unwelcome } from './who-may-ask.ts';
 
+const PROBLEM_TYPE = 'application/problem+json';
+
+const notReady = {
+  status: 503,
+  code: 'NotReady',
+  title: 'Not at the moment',
+  detail: 'The service is starting or stopping, or waits for what it needs: /health/ready says which.',
+  wayOut: 'Send it again in a moment.',
+};
+
 export interface ServiceHttp {
   /** Where the service adds its routes, before its start has finished. */
   readonly routes: FastifyInstance;
@@ -41,8 +51,9 @@ export function serviceHttp(options: {
   shell.get('/metrics', async (_, reply) => {
     return await reply.type(options.registry.contentType).send(await options.registry.metrics());
   });
-  shell.setNotFoundHandler(async (_, reply) => {
-    return await reply.code(503).header('retry-after', '1').send({ error: 'The service is not ready.' });
+  shell.setNotFoundHandler(async (request, reply) => {
+    const problem = problemOf(notReady, request.url);
+    return await reply.code(503).header('retry-after', '1').type(PROBLEM_TYPE).send(JSON.stringify(problem));
   });
   routes.addHook('onError', (request, _, error, done) => {
     options.onError(error, `${request.method} ${request.url}`);
@@ -103,14 +114,20 @@ export function serviceHttp(options: {
   };
 }
 
-/** A problem document (RFC 9457). The body is not waited for: the connection ends. */
+/** The body is not waited for: the connection ends. */
 function turnAway(request: IncomingMessage, response: ServerResponse, refusal: Unwelcome): void {
-  const { status, code } = refusal;
-  const problem = { type: `urn:backhaul:problem:${code}`, ...refusal, instance: request.url };
+  const { status } = refusal;
   response.writeHead(status, {
-    'content-type': 'application/problem+json',
+    'content-type': PROBLEM_TYPE,
     connection: 'close',
     ...(status === 401 ? { 'www-authenticate': 'Bearer realm="backhaul"' } : {}),
   });
-  response.end(JSON.stringify(problem));
+  response.end(JSON.stringify(problemOf(refusal, request.url)));
 }
+
+/** RFC 9457. */
+const problemOf = (said: { readonly code: string }, instance: string | undefined): object => ({
+  type: `urn:backhaul:problem:${said.code}`,
+  ...said,
+  instance,
+});

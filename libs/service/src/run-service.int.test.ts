@@ -249,7 +249,8 @@ test('a service that is told to stop while a handler is at work finishes it firs
     status: 503,
     text: expect.stringContaining('stopping'),
   });
-  expect((await get(port, '/number')).status).toBe(503);
+  const late = await get(port, '/number');
+  expect([late.status, JSON.parse(late.text)]).toMatchObject([503, { status: 503, code: 'NotReady' }]);
   expect(await plansOf('stopped')).toBe(0);
   await writeFile(`${gate}.go`, '');
   expect(await service.end()).toBe(0);
