@@ -104,6 +104,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
           BACKHAUL_REPOSITORY: options.repository,
           BACKHAUL_SEAL_KEY_FILE: sealKeyFile,
           BACKHAUL_API_TOKEN: apiToken,
+          // What services that work at files would start themselves anew for, half a second each (libs/service, file-threads.ts).
+          UV_THREADPOOL_SIZE: '128',
           ...(options.applianceDirectory === undefined
             ? {}
             : { BACKHAUL_APPLIANCE_DIRECTORY: options.applianceDirectory }),
