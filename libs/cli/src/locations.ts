@@ -27,7 +27,11 @@ const names = {
 } as const;
 type Place = keyof typeof names;
 
-export function locationsOf(flags: LocationFlags, environment: NodeJS.ProcessEnv): Locations {
+export function locationsOf(
+  flags: LocationFlags,
+  environment: NodeJS.ProcessEnv,
+  signal?: AbortSignal,
+): Locations {
   const find = async (place: Place): Promise<string> => {
     const given = flags[place] ?? (environment[names[place].variable] || undefined);
     const found = given ?? (await readStackFile(stackFilePath(environment)))?.[place];
@@ -42,7 +46,7 @@ export function locationsOf(flags: LocationFlags, environment: NodeJS.ProcessEnv
   };
   const clientOf = async (urls: Deployment): Promise<BackhaulClient> => {
     const apiToken = environment.BACKHAUL_API_TOKEN || (await tokenOf(urls));
-    return backhaulClient({ ...urls, apiToken });
+    return backhaulClient({ ...urls, apiToken, ...(signal === undefined ? {} : { signal }) });
   };
   /** What `backhaul up` wrote is for the services that it started, and is shown to no others. */
   const tokenOf = async ({ consoleUrl, triggerUrl }: Deployment): Promise<string | undefined> => {

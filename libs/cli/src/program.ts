@@ -49,7 +49,7 @@ export function backhaulProgram(outside: {
   const program = new Command('backhaul');
   const context = (): CommandContext => ({
     ...outside,
-    locations: locationsOf(program.opts<LocationFlags>(), outside.environment),
+    locations: locationsOf(program.opts<LocationFlags>(), outside.environment, outside.signal),
   });
   program
     .description('Backups and recoveries of virtual machines through a calculated number of proxies.')

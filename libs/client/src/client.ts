@@ -22,7 +22,7 @@ import { caughtUp } from './caught-up.ts';
 import { findRun, type Run } from './find-run.ts';
 import { type FollowOptions, follow } from './follow.ts';
 import { type Exchange, exchange, ProblemFault } from './http.ts';
-import { untilAnswered } from './until-answered.ts';
+import { knownOf, untilAnswered } from './until-answered.ts';
 
 type Without<T, K extends keyof T> = Omit<T, K>;
 export type NewBackup = z.input<typeof BackupRequested>;
@@ -100,22 +100,21 @@ export interface Deployment {
   readonly apiToken?: string | undefined;
   /** How long a request that gets no answer is sent again, under the same id. Default 15 s. */
   readonly patienceMilliseconds?: number;
+  /** Ends that wait. */
+  readonly signal?: AbortSignal;
 }
 
-export function backhaulClient({
-  consoleUrl,
-  triggerUrl,
-  apiToken: token,
-  patienceMilliseconds = 15_000,
-}: Deployment): BackhaulClient {
+export function backhaulClient(deployment: Deployment): BackhaulClient {
+  const { consoleUrl, triggerUrl, apiToken: token, patienceMilliseconds = 15_000, signal } = deployment;
   const console = { name: 'console', url: consoleUrl, token };
   const trigger = { name: 'trigger', url: triggerUrl, token };
 
-  const request = async (asked: Exchange, requestId: string = randomUUID()): Promise<Result<Answer>> => {
-    const headers = { 'idempotency-key': requestId };
-    const send = () => exchange(trigger, { ...asked, headers }, Answer);
+  const request = async (asked: Exchange, requestId?: string): Promise<Result<Answer>> => {
+    const headers = { 'idempotency-key': requestId ?? randomUUID() };
+    const send = () =>
+      exchange(trigger, { ...asked, headers, ...(signal === undefined ? {} : { signal }) }, Answer);
     try {
-      return ok(await untilAnswered(requestId, send, patienceMilliseconds));
+      return ok(await untilAnswered(knownOf(requestId), send, patienceMilliseconds, signal));
     } catch (error) {
       // Who may not ask was not refused what was asked.
       const isRefusal = error instanceof ProblemFault && error.permanent && error.problem.status !== 401;

@@ -7,11 +7,12 @@ import { Fault, isPermanent } from '@backhaul/kernel';
 
 const RETRY_MILLISECONDS = 500;
 
-/** What `send` answers at last. What is permanent is thrown as it is; the rest when the patience is at its end, with the id. */
+/** What `send` answers at last. What is permanent is thrown as it is; the rest when the patience is at its end, with what is `known` of the request. */
 export async function untilAnswered<Answer>(
-  requestId: string,
+  known: string,
   send: () => Promise<Answer>,
   patienceMilliseconds: number,
+  signal?: AbortSignal,
 ): Promise<Answer> {
   const end = Date.now() + patienceMilliseconds;
   for (;;) {
@@ -19,14 +20,17 @@ export async function untilAnswered<Answer>(
       return await send();
     } catch (error) {
       if (!(error instanceof Fault) || isPermanent(error)) throw error;
-      if (Date.now() >= end) throw unanswered(requestId, error);
+      await sleep(RETRY_MILLISECONDS, undefined, { signal }).catch(() => undefined);
+      if (Date.now() >= end || signal?.aborted === true) throw unanswered(known, error);
     }
-    await sleep(RETRY_MILLISECONDS);
   }
 }
 
-const unanswered = (requestId: string, cause: Fault): Fault =>
-  new Fault(
-    `Request ${requestId} got no answer and may have been taken all the same; sent again under this id (--request-id, Idempotency-Key) it is done once`,
-    { cause, ...(cause.code === undefined ? {} : { code: cause.code }) },
-  );
+/** `requestId`: the requester's own, where there is one. */
+export const knownOf = (requestId: string | undefined): string =>
+  requestId === undefined
+    ? 'The request got no answer and may have been taken all the same: look, or send it again'
+    : `Request ${requestId} got no answer and may have been taken all the same; sent again under this id (--request-id, Idempotency-Key) it is done once`;
+
+const unanswered = (known: string, cause: Fault): Fault =>
+  new Fault(known, { cause, ...(cause.code === undefined ? {} : { code: cause.code }) });
