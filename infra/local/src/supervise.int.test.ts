@@ -10,7 +10,11 @@ let directory: string;
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'backhaul-supervise-'));
 });
-afterAll(() => rm(directory, { recursive: true, force: true }));
+const services: ServiceProcess[] = [];
+afterAll(async () => {
+  await Promise.all(services.map((each) => each.kill()));
+  await rm(directory, { recursive: true, force: true });
+});
 
 /** A process that is ready, notes that it was started, and ends when the test says with what. */
 async function service(name: string) {
@@ -40,6 +44,7 @@ async function service(name: string) {
     logFile: join(directory, `${name}.log`),
     readyFile: join(directory, `${name}.ready`),
   });
+  services.push(own);
   await own.start();
   const startsOf = async (): Promise<number[]> =>
     (await readFile(starts, 'utf8')).trim().split('\n').map(Number);
