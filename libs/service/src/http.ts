@@ -3,7 +3,7 @@
  * only between a finished start and the beginning of the stop.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { describeError, Fault } from '@backhaul/kernel';
+import { describeError, Fault, invariant } from '@backhaul/kernel';
 import Fastify, { type FastifyInstance } from 'fastify';
 import type { Registry } from 'prom-client';
 import type { Readiness } from './readiness.ts';
@@ -33,7 +33,9 @@ export interface ServiceHttp {
 export function serviceHttp(options: {
   readiness: Readiness;
   registry: Registry;
-  /** What whoever asks the service's own routes has to show. */
+  /** The service has routes of its own, and so has to know who may ask. */
+  isAsked: boolean;
+  /** What whoever asks them has to show. */
   token: string | undefined;
   onError(error: unknown, request: string): void;
 }): ServiceHttp {
@@ -54,6 +56,12 @@ export function serviceHttp(options: {
   shell.setNotFoundHandler(async (request, reply) => {
     const problem = problemOf(notReady, request.url);
     return await reply.code(503).header('retry-after', '1').type(PROBLEM_TYPE).send(JSON.stringify(problem));
+  });
+  routes.addHook('onRoute', ({ url }) => {
+    invariant(
+      options.isAsked,
+      `A service that answers ${url} is asked over HTTP, and its definition has to say so`,
+    );
   });
   routes.addHook('onError', (request, _, error, done) => {
     options.onError(error, `${request.method} ${request.url}`);

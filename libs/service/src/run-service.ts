@@ -87,6 +87,7 @@ async function start<Shape extends z.ZodRawShape>(
   const http = serviceHttp({
     readiness,
     registry: metrics.registry,
+    isAsked: definition.isAsked === true,
     token: configuration.BACKHAUL_API_TOKEN,
     onError(error, request) {
       if (error instanceof AssertionError) end.die('an invariant failed in a request', error);
