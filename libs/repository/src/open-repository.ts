@@ -4,7 +4,8 @@ import { opendir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { Fault, isPermanent } from '@backhaul/kernel';
-import { LocalFolder, TEMPORARY_FOLDER } from './backend/local-folder.ts';
+import { type LocalFolder, TEMPORARY_FOLDER } from './backend/local-folder.ts';
+import { TimedFolder } from './backend/timed-folder.ts';
 import { ChunkStore } from './chunks/chunk-store.ts';
 import { DamageNotes } from './damage-notes.ts';
 import { AWAY } from './faults.ts';
@@ -17,7 +18,7 @@ import type { OpenRepositoryOptions, Repository } from './repository.ts';
 /** Throws a permanent Fault when the folder is no repository, or one of a format this release does not read. */
 export async function openRepository(options: OpenRepositoryOptions): Promise<Repository> {
   const location = resolve(options.location);
-  const folder = new LocalFolder(location);
+  const folder = new TimedFolder(location, options.answerMilliseconds);
   const create = options.create ?? true;
   const file = (await readRepositoryFile(folder)) ?? (create ? await makeRepository(folder) : undefined);
   if (file === undefined) {
@@ -92,8 +93,11 @@ async function putWhole<T>(check: () => Promise<number>, put: () => Promise<T>):
 }
 
 /** The id of the repository there; undefined where there is none. Opens nothing. Throws as opening would where it cannot be used. */
-export async function repositoryIdAt(location: string): Promise<string | undefined> {
-  return (await readRepositoryFile(new LocalFolder(resolve(location))))?.repositoryId;
+export async function repositoryIdAt({
+  location,
+  answerMilliseconds,
+}: Pick<OpenRepositoryOptions, 'location' | 'answerMilliseconds'>): Promise<string | undefined> {
+  return (await readRepositoryFile(new TimedFolder(resolve(location), answerMilliseconds)))?.repositoryId;
 }
 
 async function readRepositoryFile(folder: LocalFolder): Promise<RepositoryFile | undefined> {

@@ -101,6 +101,11 @@ export interface OpenRepositoryOptions {
   readonly workers?: number;
   /** Chunks that can be filled and put, or held, at a time, 4 MiB of memory each, used when needed; more wait. Default 16. */
   readonly buffers?: number;
+  /**
+   * How long the file system may take for one call, of 4 MiB at most, before it counts as failing: a Fault with the code
+   * `RepositoryFailing`, which may mend. Default 10 minutes.
+   */
+  readonly answerMilliseconds?: number;
   /** Default 1: the level at which new data leaves a core fast enough for a backup. */
   readonly zstdLevel?: number;
 }

@@ -2,7 +2,7 @@
  * Whether a repository that was opened is still to be found. A folder that is not mounted looks like one that has lost everything: whoever
  * misses something asks here before calling it damage.
  */
-import { LocalFolder } from './backend/local-folder.ts';
+import { TimedFolder } from './backend/timed-folder.ts';
 import { Presence } from './presence.ts';
 import type { Repository } from './repository.ts';
 
@@ -11,5 +11,5 @@ export async function requireRepository({
   location,
   repositoryId,
 }: Pick<Repository, 'location' | 'repositoryId'>): Promise<void> {
-  await new Presence(new LocalFolder(location), repositoryId).check();
+  await new Presence(new TimedFolder(location), repositoryId).check();
 }

@@ -2,7 +2,7 @@
  * The data path of one data stream: chunks are read from the repository, which checks their digests, and written through the leased
  * ports; what is zero stays a hole. Several pieces are under way per port, so that reading, unpacking and writing overlap, each
  * in one of the repository's buffers, which bound the memory. When all is written, a sample is read back and compared.
- * Leaves the log, leases and retries to others. Every wait below has a time-out of its own (libs/nbd).
+ * Leaves the log, leases and retries to others. Every wait below has a time-out of its own (libs/nbd; libs/repository, answers.ts).
  */
 import { type Extent, Fault, isPermanent, MiB } from '@backhaul/kernel';
 import { connectNbd, type NbdClient } from '@backhaul/nbd';

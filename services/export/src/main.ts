@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { RepositorySetting, StateDirectorySetting } from '@backhaul/contracts';
 import { LeaseWatch } from '@backhaul/event-store';
 import { ChunkCache } from '@backhaul/repository';
-import { byteRates, runService } from '@backhaul/service';
+import { byteRates, enoughFileThreads, runService } from '@backhaul/service';
 import { z } from 'zod';
 import { cancelRecovery } from './cancel-recovery.ts';
 import { completeRecovery, giveUpSaying, sayExported } from './complete-recovery.ts';
@@ -16,6 +16,7 @@ import { giveUpExportJob, runExportJob } from './run-export-job.ts';
 /** Ingest makes it, and may be starting too. */
 const REPOSITORY_MILLISECONDS = 20_000;
 
+enoughFileThreads();
 await runService({
   name: 'export',
   configuration: z.object({

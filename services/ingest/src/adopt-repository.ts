@@ -20,7 +20,7 @@ import { adoptedEvent, decide } from './deployment-repository.ts';
 
 export interface AdoptionParts {
   readonly store: EventStore;
-  readonly options: Pick<OpenRepositoryOptions, 'location' | 'buffers' | 'workers'>;
+  readonly options: Pick<OpenRepositoryOptions, 'location' | 'buffers' | 'workers' | 'answerMilliseconds'>;
   /** The id of the repository in whose place another is wanted, by an operator's order. */
   readonly replaces: string | undefined;
   readonly log: Logger;
@@ -31,7 +31,7 @@ export async function adoptRepository({ store, options, replaces, log }: Adoptio
   for (;;) {
     const { repository: adopted, version } = await adoptedRepository(store);
     const { location } = options;
-    const repositoryId = await repositoryIdAt(location);
+    const repositoryId = await repositoryIdAt(options);
     const hasBackups = adopted === undefined && repositoryId === undefined && (await hasAnyBackup(store));
     const decided = decide(adopted, { location, repositoryId, hasBackups }, replaces);
     if (!decided.ok) throw new Fault(refusalLine(decided.refusal), { code: decided.refusal.code });

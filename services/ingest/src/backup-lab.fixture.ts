@@ -24,7 +24,9 @@ export interface BackupLab {
   close(): Promise<void>;
 }
 
-export async function openBackupLab(more: { location?: string } = {}): Promise<BackupLab> {
+export async function openBackupLab(
+  more: { location?: string; answerMilliseconds?: number; buffers?: number } = {},
+): Promise<BackupLab> {
   const directory = await mkdtemp(join(tmpdir(), 'bh-complete-'));
   const server = await openTestStore();
   const stores = {
@@ -33,7 +35,8 @@ export async function openBackupLab(more: { location?: string } = {}): Promise<B
     ingest: await server.store('ingest'),
   };
   const repository = await openRepository({
-    location: more.location ?? join(directory, 'repository'),
+    location: join(directory, 'repository'),
+    ...more,
     workers: 1,
   });
   const log = pino({ level: 'silent' });

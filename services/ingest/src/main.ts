@@ -2,7 +2,7 @@
 import { RepositorySetting } from '@backhaul/contracts';
 import { LeaseWatch } from '@backhaul/event-store';
 import { Fault } from '@backhaul/kernel';
-import { byteRates, runService } from '@backhaul/service';
+import { byteRates, enoughFileThreads, runService } from '@backhaul/service';
 import { z } from 'zod';
 import { repositoryWhenThere, requireAdopted } from './adopt-repository.ts';
 import { cancelBackup } from './cancel-backup.ts';
@@ -13,6 +13,7 @@ import { RepositoryPatience } from './repository-patience.ts';
 import { giveUpChildJob, runChildJob } from './run-child-job.ts';
 import { end, failedBecause } from './transfer.ts';
 
+enoughFileThreads();
 await runService({
   name: 'ingest',
   configuration: z.object({
@@ -24,6 +25,8 @@ await runService({
     BACKHAUL_CHUNK_BUFFERS: z.coerce.number().int().min(2).default(20),
     /** How long a backup waits for a repository that is full, fails or is away. Its snapshot is held meanwhile. */
     BACKHAUL_REPOSITORY_PATIENCE_SECONDS: z.coerce.number().int().positive().default(14_400),
+    /** A file system that takes longer for 4 MiB hangs: that is the repository failing, and is waited for as that is. */
+    BACKHAUL_REPOSITORY_ANSWER_SECONDS: z.coerce.number().int().positive().default(60),
     BACKHAUL_READ_TIMEOUT_MILLISECONDS: z.coerce.number().int().positive().default(30_000),
   }),
   async start({ configuration, log, store, messaging, onStop, needs }) {
@@ -33,7 +36,10 @@ await runService({
     const repository = await repositoryWhenThere(
       {
         ...{ store, log, replaces: configuration.BACKHAUL_REPOSITORY_REPLACES },
-        options: { location, buffers: configuration.BACKHAUL_CHUNK_BUFFERS },
+        options: {
+          ...{ location, buffers: configuration.BACKHAUL_CHUNK_BUFFERS },
+          answerMilliseconds: configuration.BACKHAUL_REPOSITORY_ANSWER_SECONDS * 1000,
+        },
       },
       (reason) => {
         isThere = () => Promise.reject(new Fault(reason));

@@ -2,7 +2,7 @@
  * The data path of one child job: extents are asked of the host, data is read through the leased ports, chunks go into the
  * repository, and what is durable there is handed to `onReceived`. Several pieces are under way per port, so that reading,
  * hashing and storing overlap; memory is bounded by the repository's buffers.
- * Leaves the log, leases and retries to others. Every wait below has a time-out of its own (libs/nbd).
+ * Leaves the log, leases and retries to others. Every wait below has a time-out of its own (libs/nbd; libs/repository, answers.ts).
  */
 import { type Extent, Fault } from '@backhaul/kernel';
 import { connectNbd, type NbdClient } from '@backhaul/nbd';

@@ -1,31 +1,20 @@
 /** A backup into a file system that is full: a real one, of a few MiB of memory. */
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Recorded } from '@backhaul/contracts';
 import { eventually, MiB } from '@backhaul/kernel';
-import { serveNbd } from '@backhaul/nbd';
 import { restoreDisk } from '@backhaul/repository';
 import { expect, onTestFinished, test } from 'vitest';
-import {
-  type BackupLab,
-  backupOf,
-  endOf,
-  leaseOf,
-  never,
-  openBackupLab,
-  upToSnapshot,
-} from './backup-lab.fixture.ts';
-import { childJobStream } from './child-job.ts';
+import { type BackupLab, endOf, never, openBackupLab } from './backup-lab.fixture.ts';
 import { completeBackup } from './complete-backup.ts';
+import { leasedNoise, SIZE } from './noise-disk.fixture.ts';
 import { patienceOf } from './patience.fixture.ts';
 import { runChildJob } from './run-child-job.ts';
 
 const run = promisify(execFile);
-const SIZE = 24 * MiB;
 /** Room for some of the disk. */
 const ROOM = 'size=10m';
 
@@ -47,47 +36,11 @@ async function fullLab(skip: (why: string) => never): Promise<{ lab: BackupLab; 
   return { lab, location };
 }
 
-/** A disk of noise, which nothing can make smaller, behind a port. */
-async function served(directory: string) {
-  const content = randomBytes(SIZE);
-  const server = await serveNbd({
-    exports: [
-      {
-        ...{ name: 'vda', sizeBytes: SIZE, readOnly: true },
-        read: async (offset, length) => [content.subarray(offset, offset + length)],
-        extents: async (_, length) => [{ length, isHole: false }],
-      },
-    ],
-    listen: { kind: 'unix', socketPath: join(directory, 'port') },
-    log: () => undefined,
-  });
-  onTestFinished(() => server.close());
-  return { content, uri: server.uri.replace('///', '///vda') };
-}
-
-async function leased(lab: BackupLab, name: string) {
-  const { content, uri } = await served(lab.directory);
-  const one = backupOf(lab, name, { sizeBytes: SIZE });
-  await upToSnapshot(lab, one);
-  const lease = leaseOf(one, 1);
-  const event = {
-    ...lease,
-    data: {
-      ...lease.data,
-      ...{ length: SIZE, diskBytes: SIZE, kind: 'full', ports: [{ port: 0, uri }] },
-      extents: { uri, changedContext: null },
-    },
-  } as Recorded<'PortsLeased'>;
-  const story = (): Promise<Recorded[]> =>
-    Array.fromAsync(lab.parts.store.readStream(childJobStream(one.childJobId)));
-  return { one, event, story, content };
-}
-
 test('a child job goes on under its lease when there is room again, reads nothing twice, and its restore point is whole', async ({
   skip,
 }) => {
   const { lab, location } = await fullLab(skip);
-  const { one, event, story, content } = await leased(lab, 'full');
+  const { one, event, story, content } = await leasedNoise(lab, 'full');
   const working = runChildJob(lab.parts, event, never);
   await eventually(
     'a wait for room',
@@ -124,7 +77,7 @@ test('a repository that stays full ends the backup and says so, and nobody is to
   skip,
 }) => {
   const { lab } = await fullLab(skip);
-  const { one, event, story } = await leased(lab, 'stays full');
+  const { one, event, story } = await leasedNoise(lab, 'stays full');
   await runChildJob({ ...lab.parts, patience: patienceOf(0.3) }, event, never);
   expect((await story()).map(({ type }) => type)).not.toContain('ChildJobInterrupted');
   const refusal = { code: 'RepositoryFull', message: expect.stringContaining('ENOSPC') };

@@ -20,8 +20,8 @@ export const TEMPORARY_FOLDER = 'tmp';
  * id, because the processes may run on different machines.
  */
 const ABANDONED_MILLISECONDS = 60 * 60 * 1000;
-/** Looks that wait for a network's file system wait together. */
-const LOOKS_AT_ONCE = 64;
+/** Looks that wait for a network's file system wait together. Each has a thread meanwhile. */
+const LOOKS_AT_ONCE = 8;
 const STREAM_BYTES = 256 * 1024;
 
 /** Backups hold what the disks hold: nobody else may read them. */
@@ -30,7 +30,7 @@ const FOLDER_MODE = 0o700;
 
 export class LocalFolder implements Backend {
   readonly location: string;
-  readonly #folders = new FolderSync();
+  #folders = new FolderSync();
   readonly #direct = new DirectFiles();
   readonly #made = new Map<string, Promise<void>>();
   readonly #temporaryPrefix = `${process.pid}-${randomUUID().slice(0, 8)}`;
@@ -53,6 +53,7 @@ export class LocalFolder implements Backend {
   /** What lies at the location is not what was there before: its folders have to be made, or looked for, anew. */
   forget(): void {
     this.#made.clear();
+    this.#folders = new FolderSync();
   }
 
   async put(name: string, parts: readonly Uint8Array[], options: PutOptions = {}): Promise<PutOutcome> {

@@ -7,6 +7,7 @@
  * - whoever holds a chunk (a lane of export, or of restoreDisk): one, or a share of one, from before the file is read until the piece
  *   is written or compared, and not while it is confirmed;
  * - `readChunk` and what is built on it (the mount's cache, verify, newestWhole): none.
+ * Where the file system hangs, a buffer stays with the call that does not come back, and whoever had it is free of it.
  * A chunk that was let go stays in its buffer until somebody needs the memory, the longest ago first, and can be had again until then.
  *
  * Two properties of this memory were worth having (4 GiB, a third random, a third text; processor seconds of the whole path):
@@ -17,6 +18,7 @@
  */
 /// <reference path="./web-assembly.d.ts" />
 import { Fault, invariant, KiB } from '@backhaul/kernel';
+import { FAILING } from '../faults.ts';
 import { CHUNK_BYTES_MAX } from '../format/bounds.ts';
 import { CHUNK_HEADER_BYTES } from '../format/chunk-file.ts';
 import type { ChunkBuffer, HeldChunk } from '../repository.ts';
@@ -37,21 +39,42 @@ export class Slot implements ChunkBuffer {
   /** Header, body, and room to the end of the last page. */
   readonly file: SharedBytes;
   readonly bytes: SharedBytes;
-  readonly #give: (slot: Slot) => void;
+  readonly #owner: SlotOwner;
+  #kept: Promise<void> | undefined;
   isTaken = false;
 
-  constructor(memory: SharedArrayBuffer, slot: number, give: (slot: Slot) => void) {
+  constructor(memory: SharedArrayBuffer, slot: number, owner: SlotOwner) {
     this.slot = slot;
     this.file = slotOf(memory, slot);
     this.bytes = this.file.subarray(CHUNK_HEADER_BYTES, CHUNK_HEADER_BYTES + CHUNK_BYTES_MAX);
-    this.#give = give;
+    this.#owner = owner;
+  }
+
+  /** Whoever has it next gets it when that resolves, however early it is released. */
+  keepUntil(settled: Promise<void>): void {
+    invariant(this.isTaken, 'A buffer is kept by who has taken it');
+    this.#kept = settled;
+    this.#owner.kept(1);
   }
 
   release(): void {
     invariant(this.isTaken, 'A buffer is given back once');
     this.isTaken = false;
-    this.#give(this);
+    const kept = this.#kept;
+    this.#kept = undefined;
+    if (kept === undefined) this.#owner.give(this);
+    else
+      void kept.then(() => {
+        this.#owner.kept(-1);
+        this.#owner.give(this);
+      });
   }
+}
+
+interface SlotOwner {
+  give(slot: Slot): void;
+  /** One more, or one less, is kept for a call that hangs. */
+  kept(change: 1 | -1): void;
 }
 
 /** A slot that has the plain bytes of a chunk. */
@@ -88,21 +111,33 @@ export class ChunkMemory {
   /** Free as well, with the chunk that they had; the one that was let go first comes first. */
   readonly #letGo = new Set<HeldSlot>();
   readonly #waiting: PromiseWithResolvers<Slot>[] = [];
+  readonly #buffers: number;
+  #kept = 0;
   #closed = false;
 
   /** Costs nothing before it is filled: the system gives each page when it is first written to. */
   constructor(buffers: number) {
+    this.#buffers = buffers;
+    const owner: SlotOwner = {
+      give: (slot) => this.#give(slot),
+      kept: (change) => {
+        this.#kept += change;
+        if (this.#kept === buffers) for (const { reject } of this.#waiting.splice(0)) reject(allKept());
+      },
+    };
     const pages = Math.ceil((buffers * SLOT_BYTES) / WEB_ASSEMBLY_PAGE_BYTES);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer;
     // The lowest is taken first: what was never needed is never touched.
     this.#free = Array.from(
       { length: buffers },
-      (_, index) => new Slot(this.memory, buffers - 1 - index, (slot) => this.#give(slot)),
+      (_, index) => new Slot(this.memory, buffers - 1 - index, owner),
     );
   }
 
+  /** Throws a Fault with the code `RepositoryFailing` while all are kept for calls that hang. */
   async take(): Promise<Slot> {
     if (this.#closed) throw new Fault('The repository was closed');
+    if (this.#kept === this.#buffers) throw allKept();
     const free = this.#free.pop() ?? this.#letGoFirst();
     if (free !== undefined) {
       free.isTaken = true;
@@ -151,3 +186,8 @@ export class ChunkMemory {
     next.resolve(slot);
   }
 }
+
+const allKept = (): Fault =>
+  new Fault('All buffers are held by calls that have had no answer: the file system hangs', {
+    code: FAILING,
+  });

@@ -4,6 +4,7 @@
  * is written from here, asynchronously: a thread that waits for a disk compresses nothing.
  */
 import { copyBytes, describeError, Fault, invariant } from '@backhaul/kernel';
+import { Unanswered } from '../backend/answers.ts';
 import type { Backend } from '../backend/backend.ts';
 import type { DamageNotes } from '../damage-notes.ts';
 import { AWAY } from '../faults.ts';
@@ -118,7 +119,8 @@ export class ChunkStore {
   async #write(digest: string, buffer: Slot, length: number): Promise<number> {
     const job = { slot: buffer.slot, length, level: this.#zstdLevel };
     const fileBytes = await this.#workers.run('encode', job);
-    await this.#backend.put(chunkName(digest), [buffer.file.subarray(0, fileBytes)], { pages: buffer.file });
+    const file = buffer.file.subarray(0, fileBytes);
+    await lent(buffer, this.#backend.put(chunkName(digest), [file], { pages: buffer.file }));
     return fileBytes;
   }
 
@@ -135,7 +137,8 @@ export class ChunkStore {
     const name = chunkName(digest);
     const slot = await this.#memory.take();
     try {
-      const fileBytes = await this.#backend.getInto(name, slot.file.subarray(0, CHUNK_FILE_BYTES_MAX));
+      const file = slot.file.subarray(0, CHUNK_FILE_BYTES_MAX);
+      const fileBytes = await lent(slot, this.#backend.getInto(name, file));
       if (fileBytes === undefined) throw await this.#missing(digest);
       const answer = await this.#workers.run('decodeInPlace', { slot: slot.slot, fileBytes, digest });
       if ('damage' in answer) throw await this.#damaged(digest, answer.damage);
@@ -180,6 +183,16 @@ export class ChunkStore {
   async close(): Promise<void> {
     this.#memory.close();
     await this.#workers.close();
+  }
+}
+
+/** A call that hangs may still read or write the memory that it was given, long after nobody waits for it any more. */
+async function lent<T>(slot: Slot, call: Promise<T>): Promise<T> {
+  try {
+    return await call;
+  } catch (error) {
+    if (error instanceof Unanswered) slot.keepUntil(error.settled);
+    throw error;
   }
 }
 

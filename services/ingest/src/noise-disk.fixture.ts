@@ -1,0 +1,46 @@
+/** The backup of a disk of noise, which nothing can make smaller, behind a real port, up to the lease of its one child job. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { Recorded } from '@backhaul/contracts';
+import { MiB } from '@backhaul/kernel';
+import { serveNbd } from '@backhaul/nbd';
+import { onTestFinished } from 'vitest';
+import { type BackupLab, backupOf, leaseOf, upToSnapshot } from './backup-lab.fixture.ts';
+import { childJobStream } from './child-job.ts';
+
+export const SIZE = 24 * MiB;
+
+async function served(directory: string) {
+  const content = randomBytes(SIZE);
+  const server = await serveNbd({
+    exports: [
+      {
+        ...{ name: 'vda', sizeBytes: SIZE, readOnly: true },
+        read: async (offset, length) => [content.subarray(offset, offset + length)],
+        extents: async (_, length) => [{ length, isHole: false }],
+      },
+    ],
+    listen: { kind: 'unix', socketPath: join(directory, 'port') },
+    log: () => undefined,
+  });
+  onTestFinished(() => server.close());
+  return { content, uri: server.uri.replace('///', '///vda') };
+}
+
+export async function leasedNoise(lab: BackupLab, name: string) {
+  const { content, uri } = await served(lab.directory);
+  const one = backupOf(lab, name, { sizeBytes: SIZE });
+  await upToSnapshot(lab, one);
+  const lease = leaseOf(one, 1);
+  const event = {
+    ...lease,
+    data: {
+      ...lease.data,
+      ...{ length: SIZE, diskBytes: SIZE, kind: 'full', ports: [{ port: 0, uri }] },
+      extents: { uri, changedContext: null },
+    },
+  } as Recorded<'PortsLeased'>;
+  const story = (): Promise<Recorded[]> =>
+    Array.fromAsync(lab.parts.store.readStream(childJobStream(one.childJobId)));
+  return { one, event, story, content };
+}
