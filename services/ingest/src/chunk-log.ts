@@ -66,6 +66,14 @@ export class ChunkLog {
     await this.#tail;
   }
 
+  /** Throws `Superseded` where somebody else has appended, for who has nothing to append himself. A log that cannot be asked says nothing. */
+  async requireNewest(): Promise<void> {
+    const stream = childJobStream(this.#childJobId);
+    const page = await this.#store.readStreamPage(stream, this.#version, 1).catch(() => undefined);
+    if (page !== undefined && page.version > this.#version)
+      throw new Superseded(`Another attempt went on with child job ${this.#childJobId}`);
+  }
+
   async #append(events: readonly Event[]): Promise<void> {
     const appended = await this.#store.append(
       [{ stream: childJobStream(this.#childJobId), expected: this.#version, events }],

@@ -1,5 +1,5 @@
 /** Two instances at one lease, over a real NATS: whoever stands still is overtaken, and the lease is never left to nobody. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Recorded, streamName } from '@backhaul/contracts';
@@ -20,6 +20,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { childJobStream, type Lease } from './child-job.ts';
 import { patienceOf } from './patience.fixture.ts';
 import { giveUpChildJob, type IngestParts, runChildJob } from './run-child-job.ts';
+import { transferStream } from './transfer.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -157,4 +158,32 @@ test('an attempt that was overtaken interrupts nothing when its own port fails',
     ({ type }) => type,
   );
   expect(types).toEqual(['ChildJobStarted', 'ChildJobStarted', 'ChunkReceived', 'ChildJobCompleted']);
+});
+
+test('one that alone cannot reach its repository leaves the lease to who has overtaken it, and ends no backup', async () => {
+  const location = join(folder, 'mounted-elsewhere');
+  await cp(repository.location, location, { recursive: true });
+  const copy = await openRepository({ location, workers: 1 });
+  const { store } = await servers.connect('ingest');
+  const port = await gatedPort(2);
+  const lease = leaseOf(port.uri, 'away here alone');
+  const leased = { type: 'PortsLeased', data: lease, eventId: derivedId('lease', lease.runId) };
+  const attempt = (parts: IngestParts) =>
+    runChildJob(parts, leased as Recorded<'PortsLeased'>, new AbortController().signal);
+  const alone = { ...partsOn(store), repository: copy, patience: patienceOf(5) };
+  const first = attempt(alone);
+  await port.isRead(1);
+  await rename(location, `${location}-away`);
+  port.release(0);
+  await eventually('a wait', 10_000, () => alone.patience.reason);
+  const second = attempt(partsOn(store));
+  port.release(1);
+  expect(await second).toBe(undefined);
+  await first;
+  expect(await Array.fromAsync(store.readStream(transferStream(lease.runId)))).toEqual([]);
+  const types = (await Array.fromAsync(store.readStream(childJobStream(lease.childJobId)))).map(
+    ({ type }) => type,
+  );
+  expect(types).toEqual(['ChildJobStarted', 'ChildJobStarted', 'ChunkReceived', 'ChildJobCompleted']);
+  await copy.close();
 });

@@ -112,6 +112,8 @@ async function carryOut(
   const receive = async (): Promise<void> => {
     // What was received stays so, also before a repository that was full: the next try does not read it again.
     if (tries > 0) await chunks.flush();
+    // Whom it waits for may be away from here alone, and another instance long at this lease: then nobody has to give anything up.
+    if (tries > 0) await chunks.requireNewest();
     tries += 1;
     await receivePortion({
       ...parts,
