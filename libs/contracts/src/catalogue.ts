@@ -173,11 +173,19 @@ export function categoryOf(stream: string): Category {
 
 /**
  * Data as it was stored, lifted to the newest schema version and checked. Undefined for a type this release does not
- * know: an event from a newer release changes nothing. Throws a permanent Fault when the data does not fit its schema.
+ * know: it says nothing to us. Throws a permanent Fault when the data does not fit its schema, and one that can be tried again
+ * (`NewerRelease`) for a newer version of a type that is known: to read it as an older one would be to lose what it says.
  */
 export function readEvent(type: string, schemaVersion: number, stored: unknown): Event | undefined {
   if (!Object.hasOwn(catalogue, type)) return undefined;
   const definition = catalogue[type as EventType];
+  if (schemaVersion > definition.schemaVersion) {
+    throw new Fault(
+      `A ${type} is of schema version ${schemaVersion}, and this release knows versions up to ${definition.schemaVersion}. ` +
+        'A newer release has stored it: run that one here, too',
+      { code: 'NewerRelease' },
+    );
+  }
   let data = stored;
   for (const upcast of definition.upcasters.slice(schemaVersion - 1)) data = upcast(data);
   const checked = definition.data.safeParse(data);

@@ -111,7 +111,10 @@ export interface EventTransaction extends StreamReader {
   readonly client: PoolClient;
   // biome-ignore lint/suspicious/noExplicitAny: every service brings the tables it knows
   readonly kysely: Kysely<any>;
-  /** True once an append of this transaction was accepted: what it reads of those streams is not committed yet. */
+  /**
+   * True once an append of this transaction is on its way or was accepted, whoever of those that share it has made it: what is read in it
+   * from then on may not be committed yet, and is not to be remembered.
+   */
   readonly hasAppended: boolean;
   append(
     appends: readonly StreamAppend[],
@@ -131,6 +134,8 @@ export interface EventStore extends LogReader {
     after: number,
     options?: { readonly except?: readonly string[]; readonly limit?: number },
   ): Promise<StoredPage>;
+  /** The same of what this login may append, by the table `owners`: what its relay tells the others. At most `limit` events (default 1,000). */
+  readOwnLog(after: number, options?: { readonly limit?: number }): Promise<StoredPage>;
   append(
     appends: readonly StreamAppend[],
     context: AppendContext,

@@ -1,10 +1,10 @@
 /** What a question costs in a log that is nearly all chunks, counted in rows that Postgres fetched for it. */
-import type { EventType } from '@backhaul/contracts';
 import { eventually } from '@backhaul/kernel';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { LogFilter } from './event-store.ts';
-import { context, proxyIdle } from './examples.fixture.ts';
+import type { EventStore, LogFilter } from './event-store.ts';
+import { context, proxyIdle, vmClaimed } from './examples.fixture.ts';
+import { appendAsNewerRelease } from './newer-release.ts';
 import { connectEventStore } from './postgres-event-store.ts';
 import { openTestStore, type TestStore } from './testing.ts';
 
@@ -43,11 +43,17 @@ async function rowsFetched(): Promise<number> {
   return Number(rows[0]?.rows);
 }
 
-async function costOf(filter: LogFilter): Promise<{ found: (EventType | string)[]; rows: number }> {
+const costOf = (filter: LogFilter) =>
+  costOfReading(async (store) =>
+    (await store.readLog(0, filter)).events.map(({ data }) => ('proxyId' in data ? data.proxyId : '')),
+  );
+
+async function costOfReading<T>(
+  read: (store: EventStore) => Promise<T>,
+): Promise<{ found: T; rows: number }> {
   const before = await rowsFetched();
-  const store = await connectEventStore({ url: server.urlOf('proxy-manager') });
-  const page = await store.readLog(0, filter);
-  const found = page.events.map(({ data }) => ('proxyId' in data ? data.proxyId : ''));
+  const store = await connectEventStore({ url: server.urlOf('proxy-manager'), service: 'proxy-manager' });
+  const found = await read(store);
   await store.close();
   return await eventually('the count of the connection', 20_000, async () => {
     const rows = (await rowsFetched()) - before;
@@ -65,6 +71,20 @@ test.each<[string, LogFilter]>([
   const { found, rows } = await costOf(filter);
   expect(found).toEqual(['before', 'after']);
   expect(rows).toBeLessThan(100);
+});
+
+test('what a login owns is found without a walk, of types that are not known here too', async () => {
+  const newer = { stream: 'host-h1', type: 'ProxyPraised', schemaVersion: 1, data: {} };
+  await appendAsNewerRelease(server.urlOf('proxy-manager'), newer);
+  await (await server.store('trigger')).append(
+    [{ stream: 'vm-h1.v', expected: 'none', events: [vmClaimed('v')] }],
+    context(),
+  );
+  const { found, rows } = await costOfReading((store) => store.readOwnLog(0));
+  expect(found.records.map(({ type }) => type)).toEqual(['ProxyIdle', 'ProxyIdle', 'ProxyPraised']);
+  expect([found.next, rows < 100]).toEqual([found.highWater, true]);
+  const { found: first } = await costOfReading((store) => store.readOwnLog(0, { limit: 1 }));
+  expect(first.records.map(({ position }) => position)).toEqual([first.next]);
 });
 
 test('the count sees a walk where there is one', async () => {

@@ -9,10 +9,12 @@ import type {
   EventTransaction,
   LogFilter,
   LogPage,
+  StoredPage,
   StreamAppend,
   StreamPage,
 } from './event-store.ts';
 import { highWaterOf } from './high-water.ts';
+import { readOwnRows } from './own-log.ts';
 import { inTransaction, kyselyOn, kyselyWithin, openPool } from './pool.ts';
 import { postgresFault, stateOf } from './postgres-fault.ts';
 import { eventIdAt, readLogRows, readStoredRows, readStreamPage, readStreamPages } from './reading.ts';
@@ -57,7 +59,7 @@ export async function connectEventStore(options: {
     await pool.end();
     throw postgresFault(`Connecting to the event store at ${new URL(url).host}`, cause);
   }
-  return eventStoreOn(pool, options.onWentBack ?? throwOutside);
+  return eventStoreOn(pool, service, options.onWentBack ?? throwOutside);
 }
 
 function throwOutside(fault: LogWentBack): void {
@@ -66,7 +68,11 @@ function throwOutside(fault: LogWentBack): void {
   });
 }
 
-function eventStoreOn(pool: Pool, onWentBack: (fault: LogWentBack) => void): EventStore {
+function eventStoreOn(
+  pool: Pool,
+  service: Service | undefined,
+  onWentBack: (fault: LogWentBack) => void,
+): EventStore {
   const listeners = new Set<(events: readonly Recorded[]) => void>();
   const witness = new Witness((position) => eventIdAt(pool, position));
   pool.on('connect', () => witness.doubt());
@@ -111,18 +117,20 @@ function eventStoreOn(pool: Pool, onWentBack: (fault: LogWentBack) => void): Eve
     );
     return new PageOfRows(page.rows, page.next, page.highWater);
   };
+  const readStored = (after: number, limit: number, rowsIn: (range: Range) => Promise<StoredEvent[]>) =>
+    during('Reading the log', async (): Promise<StoredPage> => {
+      const { rows, ...page } = await readPage(after, limit, rowsIn);
+      return { ...page, records: rows.map(storedRecord) };
+    });
 
   return {
     readStream: (stream, afterVersion) => streamOf(pool, stream, afterVersion),
     readStreamPage: (stream, afterVersion, limit) => pageOf(pool, stream, afterVersion, limit),
     readLog: (after, options) => during('Reading the log', () => readLog(after, options)),
     readStoredLog: (after, { except = [], limit = PAGE_EVENTS } = {}) =>
-      during('Reading the log', async () => {
-        const { rows, ...page } = await readPage(after, limit, (range) =>
-          readStoredRows(pool, range, except),
-        );
-        return { ...page, records: rows.map(storedRecord) };
-      }),
+      readStored(after, limit, (range) => readStoredRows(pool, range, except)),
+    readOwnLog: (after, { limit = PAGE_EVENTS } = {}) =>
+      readStored(after, limit, (range) => readOwnRows(pool, range, service)),
     async append(appends, context) {
       const result = await during(appendingTo(appends), async () => {
         const command = prepare(appends, context);

@@ -27,8 +27,8 @@ const LOG = {
 } as const;
 
 /** What makes nearly all of a log, and what the indexes of sql/0007-all-but-chunks.sql leave out. */
-const CHUNKS: readonly EventType[] = ['ChunkReceived', 'ChunkExported'];
-const BUT_CHUNKS = `type not in (${CHUNKS.map((type) => `'${type}'`).join(', ')})`;
+export const CHUNKS: readonly EventType[] = ['ChunkReceived', 'ChunkExported'];
+export const BUT_CHUNKS = `type not in (${CHUNKS.map((type) => `'${type}'`).join(', ')})`;
 
 /** Types that are few among many: each is found by its index, so that a log of years costs what there is of them. */
 const BY_TYPE = {
@@ -126,7 +126,7 @@ export async function readLogRows(
  * From how many positions on the events of some categories are looked up type by type. Where less is new it is read as it lies, which is what
  * a relay does all the time.
  */
-const WIDE = 10_000;
+export const WIDE = 10_000;
 
 /** The query that costs what it finds, and its values from the fourth on. */
 function asked({ categories, types, correlation }: LogFilter, isWide: boolean) {
@@ -157,7 +157,7 @@ export async function readStoredRows(
  * The rows, and the answer emptied of them: with a time-out on a query, pg's answers are kept until the next full collection,
  * and so is all that hangs on them, which made a third of what a replay cost.
  */
-function rowsOf(answer: QueryResult<StoredEvent>): StoredEvent[] {
+export function rowsOf(answer: QueryResult<StoredEvent>): StoredEvent[] {
   const { rows } = answer;
   answer.rows = [];
   return rows;

@@ -10,6 +10,7 @@ import { connectEventStore } from './postgres-event-store.ts';
 import { serviceUrl } from './roles.ts';
 
 export { type EarlierDatabase, earlierDatabase } from './earlier-database.ts';
+export { appendAsNewerRelease, type NewerEvent } from './newer-release.ts';
 
 export interface TestStore {
   readonly adminUrl: string;

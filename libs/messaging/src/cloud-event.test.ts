@@ -18,7 +18,7 @@ const claimed: Recorded<'VmClaimed'> = {
 };
 
 test('an event reads back as it was recorded', () => {
-  expect(decodeEvent(encodeEvent(claimed))).toEqual(claimed);
+  expect(decodeEvent(encodeEvent('trigger', claimed))).toEqual(claimed);
 });
 
 test('any text survives the headers of NATS, line breaks and surrounding spaces too', () => {
@@ -37,26 +37,41 @@ test.each([
   ['the type of another stream', { 'ce-type': 'BackupTriggered' }, 'BackupTriggered'],
   ['a header that cannot be decoded', { 'x-actor': '%E0%A4%A' }, 'cannot be read'],
 ])('a message with %s is refused for good, naming what is wrong', (_, changed, named) => {
-  const message = encodeEvent(claimed);
+  const message = encodeEvent('trigger', claimed);
   expect(() => decodeEvent({ ...message, headers: { ...message.headers, ...changed } })).toThrowError(
     expect.objectContaining({ permanent: true, message: expect.stringContaining(named) }),
   );
 });
 
 test('a body that is not JSON is refused for good', () => {
-  expect(() => decodeEvent({ ...encodeEvent(claimed), body: Buffer.from('{') })).toThrowError(
+  expect(() => decodeEvent({ ...encodeEvent('trigger', claimed), body: Buffer.from('{') })).toThrowError(
     expect.objectContaining({ permanent: true, code: 'MalformedMessage' }),
   );
 });
 
 test('an event published where it does not belong is refused for good', () => {
   expect(() =>
-    decodeEvent({ ...encodeEvent(claimed), subject: 'evt.trigger.vm.other.VmClaimed' }),
+    decodeEvent({ ...encodeEvent('trigger', claimed), subject: 'evt.trigger.vm.other.VmClaimed' }),
   ).toThrowError(/published elsewhere/);
 });
 
 test('a type from a newer release is no error: it says nothing to us', () => {
-  const message = encodeEvent(claimed);
+  const message = encodeEvent('trigger', claimed);
   const headers = { ...message.headers, 'ce-type': 'VmTeleported' };
   expect(decodeEvent({ ...message, headers })).toBeUndefined();
+});
+
+test('a version from a newer release is left to that release, and nothing of it is stripped', () => {
+  const newer = { ...claimed, schemaVersion: 3, data: { ...claimed.data, lane: 'fast' } };
+  const message = encodeEvent('trigger', newer);
+  expect(JSON.parse(Buffer.from(message.body).toString())).toEqual(newer.data);
+  expect(() => decodeEvent(message)).toThrowError(
+    expect.objectContaining({ permanent: false, code: 'NewerRelease' }),
+  );
+});
+
+test('an event that was stored in an older version travels in that one, and is lifted where it is received', () => {
+  const { runId, ...of } = claimed.data;
+  const older = { ...claimed, schemaVersion: 1, data: { ...of, backupId: runId } };
+  expect(decodeEvent(encodeEvent('trigger', older))).toEqual(claimed);
 });

@@ -2,7 +2,16 @@
  * An event as it travels: a CloudEvent 1.0 in binary mode (NATS protocol binding §3.1). The attributes are headers, the
  * data is the body. What is read back is the event as the log keeps it, checked against its contract.
  */
-import { catalogue, categoryOf, type EventType, owners, type Recorded, readEvent } from '@backhaul/contracts';
+import {
+  catalogue,
+  categoryOf,
+  type EventType,
+  owners,
+  type Recorded,
+  readEvent,
+  type Service,
+  type StoredRecord,
+} from '@backhaul/contracts';
 import { Fault } from '@backhaul/kernel';
 import { z } from 'zod';
 import { eventSubject } from './subjects.ts';
@@ -26,26 +35,29 @@ export interface Encoded {
   readonly body: Uint8Array;
 }
 
-/** The log hands events out in their newest schema version, so that is the version that travels. */
-export function encodeEvent(event: Recorded): Encoded {
+/**
+ * As it lies in the log, in the schema version that it was stored with: of whatever release it is, nothing of it is lost on the way, and
+ * whoever receives it lifts it as far as it knows (docs/adr/0025).
+ */
+export function encodeEvent(owner: Service, event: StoredRecord): Encoded {
   const headers: Record<string, string> = {
     'ce-specversion': '1.0',
     'ce-id': event.eventId,
     'ce-type': event.type,
-    'ce-source': `/backhaul/${owners[event.category]}`,
+    'ce-source': `/backhaul/${owner}`,
     'ce-subject': event.stream,
     'ce-time': event.recordedAt,
     'content-type': 'application/json',
     'x-position': String(event.position),
     'x-version': String(event.version),
-    'x-schema-version': String(catalogue[event.type].schemaVersion),
+    'x-schema-version': String(event.schemaVersion),
     'x-correlation': event.metadata.correlation,
     'x-causation': event.metadata.causation,
     'x-actor': event.metadata.actor,
   };
   if (event.metadata.traceparent !== undefined) headers.traceparent = event.metadata.traceparent;
   for (const name of Object.keys(headers)) headers[name] = encodeHeaderValue(headers[name] ?? '');
-  return { subject: eventSubject(event), headers, body: Buffer.from(JSON.stringify(event.data)) };
+  return { subject: eventSubject(owner, event), headers, body: Buffer.from(JSON.stringify(event.data)) };
 }
 
 const whole = z.string().regex(/^\d+$/, 'must be a whole number').transform(Number);
@@ -65,8 +77,8 @@ const Attributes = z.object({
 });
 
 /**
- * The event a message carries; undefined for a type that this release does not know. Throws a permanent Fault that says
- * what is wrong with a message that is no event of ours.
+ * The event a message carries, lifted to the newest schema version; undefined for a type that this release does not know. Throws a
+ * permanent Fault that says what is wrong with a message that is no event of ours, and what readEvent throws.
  */
 export function decodeEvent(message: Encoded): Recorded | undefined {
   const wrong = (reason: string, cause?: unknown): Fault =>
@@ -107,7 +119,10 @@ export function decodeEvent(message: Encoded): Recorded | undefined {
     },
     recordedAt: attributes['ce-time'],
   } as Recorded<EventType>;
-  if (recorded.category !== catalogue[event.type].category || eventSubject(recorded) !== message.subject)
+  if (
+    recorded.category !== catalogue[event.type].category ||
+    eventSubject(owners[recorded.category], recorded) !== message.subject
+  )
     throw wrong(`it claims to be ${event.type} of stream ${stream}, which is published elsewhere`);
   return recorded;
 }

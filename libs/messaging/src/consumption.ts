@@ -18,7 +18,7 @@ import type { Link, Session } from './link.ts';
 import type { Log } from './log.ts';
 import type { Consumption } from './messaging.ts';
 import type { Observer } from './occurrence.ts';
-import { isDatabaseAway, judge, type RetryPolicy } from './retry.ts';
+import { isDatabaseAway, isNotItsOwn, judge, type RetryPolicy } from './retry.ts';
 import { streamInfo } from './streams.ts';
 import { Wakeup } from './wakeup.ts';
 import { Watchdog } from './watchdog.ts';
@@ -276,7 +276,7 @@ class RunningConsumption implements Consumption {
     const settle = (answer: (message: JsMsg) => void): void => this.#settle(key, answer);
     const { messageId } = delivery.identity;
     const fields = { consumer, subject: delivery.subject, messageId, attempt: delivery.attempt };
-    const isOwn = !this.#stopping.signal.aborted && !isDatabaseAway(error);
+    const isOwn = !this.#stopping.signal.aborted && !isNotItsOwn(error);
     const { failures, survivedFrom } = this.#failures.note(key, delivery.attempt, isOwn);
     if (error instanceof AssertionError && survivedFrom < CRASHES_MAX) return this.#options.onBug(error);
     const tried = { deliveries: delivery.attempt, failures };

@@ -3,7 +3,7 @@
  * and whole; so it has to be said by name, with the way out. Appends refuse what would not fit a server as it comes; a log may hold
  * older ones, and a server may be told to carry less.
  */
-import type { Recorded } from '@backhaul/contracts';
+import type { StoredRecord } from '@backhaul/contracts';
 import { Fault, formatBytes, KiB } from '@backhaul/kernel';
 import type { MsgHdrs } from 'nats';
 
@@ -11,7 +11,7 @@ export class Oversized extends Fault {
   override readonly name = 'Oversized';
   readonly position: number;
 
-  constructor({ position, type, stream }: Recorded, messageBytes: number, messageBytesMax: number) {
+  constructor({ position, type, stream }: StoredRecord, messageBytes: number, messageBytesMax: number) {
     super(
       `Event ${position} (${type} of stream ${stream}) is a message of ${messageBytes} bytes, and NATS carries ` +
         `${messageBytesMax} (${formatBytes(messageBytesMax)}): nothing behind it is published. Set max_payload of the NATS server to ` +
@@ -28,7 +28,7 @@ const BYTES_PER_CHARACTER_MAX = 9;
 
 /** The fault, if there is one. `headers`: all that travel, because they count against the server's bound. */
 export function oversized(
-  event: Recorded,
+  event: StoredRecord,
   headers: MsgHdrs,
   body: Uint8Array,
   messageBytesMax: number,

@@ -1,5 +1,5 @@
 /** The relay of one service as its messaging sees it: whether it is in charge, how far behind it is, and how to end it well. */
-import { type Category, owners, type Service } from '@backhaul/contracts';
+import { owners, type Service } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { Fault, withDeadline } from '@backhaul/kernel';
 import { sql } from 'kysely';
@@ -31,8 +31,7 @@ export function startRelay(options: {
   observe: Observer;
 }): OwnedRelay {
   const { service, store, link, log, observe } = options;
-  const categories = (Object.keys(owners) as Category[]).filter((category) => owners[category] === service);
-  if (categories.length === 0) return nothingToRelay;
+  if (!Object.values(owners).some((owner) => owner === service)) return nothingToRelay;
 
   const wakeup = new Wakeup();
   const progress = new Wakeup();
@@ -47,7 +46,6 @@ export function startRelay(options: {
       relay(
         {
           service,
-          categories,
           store,
           link,
           log,
@@ -68,7 +66,7 @@ export function startRelay(options: {
   });
 
   const flush = async (signal: AbortSignal): Promise<void> => {
-    const { highWater } = await store.readLog(published, { categories, limit: 1 });
+    const { highWater } = await store.readOwnLog(published, { limit: 1 });
     // Without NATS there is nobody to wait for: the next start publishes what is left.
     while (exclusive.inCharge() && link.current() && published < highWater && !signal.aborted) {
       const ring = progress.next();
@@ -84,7 +82,7 @@ export function startRelay(options: {
       const { rows } = await sql<{ position: string }>`
         select position from public.relay_checkpoints where service = ${service}`.execute(store.kysely);
       const after = Number(rows[0]?.position ?? 0);
-      const oldest = (await store.readLog(after, { categories, limit: 1 })).events[0];
+      const oldest = (await store.readOwnLog(after, { limit: 1 })).records[0];
       const behindMilliseconds = oldest === undefined ? 0 : Date.now() - Date.parse(oldest.recordedAt);
       return {
         ok: behindMilliseconds <= BEHIND_MILLISECONDS_MAX && stuckAt === undefined,

@@ -1,10 +1,11 @@
 /**
- * Publishes what a service has appended, in the order of the log: the log is the outbox. At least once, by one instance
+ * Publishes what a service has appended, in the order of the log and as it lies there, so also what a newer release of it has appended that this
+ * one does not know: the log is the outbox. At least once, by one instance
  * at a time. After a failed publish everything behind the last gapless position is sent again; JetStream drops what it
  * has seen within five minutes, and inboxes drop the rest.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Category, Recorded } from '@backhaul/contracts';
+import type { Service, StoredRecord } from '@backhaul/contracts';
 import type { EventStore } from '@backhaul/event-store';
 import { describeError, Fault, invariant } from '@backhaul/kernel';
 import { headers as natsHeaders } from 'nats';
@@ -31,14 +32,13 @@ const RETRY_MILLISECONDS = 250;
 const STUCK_MILLISECONDS = 5_000;
 
 export interface RelayOptions {
-  readonly service: string;
-  readonly categories: readonly Category[];
+  readonly service: Service;
   readonly store: EventStore;
   readonly link: Link;
   readonly log: Log;
   /** Rung by every append of this process. */
   readonly wakeup: Wakeup;
-  readonly published: (event: Recorded) => void;
+  readonly published: (event: StoredRecord) => void;
   /** Everything up to this position is published, for good. */
   readonly progressed: (position: number) => void;
   /** It cannot go on behind this one until somebody has mended what it says. */
@@ -81,15 +81,15 @@ class Round {
   }
 
   async run(): Promise<void> {
-    const { store, categories, link, wakeup } = this.#options;
+    const { store, link, wakeup } = this.#options;
     const session = await link.session(this.#signal);
     await this.#begin(session);
     let cursor = this.#prefix.position;
     while (!this.#signal.aborted) {
       const rung = wakeup.next();
       const lookedAt = Date.now();
-      const page = await store.readLog(cursor, { categories, limit: PAGE_EVENTS_MAX });
-      for (const event of page.events) await this.#publish(session, event);
+      const page = await store.readOwnLog(cursor, { limit: PAGE_EVENTS_MAX });
+      for (const event of page.records) await this.#publish(session, event);
       this.#assertGoing(session);
       if (page.next > cursor) this.#prefix.passed(page.next);
       cursor = page.next;
@@ -118,10 +118,10 @@ class Round {
     this.#saved = await moveCheckpoint(this.#lock, service, checkpoint, this.#standing());
   }
 
-  async #publish(session: Session, event: Recorded): Promise<void> {
+  async #publish(session: Session, event: StoredRecord): Promise<void> {
     await this.#window.acquire();
     this.#assertGoing(session);
-    const { subject, headers, body } = encodeEvent(event);
+    const { subject, headers, body } = encodeEvent(this.#options.service, event);
     const carried = natsHeaders();
     for (const [name, value] of Object.entries(headers)) carried.set(name, value);
     carried.set('Nats-Msg-Id', event.eventId);

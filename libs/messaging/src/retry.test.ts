@@ -30,9 +30,17 @@ test('what can never work is given up at once, however deep the reason lies', ()
 
 test.each([
   new Fault('Appending failed', { code: 'ConnectionLost' }),
-  new Fault('Appending failed', { cause: fromPostgres('57P01') }),
-])('while the database is away a message is tried again for ever: %s', (fault) => {
+  ...['08006', '53100', '53200', '55P03', '57014', '57P01', '58030', '25006'].map(
+    (state) => new Fault(`Appending failed with ${state}`, { cause: fromPostgres(state) }),
+  ),
+])('while the database has not what it needs a message is tried again for ever: %s', (fault) => {
   expect(verdict(fault, 0, 500)).toEqual({ retryAfterMilliseconds: 30_000 });
+});
+
+test('what a newer release has stored waits for that release', () => {
+  expect(verdict(new Fault('of version 3', { code: 'NewerRelease' }), 0, 50_000)).toEqual({
+    retryAfterMilliseconds: 30_000,
+  });
 });
 
 test('two that met are told from one that failed', () => {

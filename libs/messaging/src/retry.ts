@@ -1,7 +1,7 @@
 /**
  * What becomes of a message whose handler failed. The one place that decides between trying again and giving up.
  */
-import { Fault, isPermanent } from '@backhaul/kernel';
+import { Fault, hasCode, isPermanent } from '@backhaul/kernel';
 import pg from 'pg';
 
 export interface RetryPolicy {
@@ -36,8 +36,7 @@ const FAILURES_THEN = 5;
 
 export function judge(error: unknown, { deliveries, failures }: Tried, policy: RetryPolicy): Verdict {
   const { attemptsMax } = policy;
-  // With the database away nothing can be handled, nor can a dead letter be kept: the message is not at fault.
-  if (isDatabaseAway(error)) return { retryAfterMilliseconds: delayAfter(deliveries, policy) };
+  if (isNotItsOwn(error)) return { retryAfterMilliseconds: delayAfter(deliveries, policy) };
   if (isPermanent(error) || failures >= attemptsMax) return 'dead-letter';
   if (deliveries >= attemptsMax * DELIVERIES_MAX_FACTOR && failures >= FAILURES_THEN) return 'dead-letter';
   return { retryAfterMilliseconds: delayAfter(failures, policy) };
@@ -46,8 +45,19 @@ export function judge(error: unknown, { deliveries, failures }: Tried, policy: R
 const delayAfter = (times: number, { firstDelayMilliseconds, delayMillisecondsMax }: RetryPolicy): number =>
   Math.min(firstDelayMilliseconds * 2 ** Math.min(Math.max(times - 1, 0), 30), delayMillisecondsMax);
 
-/** Connection exceptions (class 08), shutdowns (57P), too many connections (PostgreSQL manual, appendix A). */
-const AWAY = /^(08...|57P0[1-5]|53300|25006)$/;
+/**
+ * The message is not at fault: with the database away nothing can be handled, nor can a dead letter be kept; and what a newer release
+ * has stored waits for a process of that release, which may come at any time.
+ */
+export const isNotItsOwn = (error: unknown): boolean =>
+  isDatabaseAway(error) || hasCode(error, 'NewerRelease');
+
+/**
+ * What the server was short of, whatever it was asked (PostgreSQL manual, appendix A): connections (class 08), memory, disk or slots (53),
+ * its storage (58), itself (57P, 25006: a standby answers), or a lock that somebody holds for long, an index that is built, say: then a
+ * statement runs out of its time (57014) or of its patience (55P03).
+ */
+const AWAY = /^(08...|53...|58...|57P0[1-5]|57014|55P03|25006)$/;
 
 /** A connection to Postgres that failed leaves the event store as a Fault with the code `ConnectionLost`. */
 export const isDatabaseAway = (error: unknown): boolean =>

@@ -1,8 +1,8 @@
-import type { StreamName } from '@backhaul/contracts';
-import type { EventStore, EventTransaction } from '@backhaul/event-store';
+import type { Event, StreamName } from '@backhaul/contracts';
+import { commandService, type EventStore, type EventTransaction, untilAppended } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
-import { derivedId } from '@backhaul/kernel';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { derivedId, ok } from '@backhaul/kernel';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Delivery } from './delivery.ts';
 import { oneTransaction } from './handlers.ts';
 import { rememberedOf } from './inbox.ts';
@@ -77,4 +77,39 @@ test('when a handler fails behind its append nothing of the whole batch stays', 
   await expect(whole).rejects.toThrow('behind the append');
   expect(await Promise.all(['d1', 'd2'].map((name) => versionOf(vmStream(name))))).toEqual([0, 0]);
   expect((await rememberedOf(store, 'c', [derivedId('d2')])).size).toBe(0);
+});
+
+test('what one handler has appended and nobody has committed is kept from the memory of another that decides again', async () => {
+  const claims = commandService<number, string, Event<'VmClaimed'>>(store, {
+    initialState: 0,
+    evolve: (count) => count + 1,
+    decide: (_, name) => ok([claimed(name)]),
+  });
+  const [first, second] = [vmStream('e1'), vmStream('e2')];
+  const context = (name: string) => ({
+    commandId: derivedId('claim', name),
+    metadata: { correlation: name, causation: name, actor: 'trigger' },
+  });
+  const seen: number[] = [];
+  const whole = oneTransaction(store, 'c', ['e1', 'e2'].map(deliveryOf), async ({ subject }, transaction) => {
+    if (subject === 'e1') {
+      await claims.execute(first, 'e1', context('e1'), transaction);
+      // Until the other one has decided again: then all of this is undone.
+      await vi.waitUntil(() => seen.length === 2);
+      throw new Error('undone');
+    }
+    await untilAppended(transaction, context('e2'), async () => {
+      const { version: expected } = await claims.load(second, transaction);
+      seen.push((await claims.load(first, transaction)).version);
+      // Somebody else is faster.
+      if (seen.length === 1) await claims.execute(second, 'else', context('else'));
+      return ok({
+        appends: [{ stream: second, expected, events: [claimed('e2')] }],
+        onAppended: () => undefined,
+      });
+    });
+  });
+  await expect(whole).rejects.toThrow('undone');
+  expect(seen).toEqual([0, 1]);
+  expect(await claims.load(first)).toEqual({ state: 0, version: 0 });
 });

@@ -22,6 +22,14 @@ interface Append {
   reject(error: unknown): void;
 }
 
+/** What one handler has of the transaction. */
+interface Place {
+  readonly transaction: EventTransaction;
+  readonly listeners: readonly (() => void)[];
+  /** This handler, of those that are in here. What its transaction answers to `hasAppended` is true as soon as any of them has. */
+  hasStored(): boolean;
+}
+
 /** One handler that waits for something else keeps the others waiting for so long, and no longer. */
 const PATIENCE_MILLISECONDS = 2_000;
 
@@ -41,7 +49,7 @@ export async function together<Input>(
         for (const listener of place.listeners) transaction.onCommitted(listener);
         return { status: 'fulfilled', value: undefined };
       } catch (reason) {
-        if (place.transaction.hasAppended) behindItsAppend ??= reason;
+        if (place.hasStored()) behindItsAppend ??= reason;
         return { status: 'rejected', reason };
       } finally {
         shared.leave();
@@ -67,26 +75,28 @@ class SharedTransaction {
     this.#readPage = gathering((asked) => transaction.readStreamPages(asked));
   }
 
-  place(): { readonly transaction: EventTransaction; readonly listeners: readonly (() => void)[] } {
+  place(): Place {
     const real = this.#transaction;
     const listeners: (() => void)[] = [];
-    let hasAppended = false;
+    let hasStored = false;
+    const hasSent = (): boolean => this.#sent;
     const readStreamPage: EventTransaction['readStreamPage'] = (stream, after = 0, limit) =>
       limit === undefined ? this.#readPage({ stream, after }) : real.readStreamPage(stream, after, limit);
     const append: EventTransaction['append'] = async (appends, context) => {
       const result = await this.#append(appends, context);
-      if (result.ok && !result.value.duplicate) hasAppended = true;
+      if (result.ok && !result.value.duplicate) hasStored = true;
       return result;
     };
     return {
       listeners,
+      hasStored: () => hasStored,
       transaction: {
         client: real.client,
         get kysely() {
           return real.kysely;
         },
         get hasAppended() {
-          return hasAppended;
+          return hasSent();
         },
         readStream: (stream, after) => real.readStream(stream, after),
         readStreamPage,

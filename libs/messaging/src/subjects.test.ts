@@ -19,7 +19,7 @@ test('two ids never share a token', () => {
 });
 
 test('the subject of an event has five tokens, whatever is in the name of its stream', () => {
-  expect(eventSubject({ stream: 'vm-h1.web-1', category: 'vm', type: 'VmClaimed' })).toBe(
+  expect(eventSubject('trigger', { stream: 'vm-h1.web-1', type: 'VmClaimed' })).toBe(
     'evt.trigger.vm.h1=2Eweb-1.VmClaimed',
   );
   expect(eventFilter('VmClaimed')).toBe('evt.trigger.vm.*.VmClaimed');

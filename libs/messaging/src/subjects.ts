@@ -2,7 +2,7 @@
  * Where on NATS a thing is published. A subject is made of tokens between dots, so whatever came from outside (an id
  * with a dot in it, a wildcard) is encoded before it becomes a token: no id can ever be taken for another, or for a filter.
  */
-import { catalogue, type EventType, owners, type Recorded } from '@backhaul/contracts';
+import { catalogue, type EventType, owners } from '@backhaul/contracts';
 
 const SAFE = /[A-Za-z0-9_-]/;
 
@@ -29,10 +29,10 @@ export function decodeToken(token: string): string {
   return Buffer.from(bytes).toString('utf8');
 }
 
-/** `evt.<owner>.<category>.<id>.<Type>`: one filter serves any need. */
-export function eventSubject(event: Pick<Recorded, 'stream' | 'category' | 'type'>): string {
-  const id = event.stream.slice(event.category.length + 1);
-  return `evt.${owners[event.category]}.${event.category}.${encodeToken(id)}.${event.type}`;
+/** `evt.<owner>.<category>.<id>.<Type>`: one filter serves any need. Of a type or category that is not known here, too. */
+export function eventSubject(owner: string, { stream, type }: { stream: string; type: string }): string {
+  const dash = stream.indexOf('-');
+  return `evt.${owner}.${stream.slice(0, dash)}.${encodeToken(stream.slice(dash + 1))}.${type}`;
 }
 
 /** Every event of one type, of any stream. */

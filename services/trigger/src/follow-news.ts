@@ -1,10 +1,10 @@
 /** What other services say about a backup or a recovery, carried on to its VM's turn and to whatever waits for it. */
 import type { Event, Recorded } from '@backhaul/contracts';
 import { type EventTransaction, untilAppended } from '@backhaul/event-store';
-import { derivedId, ok } from '@backhaul/kernel';
+import { derivedId, invariant, ok } from '@backhaul/kernel';
 import { aboutWhich, type NewsOfRun, react } from './core/reactions.ts';
 import { run, runIdOf, runStream } from './core/run.ts';
-import { noteNews } from './core/turns.ts';
+import { nextAfter, noteNews } from './core/turns.ts';
 import { vmStream } from './core/vm.ts';
 import { appendsOf, causeOf, type Desk } from './subjects.ts';
 
@@ -25,9 +25,9 @@ export async function followNews(
     metadata: { ...causeOf(news), correlation: runId },
     correlationOf: itsOwnRun,
   };
-  await untilAppended(transaction, context, async () => {
+  const followed = await untilAppended(transaction, context, async () => {
     const ofVm = await desk.vms.load(vmStream(hostId, vmId), transaction);
-    const next = ofVm.state.waiting[0];
+    const next = nextAfter(ofVm.state, command);
     const ofNext = next === undefined ? ofRun : runStream(next.purpose, runIdOf(next));
     const subjects = {
       runStream: ofNext,
@@ -42,6 +42,7 @@ export async function followNews(
     if (!change.ok) return change;
     return ok({ appends: appendsOf(subjects, change.value), onAppended: () => undefined });
   });
+  invariant(followed.ok, `What has happened to ${purpose} ${runId} is noted, and never refused`);
   return origin.requestId;
 }
 

@@ -28,8 +28,15 @@ export function requestRun(ofRun: Run, ofVm: Vm, wanted: RequestRun): Result<Cha
   );
 }
 
+/** Who starts when the news are noted: nobody, where they do not end the turn or nobody waits for it. */
+export function nextAfter(ofVm: Vm, news: VmCommand): Asked | undefined {
+  const noted = vm.decide(ofVm, news);
+  const { turn, waiting } = noted.ok ? fold(vm.evolve, ofVm, noted.value) : ofVm;
+  return turn === null ? waiting[0] : undefined;
+}
+
 /**
- * News about the run that has the turn. When they end it, the one that waits longest, which `ofNext` must be, starts in the same
+ * News about the run that has the turn. When they end it, the next in line, whose run `ofNext` must be (`nextAfter`), starts in the same
  * moment: a turn is never free while somebody waits for it.
  */
 export function noteNews(ofVm: Vm, news: VmCommand, ofNext: Run): Result<Change> {
