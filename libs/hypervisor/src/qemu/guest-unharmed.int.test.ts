@@ -12,6 +12,7 @@ import { must } from '../host-contract.ts';
 import { processesNaming } from '../processes.ts';
 import { type AgentBehaviour, type StandInAgent, startAgent } from '../testing/stand-in-agent.ts';
 import { makeVmHost, type VmHost } from '../testing/vm-host.ts';
+import { GuestAgent } from './guest-agent.ts';
 
 const CALLER = fileURLToPath(new URL('../testing/taking-snapshot.fixture.ts', import.meta.url));
 const milliseconds = 30_000;
@@ -254,8 +255,40 @@ test('caller and freezer killed together: whoever opens the host next lets the g
   const host = await fixture.open();
   await expectUnharmed();
   expect((await host.observe()).snapshots).toMatchObject([{ snapshotId: wanted.snapshotId, state: 'gone' }]);
+  // Once: who pauses it from now on has a reason.
+  await fixture.vm().tell((qmp) => qmp.execute('stop'));
+  await host.observe();
+  expect(await fixture.vm().status()).toBe('paused');
+  await fixture.vm().tell((qmp) => qmp.execute('cont'));
   await host.close();
   await expectTakenAnew(wanted);
+});
+
+test('a guest that was let go is let go once: who pauses or freezes it afterwards is not undone by looking', async () => {
+  const refuses: Record<string, string> = { 'guest-fsfreeze-thaw': 'not now' };
+  const thawing = await withAgent({ refuses });
+  const host = await fixture.open();
+  const wanted = order();
+  must(await host.takeSnapshot(wanted));
+  expect(thawing.isFrozen()).toBe(true);
+  // A thaw is owed: it is tried again, and nothing else is done to the guest.
+  await fixture.vm().tell((qmp) => qmp.execute('stop'));
+  await host.observe();
+  expect(await fixture.vm().status()).toBe('paused');
+  delete refuses['guest-fsfreeze-thaw'];
+  await eventually('The thaw', milliseconds, async () => {
+    await host.observe();
+    return thawing.isFrozen() ? undefined : true;
+  });
+
+  const another = await GuestAgent.connect(join(fixture.folder, 'web.qga'), milliseconds);
+  await another.freeze(milliseconds);
+  another.close();
+  expect((await host.observe()).snapshots).toMatchObject([{ state: 'alive' }]);
+  await host.releaseSnapshot(wanted.snapshotId, 'web', 'discarded');
+  expect(thawing.isFrozen()).toBe(true);
+  expect(await fixture.vm().status()).toBe('paused');
+  await host.close();
 });
 
 test('a freezer killed at the very moment the guest stops, many times: the guest always runs on', async () => {

@@ -12,22 +12,32 @@ import { whyNotStanding } from './vm-snapshot-health.ts';
 import type { VmSnapshotState } from './vm-snapshot-state.ts';
 
 type Observed = Observation['snapshots'][number];
+/** Does it only if nobody is at work at the VM, and keeps others from it meanwhile. */
+type WhenFree = (vmId: string, work: () => Promise<void>) => Promise<unknown>;
 
-export async function observeSnapshots(site: VmSite): Promise<Observed[]> {
+export async function observeSnapshots(site: VmSite, whenFree: WhenFree): Promise<Observed[]> {
   const known = await site.states.all();
-  const observed = await Promise.all(known.map((state) => observe(site, state)));
+  const observed = await Promise.all(known.map((state) => observe(site, state, whenFree)));
   const ids = new Set(known.map(({ snapshotId }) => snapshotId));
   const strays = await Promise.all((await site.vms.list()).map((vmId) => straysIn(site, vmId, ids)));
   return [...observed, ...strays.flat()];
 }
 
-async function observe(site: VmSite, state: VmSnapshotState): Promise<Observed> {
-  const { snapshotId, vmId } = state;
+async function observe(site: VmSite, state: VmSnapshotState, whenFree: WhenFree): Promise<Observed> {
+  const { snapshotId, vmId, freezer, thawOwed } = state;
   const seen = await sight(async () => {
-    await rescueAbandoned(site.vms, state);
+    if (freezer !== null || thawOwed) await whenFree(vmId, () => rescue(site, snapshotId));
     return await whyNotStanding(site, state);
   });
   return { snapshotId, vmId, ...seen };
+}
+
+async function rescue({ states, vms }: VmSite, snapshotId: string): Promise<void> {
+  const state = await states.read(snapshotId);
+  if (state === undefined) return;
+  const rescued = await rescueAbandoned(vms, state);
+  const isNews = rescued.freezer !== state.freezer || rescued.thawOwed !== state.thawOwed;
+  if (isNews) await states.write(rescued);
 }
 
 /** A VM that cannot be asked now has no strays that could be named. */

@@ -89,6 +89,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
     );
   const turns = new Turns();
   const vmTurn = (vmId: string): string => `vm ${vmId}`;
+  const whenFree = (vmId: string, work: () => Promise<void>) => turns.takeWithin(vmTurn(vmId), 0, work);
   const proxyTurn = (proxyId: string): string => `proxy ${proxyId}`;
   const requirePath = (vmId: string): void => requireSocketPath(site.vms.nbdSocketOf(vmId));
   const letGo = async (ownerId: string, diskIds: readonly string[]): Promise<void> => {
@@ -233,7 +234,7 @@ export async function openQemuHost(options: QemuHostOptions): Promise<Hypervisor
     async observe(): Promise<Observation> {
       const [{ observed, appliance }, snapshots, targetsSeen, fills] = await Promise.all([
         observeProxies(proxies),
-        observeSnapshots(site),
+        observeSnapshots(site, whenFree),
         observeTargets(targets),
         observeFills(targets),
         boundConsoles(targets),

@@ -1,6 +1,6 @@
 /**
- * Lets a guest go that a freezer may have left stopped or frozen because it was killed in the middle. Doing it once more, or for
- * nothing, is harmless: a guest is continued only when it is paused, and only when it ran before.
+ * Lets a guest go that a freezer may have left stopped or frozen because it was killed in the middle. It is continued only when it ran before,
+ * and thawed only as long as a thaw is owed; both are noted, so that nobody else's pause or freeze is undone afterwards.
  */
 import { eventually } from '@backhaul/kernel';
 import { z } from 'zod';
@@ -15,20 +15,19 @@ const AGENT_MILLISECONDS = 3_000;
 /** A freezer has deadlines of its own; one that is past them all is not waited for. */
 const FREEZER_MILLISECONDS = 60_000;
 
-/** For a VM whose freezer is not at work. Says whether the guest still owes the confirmation that it is thawed. */
-export async function rescueGuest(
-  folder: VmFolder,
-  { vmId, holds }: Pick<VmSnapshotState, 'vmId' | 'holds'>,
-): Promise<{ readonly thawOwed: boolean }> {
+/** For a VM whose freezer is not at work. Returns the state as it is to be noted. */
+export async function rescueGuest(folder: VmFolder, state: VmSnapshotState): Promise<VmSnapshotState> {
+  const { vmId, holds, freezer } = state;
   // A VM that is gone is nobody's prisoner.
-  if (!(await folder.isRunning(vmId))) return { thawOwed: false };
-  if (holds) {
+  if (!(await folder.isRunning(vmId))) return { ...state, freezer: null, thawOwed: false };
+  // Once it is certain that it ran on, whoever paused it did so for a reason of his own.
+  if (holds && freezer !== null) {
     await folder.tell(vmId, async (qmp) => {
       const { status } = await qmp.execute('query-status', { reply: RunState });
       if (status === 'paused') await qmp.execute('cont');
     });
   }
-  return { thawOwed: await isThawOwed(await folder.agentOf(vmId)) };
+  return { ...state, freezer: null, thawOwed: await isThawOwed(await folder.agentOf(vmId)) };
 }
 
 async function isThawOwed(channel: string | null): Promise<boolean> {
@@ -45,14 +44,13 @@ async function isThawOwed(channel: string | null): Promise<boolean> {
   }
 }
 
-/** For a snapshot whose freezing nobody saw through: waits for a freezer that is still at work, then rescues. */
+/** For a snapshot whose freezing nobody saw through: waits for a freezer that is still at work, rescues, and notes that. */
 export async function rescueSnapshot(
   folder: VmFolder,
   states: VmSnapshotStates,
   state: VmSnapshotState,
 ): Promise<VmSnapshotState> {
   const { freezer } = state;
-  if (freezer === null && !state.thawOwed) return state;
   if (freezer !== null) {
     await eventually(
       `The end of the freezer of ${folder.nameOf(state.vmId)}`,
@@ -60,15 +58,14 @@ export async function rescueSnapshot(
       async () => ((await isRunning(freezer)) ? undefined : true),
     );
   }
-  const { thawOwed } = await rescueGuest(folder, state);
-  const rescued = { ...state, freezer: null, thawOwed };
-  await states.write(rescued);
+  const rescued = await rescueAbandoned(folder, state);
+  if (rescued !== state) await states.write(rescued);
   return rescued;
 }
 
-/** As `rescueSnapshot`, but leaves alone what another process is at: for whoever only looks. */
-export async function rescueAbandoned(folder: VmFolder, state: VmSnapshotState): Promise<void> {
-  const { freezer, standing, thawOwed } = state;
-  const abandoned = freezer !== null && standing === null && !(await isRunning(freezer));
-  if (abandoned || thawOwed) await rescueGuest(folder, state);
+/** For whoever only looks: leaves alone what a freezer is at, and a guest that nothing is owed. Returns what is to be noted, as `rescueGuest`. */
+export async function rescueAbandoned(folder: VmFolder, state: VmSnapshotState): Promise<VmSnapshotState> {
+  const { freezer, thawOwed } = state;
+  if (freezer === null ? !thawOwed : await isRunning(freezer)) return state;
+  return await rescueGuest(folder, state);
 }

@@ -220,8 +220,7 @@ async function freeze(
       await note(frozen);
     },
     onLost: async () => {
-      const { thawOwed } = await rescueGuest(vms, frozen);
-      await note({ ...frozen, freezer: null, thawOwed });
+      await note(await rescueGuest(vms, frozen));
     },
   });
   await note({ ...frozen, freezer: null, thawOwed: answer.thawOwed });
