@@ -1,5 +1,6 @@
 /** The frozen disks of a VM that goes on writing, held against what the disks were when the guest stood still. */
 import { randomUUID } from 'node:crypto';
+import { connectNbd, type NbdClient } from '@backhaul/nbd';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { HypervisorHost, Snapshot, SnapshotOrder } from '../host.ts';
 import { incrementalOrder, must, restorePointOf } from '../host-contract.ts';
@@ -68,6 +69,20 @@ test('what is called zero of a frozen disk is zero, and everything else is told 
   const rebuilt = Buffer.alloc(before.length);
   for (const { offset, length } of data) before.copy(rebuilt, offset, offset, offset + length);
   expect(same(rebuilt, before)).toBe(true);
+});
+
+test('as many clients as come are served at once: QEMU would greet a hundred, and keep the next ones waiting', async () => {
+  const disk = await fixture.create('vda.qcow2', '1M');
+  await fixture.start('web', [disk]);
+  const snapshot = must(await host.takeSnapshot(fullOrder(['vda'])));
+  const clients: NbdClient[] = [];
+  try {
+    for (let client = 0; client < 130; client += 1)
+      clients.push(await connectNbd({ uri: endpointOf(snapshot, 'vda'), connectMilliseconds: 5_000 }));
+    await Promise.all(clients.map((client) => client.read(0, 512, Buffer.alloc(512))));
+  } finally {
+    for (const client of clients) await client.close();
+  }
 });
 
 test('the guest is held while the filters of two disks go in, and not at all for one', async () => {

@@ -55,7 +55,8 @@ export async function addExports(
 async function ensureServer(qmp: QmpClient, socketPath: string): Promise<void> {
   const addr = { type: 'unix', data: { path: socketPath } };
   try {
-    await qmp.execute('nbd-server-start', { arguments: { addr } });
+    // No limit: by itself QEMU takes a hundred, proxies and direct streams of all disks together.
+    await qmp.execute('nbd-server-start', { arguments: { addr, 'max-connections': 0 } });
   } catch (cause) {
     const runs = cause instanceof Fault && cause.message.includes('already running');
     if (runs && (await isListening(socketPath))) return;
