@@ -4,6 +4,7 @@
  *   guest's device -> filter (copy-before-write) -> [plain ->] image         what the guest writes from now on
  *                          |                  \-> scratch                    what it overwrites
  *   NBD export <- [whole <- pieces <-] access                                the disk as it was
+ *   guard: on the filter, and in nobody's way                                 the disk keeps its size
  *
  * The nodes in brackets stand where QEMU needs them (quirks.ts). When scratch space runs out, or takes too long, the frozen disk
  * breaks and the guest writes on (`on-cbw-error=break-snapshot`). Every step looks first, so it can be done again.
@@ -71,17 +72,28 @@ export async function prepareFilter(
     'on-cbw-error': 'break-snapshot',
     'cbw-timeout': COPY_SECONDS_MAX,
   });
-  // A copy past the end of its scratch would end the whole QEMU.
-  const found = await sizes(qmp);
-  if (found.get(nodes.filter) !== disk.sizeBytes || found.get(nodes.scratch) !== disk.sizeBytes) {
-    throw new Fault(`Disk ${disk.diskId} changed its size while it was being frozen`);
-  }
+  // A copy past the end of a scratch that was smaller from the beginning would end the whole QEMU.
+  await requireSize(qmp, disk, [nodes.filter, nodes.scratch]);
   return nodes.filter;
 }
 
-/** The frozen disk, as a node to be exported. The filter must be in the guest's path. */
-export async function addAccess(qmp: QmpClient, key: DiskKey): Promise<string> {
+async function requireSize(qmp: QmpClient, disk: VmDisk, names: readonly string[]): Promise<void> {
+  const found = await sizes(qmp);
+  if (names.some((name) => found.get(name) !== disk.sizeBytes))
+    throw new Fault(`Disk ${disk.diskId} changed its size while it was being frozen`);
+}
+
+/** The frozen disk, as a node to be exported. The filter must be in the guest's path: with a parent of another kind it would refuse the guest's writes. */
+export async function addAccess(qmp: QmpClient, key: DiskKey, disk: VmDisk): Promise<string> {
   const nodes = nodesOf(key);
+  // Reading the frozen disk past the end of a disk that was made smaller since ends the whole QEMU.
+  await add(qmp, {
+    driver: 'blkdebug',
+    'node-name': nodes.guard,
+    image: nodes.filter,
+    'unshare-child-perms': ['resize'],
+  });
+  await requireSize(qmp, disk, [nodes.filter]);
   await add(qmp, { driver: 'snapshot-access', 'node-name': nodes.access, file: nodes.filter });
   if (!readsMustBeCut(qmp.version)) return nodes.access;
   await add(qmp, {
@@ -103,7 +115,7 @@ export async function removeNodes(qmp: QmpClient, key: DiskKey, disk: VmDisk | u
   const remove = async (name: string): Promise<void> => {
     if (present.has(name)) await qmp.execute('blockdev-del', { arguments: { 'node-name': name } });
   };
-  for (const name of [nodes.whole, nodes.pieces, nodes.access]) await remove(name);
+  for (const name of [nodes.whole, nodes.pieces, nodes.access, nodes.guard]) await remove(name);
   if (disk?.rootNode === nodes.filter) {
     await qmp.execute('qom-set', { arguments: { path: disk.device, property: 'drive', value: disk.node } });
   }

@@ -20,6 +20,8 @@ export interface SnapshotNodes {
   readonly scratch: string;
   /** Between filter and image, where QEMU needs it: zeroes are written as data. */
   readonly plain: string;
+  /** Beside the filter: as long as it is there the disk keeps its size. */
+  readonly guard: string;
   /** The frozen disk. */
   readonly access: string;
   /** The frozen disk in pieces, where QEMU needs it. */
@@ -35,6 +37,7 @@ export function nodesOf({ snapshotId, diskId }: DiskKey): SnapshotNodes {
     filter: name('c'),
     scratch: name('t'),
     plain: name('p'),
+    guard: name('g'),
     access: name('a'),
     pieces: name('s'),
     whole: name('w'),

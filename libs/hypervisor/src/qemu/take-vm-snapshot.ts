@@ -245,7 +245,7 @@ async function serve(
     const bitmap = usable ? frozenBitmapOf(snapshotId) : null;
     // After the filter went in: what is written in between is marked as changed and read as it was.
     if (usable) await copyBitmap(qmp, disk, judgement.checkpoint, frozenBitmapOf(snapshotId));
-    const node = noted?.scratch == null ? disk.node : await addAccess(qmp, key);
+    const node = noted?.scratch == null ? disk.node : await addAccess(qmp, key, disk);
     const served = {
       id: exportIdOf(key),
       name: exportNameOf(key),
