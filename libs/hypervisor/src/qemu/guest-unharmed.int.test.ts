@@ -63,7 +63,14 @@ function startCaller(wanted: SnapshotOrder): ChildProcess {
 const freezers = () => processesNaming(process.execPath, `${fixture.folder}/web.qmp`);
 
 async function killFreezers(): Promise<void> {
-  for (const { pid } of await freezers()) process.kill(pid, 'SIGKILL');
+  for (const { pid } of await freezers()) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      // It may have come to its own end since it was seen.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
   await eventually('The end of the freezer', milliseconds, async () =>
     (await freezers()).length === 0 ? true : undefined,
   );
