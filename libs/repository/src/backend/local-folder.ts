@@ -292,7 +292,10 @@ export class LocalFolder implements Backend {
 
 /** No more than it may be, for memory is made for it or is there already. */
 async function lengthOf(handle: FileHandle, name: string, bytesMax: number): Promise<number> {
-  const { size } = await handle.stat();
+  const found = await handle.stat();
+  // Opening a folder succeeds, and one that is removed meanwhile reads as an empty file.
+  if (found.isDirectory()) throw Object.assign(new Error(`EISDIR: ${name} is a folder`), { code: 'EISDIR' });
+  const { size } = found;
   if (size <= bytesMax) return size;
   throw new Fault(`${name} has ${size} bytes, more than the ${bytesMax} it may have`, { permanent: true });
 }
