@@ -4,7 +4,7 @@ import { connectEventStore, type EventStore } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { derivedId, eventually } from '@backhaul/kernel';
 import { sql } from 'kysely';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { type ByteRates, byteRates } from './byte-rates.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -106,19 +106,29 @@ test('where there is no limit, it is asked about once and nothing is written', a
 test('a clock that was ahead holds nobody up for longer than half a minute, and a limit that is lifted nobody', async () => {
   await limitHost('ahead', MiB);
   const admin = await connectEventStore({ url: servers.adminUrl });
+  onTestFinished(() => admin.close());
   await sql`insert into public.byte_rates values ('host ahead', now() + interval '60 days')`.execute(
     admin.kysely,
   );
   const { rows } = await sql<{
     seconds: number;
   }>`select public.take_slice('host ahead', 0.25) as seconds`.execute(admin.kysely);
-  await admin.close();
   expect(rows[0]?.seconds).toBeGreaterThan(25);
   expect(rows[0]?.seconds).toBeLessThan(31);
 
+  const spokenFor = async (): Promise<string> =>
+    (
+      await sql<{ until: string }>`
+        select free_at::text as until from public.byte_rates where scope = 'host ahead'`.execute(admin.kysely)
+    ).rows[0]?.until ?? '';
+  const before = await spokenFor();
   const begun = performance.now();
   const taking = instances[0]?.take('ahead', MiB, AbortSignal.timeout(40_000));
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  await eventually(
+    'a slice to be waited for',
+    5_000,
+    async () => (await spokenFor()) !== before || undefined,
+  );
   await limitHost('ahead', null);
   await taking;
   expect(performance.now() - begun).toBeLessThan(5_000);

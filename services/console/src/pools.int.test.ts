@@ -1,9 +1,8 @@
 /** What the console knows of a host when it has just started, as its database role may read it. */
 import type { EventStore } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
-import { keptPools } from '@backhaul/kept-pools';
-import { emptyPool, evolve, hostStream } from '@backhaul/pool';
-import { planOf, TestPool } from '@backhaul/pool/testing';
+import { appendLife, notingReads } from '@backhaul/kept-pools/testing';
+import { HOST } from '@backhaul/pool/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Pools } from './adapters/pools.ts';
 
@@ -15,40 +14,21 @@ afterAll(() => server?.close());
 
 /** The answer, and after which version the log was asked for all that follows. */
 async function startedWith(store: EventStore) {
-  const readFrom: number[] = [];
-  const reading: EventStore = Object.assign(Object.create(store), {
-    readStreamPage: (...asked: Parameters<EventStore['readStreamPage']>) => {
-      readFrom.push(asked[1] ?? 0);
-      return store.readStreamPage(...asked);
-    },
-  });
+  const reading = notingReads(store);
   return {
-    pool: await new Pools(reading).read('lab', (pool) => structuredClone(pool)),
-    from: readFrom.at(-1),
+    pool: await new Pools(reading.store).read(HOST, (pool) => structuredClone(pool)),
+    from: reading.readFrom.at(-1),
   };
 }
 
 test('a start goes on from the pool that the proxy-manager kept', async () => {
-  const owner = await server.store('proxy-manager');
-  const life = new TestPool();
-  for (const vm of ['web', 'db', 'mail']) {
-    life.request(planOf(vm, [2, 1], 2));
-    life.run();
-  }
-  const appended = await owner.append([{ stream: hostStream('lab'), expected: 0, events: life.history }], {
-    commandId: 'life',
-    metadata: { correlation: 'lab', causation: 'lab', actor: 'proxy-manager' },
-  });
-  if (!appended.ok) throw new Error('The life of the host was not appended');
+  const life = await appendLife(await server.store('proxy-manager'));
   const store = await server.store('console');
   const before = await startedWith(store);
   expect(before.from).toBe(0);
   expect(before.pool.runs.size).toBe(3);
 
-  const middle = appended.value.events[life.history.length - 10];
-  if (middle === undefined) throw new Error('A life of so few events');
-  const pool = life.history.slice(0, middle.version).reduce(evolve, emptyPool('lab'));
-  await keptPools({ store: owner }).keep({ pool, version: middle.version }, middle.eventId);
-  const after = await startedWith(store);
-  expect(after).toEqual({ pool: before.pool, from: middle.version });
+  const version = await life.keep();
+  expect(version).toBeGreaterThan(0);
+  expect(await startedWith(store)).toEqual({ pool: before.pool, from: version });
 });

@@ -1,12 +1,15 @@
 /** The backup of a disk of noise, which nothing can make smaller, behind a real port, up to the lease of its one child job. */
 import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Recorded } from '@backhaul/contracts';
 import { MiB } from '@backhaul/kernel';
 import { serveNbd } from '@backhaul/nbd';
-import { onTestFinished } from 'vitest';
-import { type BackupLab, backupOf, leaseOf, upToSnapshot } from './backup-lab.fixture.ts';
+import { restoreDisk } from '@backhaul/repository';
+import { expect, onTestFinished } from 'vitest';
+import { type BackupLab, backupOf, endOf, leaseOf, never, upToSnapshot } from './backup-lab.fixture.ts';
 import { childJobStream } from './child-job.ts';
+import { completeBackup } from './complete-backup.ts';
 
 export const SIZE = 24 * MiB;
 
@@ -43,4 +46,19 @@ export async function leasedNoise(lab: BackupLab, name: string) {
   const story = (): Promise<Recorded[]> =>
     Array.fromAsync(lab.parts.store.readStream(childJobStream(one.childJobId)));
   return { one, event, story, content };
+}
+
+/** Completes the backup, and restores its disk. */
+export async function completedAndRestored(
+  lab: BackupLab,
+  backupId: string,
+  completed: Recorded<'ChildJobCompleted'>,
+): Promise<Buffer> {
+  await completeBackup(lab.parts, completed, never);
+  expect((await endOf(lab, backupId)).map(({ type }) => type)).toEqual(['BackupCompleted']);
+  const stored = await lab.repository.readManifest(backupId);
+  if (stored === undefined) throw new Error('The backup was completed');
+  const target = join(lab.directory, 'restored');
+  await restoreDisk({ repository: lab.repository, manifest: stored.manifest, diskId: 'vda', target });
+  return await readFile(target);
 }

@@ -1,16 +1,14 @@
 /** A backup into a file system that is full: a real one, of a few MiB of memory. */
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Recorded } from '@backhaul/contracts';
 import { eventually, MiB } from '@backhaul/kernel';
-import { restoreDisk } from '@backhaul/repository';
 import { expect, onTestFinished, test } from 'vitest';
 import { type BackupLab, endOf, never, openBackupLab } from './backup-lab.fixture.ts';
-import { completeBackup } from './complete-backup.ts';
-import { leasedNoise, SIZE } from './noise-disk.fixture.ts';
+import { completedAndRestored, leasedNoise, SIZE } from './noise-disk.fixture.ts';
 import { patienceOf } from './patience.fixture.ts';
 import { runChildJob } from './run-child-job.ts';
 
@@ -64,13 +62,8 @@ test('a child job goes on under its lease when there is room again, reads nothin
   expect(completed.data).toMatchObject({ readBytes: SIZE, resumedBytes: 0, attempt: 1 });
   expect(lab.parts.patience.reason).toBeUndefined();
 
-  await completeBackup(lab.parts, completed, never);
-  expect((await endOf(lab, one.backupId)).map(({ type }) => type)).toEqual(['BackupCompleted']);
-  const stored = await lab.repository.readManifest(one.backupId);
-  if (stored === undefined) throw new Error('The backup was completed');
-  const target = join(lab.directory, 'restored');
-  await restoreDisk({ repository: lab.repository, manifest: stored.manifest, diskId: 'vda', target });
-  expect(content.equals(await readFile(target))).toBe(true);
+  const restored = await completedAndRestored(lab, one.backupId, completed);
+  expect(content.equals(restored)).toBe(true);
 });
 
 test('a repository that stays full ends the backup and says so, and nobody is told that a proxy was interrupted', async ({

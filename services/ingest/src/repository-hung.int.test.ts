@@ -1,15 +1,11 @@
 /** A backup into a file system that hangs and does not fail: it counts as one that fails, and is waited for as that is. */
 
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Recorded } from '@backhaul/contracts';
 import { eventually } from '@backhaul/kernel';
-import { restoreDisk } from '@backhaul/repository';
 import { freezingFolder } from '@backhaul/repository/testing';
 import { expect, onTestFinished, test } from 'vitest';
 import { endOf, never, openBackupLab } from './backup-lab.fixture.ts';
-import { completeBackup } from './complete-backup.ts';
-import { leasedNoise } from './noise-disk.fixture.ts';
+import { completedAndRestored, leasedNoise } from './noise-disk.fixture.ts';
 import { patienceOf } from './patience.fixture.ts';
 import { runChildJob } from './run-child-job.ts';
 
@@ -44,13 +40,12 @@ test('a child job waits for a repository that hangs, under its lease, and goes o
     new Set(['ChildJobStarted', 'ChunkReceived', 'ChildJobCompleted']),
   );
 
-  await completeBackup(lab.parts, events.at(-1) as Recorded<'ChildJobCompleted'>, never);
-  expect((await endOf(lab, one.backupId)).map(({ type }) => type)).toEqual(['BackupCompleted']);
-  const stored = await lab.repository.readManifest(one.backupId);
-  if (stored === undefined) throw new Error('The backup was completed');
-  const target = join(lab.directory, 'restored');
-  await restoreDisk({ repository: lab.repository, manifest: stored.manifest, diskId: 'vda', target });
-  expect(content.equals(await readFile(target))).toBe(true);
+  const restored = await completedAndRestored(
+    lab,
+    one.backupId,
+    events.at(-1) as Recorded<'ChildJobCompleted'>,
+  );
+  expect(content.equals(restored)).toBe(true);
 });
 
 test('a repository that hangs for longer than patience lasts ends the backup, and its snapshot goes', async ({

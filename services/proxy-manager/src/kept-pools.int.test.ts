@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import type { EventStore } from '@backhaul/event-store';
 import { openTestStore, type TestStore } from '@backhaul/event-store/testing';
 import { keptPools } from '@backhaul/kept-pools';
+import { notingReads } from '@backhaul/kept-pools/testing';
 import { eventually } from '@backhaul/kernel';
 import { decisionsNow, emptyPool, evolve, type HostEvent, type Pool } from '@backhaul/pool';
 import { planOf, TestPool } from '@backhaul/pool/testing';
@@ -54,16 +55,9 @@ const rowOf = async (hostId: string) =>
 
 /** What a new process knows, and after which version it asked the log first. */
 async function started(hostId: string): Promise<{ pool: Pool; readFrom: number[] }> {
-  const readFrom: number[] = [];
-  const reading = {
-    append: store.append.bind(store),
-    readStreamPage: (...asked: Parameters<EventStore['readStreamPage']>) => {
-      readFrom.push(asked[1] ?? 0);
-      return store.readStreamPage(...asked);
-    },
-  };
-  const pool = await new Ledger(hostId, kept()).read(reading, (known) => known);
-  return { pool, readFrom };
+  const reading = notingReads(store);
+  const pool = await new Ledger(hostId, kept()).read(reading.store, (known) => known);
+  return { pool, readFrom: reading.readFrom };
 }
 
 const fold = (events: readonly HostEvent[], hostId: string): Pool => events.reduce(evolve, emptyPool(hostId));
